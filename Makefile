@@ -1,0 +1,70 @@
+# `make demo` and `make test` do their own set-up: .venv, the pinned CPU stack, the package. A second call skips it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit serve check bench clean requirements
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOG := $(VENV)/install.log
+
+# Where the CPU build of torch comes from: the wheel folder pip is told of, or else PyTorch's own CPU index.
+TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu)
+
+# Not installed, though asked for by the metadata: CUDA builds that break a CPU-only torch, and 1 GB that nobody uses.
+UNUSED := torchaudio torchcodec triton
+
+help: ## what can be made
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
+
+setup: $(READY) ## .venv with the pinned CPU stack and this package (done by every other target)
+
+demo: $(READY) ## the whole way on the embedded corpus and checkpoint; report in runs/demo/report.html
+	@$(BIN)/imageref demo
+
+test: $(READY) ## all tests, with real vLLM, DeepSpeed and Serve
+	@$(BIN)/python -m pytest
+
+unit: $(READY) ## the tests that need no Ray
+	@$(BIN)/python -m pytest tests/unit
+
+serve: $(READY) ## the OpenAI-compatible endpoint and /v1/reference on http://127.0.0.1:8000
+	@$(SLOW) $(BIN)/serve run serve/config.yaml
+
+check: $(READY) ## ruff, mypy and the import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q --durations=0 tests/unit/test_architecture.py
+
+bench: $(READY) ## the numbers of the README, one file per claim
+	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python "$$file"; done
+
+clean: ## what runs and tools left behind (keeps .venv)
+	@rm -rf runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+requirements: $(READY) ## derive requirements/cpu.txt from pyproject.toml; versions already in it are kept
+	@$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra demo --extra dev --python-version 3.11 \
+	  $(TORCH_SOURCE) --index-strategy unsafe-best-match $(UNUSED:%=--no-emit-package %) \
+	  --no-annotate --no-header --output-file requirements/cpu.txt
+	@sed -i 's/+cpu$$//' requirements/cpu.txt
+	@git diff --stat requirements/cpu.txt
+
+$(READY): requirements/cpu.txt pyproject.toml
+	@if [ ! -x $(BIN)/python ]; then \
+	  for python in "$${PYTHON:-python3.11}" python3.12 python3; do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && break || python=; \
+	  done; \
+	  [ -n "$$python" ] || { echo "No Python 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	  echo "==> $(VENV) with $$("$$python" --version)"; \
+	  "$$python" -m venv $(VENV) || { echo "Could not make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }; \
+	fi
+	@count=$$(wc -l < requirements/cpu.txt); \
+	echo "==> installing $$count pinned packages, about 3 GB, 3 minutes (log: $(LOG))"; \
+	$(BIN)/pip install --disable-pip-version-check --no-deps $(TORCH_SOURCE) -r requirements/cpu.txt 2>&1 | tee $(LOG) \
+	  | awk -v all=$$count '/^(Collecting|Processing|Requirement already)/ && ++n % 40 == 0 {print "    " n " of " all; fflush()}' \
+	  || { tail -n 20 $(LOG) >&2; exit 1; }
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable . 2>&1 | tee -a $(LOG)
+	@touch $@
+	@echo "==> ready"
