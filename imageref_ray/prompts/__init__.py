@@ -1,0 +1,29 @@
+"""Prompts as data: YAML packs beside this file, and the pure builders that fill them into chat messages."""
+
+from imageref_ray.prompts.builders import (
+    CaptionExample,
+    PlaceExample,
+    answer,
+    caption,
+    describe,
+    numbered,
+    place,
+    predictions,
+    respond,
+)
+from imageref_ray.prompts.pack import Pack, load_pack, pack_names
+
+__all__ = [
+    "CaptionExample",
+    "Pack",
+    "PlaceExample",
+    "answer",
+    "caption",
+    "describe",
+    "load_pack",
+    "numbered",
+    "pack_names",
+    "place",
+    "predictions",
+    "respond",
+]

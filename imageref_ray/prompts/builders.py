@@ -1,0 +1,180 @@
+"""Pure functions from records to chat messages, one per task, worded by a pack.
+
+Every builder returns the turns of one request; an image stands in the parts where it stands in the text.
+In-context examples, where the pack shows them, are earlier turns in the same words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imageref_ray import markdown
+from imageref_ray.engines.base import Message
+from imageref_ray.prompts.pack import FIELD, Pack, Task
+from imageref_ray.records import Document, Image, Sample
+
+Part = str | Image
+NOT_INSERT = "Not Insert"
+"""What a prediction says of a slot without an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionExample:
+    """A worked caption: the image in its document, what is seen, what it is."""
+
+    document: Document
+    image: Image
+    description: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceExample:
+    """A worked placement: captions in order, the response without images, the reply's JSON text."""
+
+    captions: tuple[str, ...]
+    response: str
+    result: str
+
+
+def describe(pack: Pack, image: Image, examples: Sequence[CaptionExample] = ()) -> tuple[Message, ...]:
+    """What is visible in the image, asked without any text around it."""
+    shown = [(_fill(pack.describe, image=(example.image,)), example.description) for example in examples]
+    return _turns(pack, pack.describe, shown, _fill(pack.describe, image=(image,)))
+
+
+def caption(
+    pack: Pack,
+    document: Document,
+    image: Image,
+    description: str,
+    examples: Sequence[CaptionExample] = (),
+    context_tokens: int = 4096,
+) -> tuple[Message, ...]:
+    """What the image is, asked at its place in the document; each side's text is cut to about `context_tokens`."""
+
+    def asked(document: Document, image: Image, description: str) -> tuple[Part, ...]:
+        before, after = context(document, image, context_tokens)
+        return _fill(
+            pack.caption, before=(before,), image=(image,), after=(after,), description=(" ".join(description.split()),)
+        )
+
+    shown = [(asked(e.document, e.image, e.description), e.caption) for e in examples]
+    return _turns(pack, pack.caption, shown, asked(document, image, description))
+
+
+def respond(pack: Pack, sample: Sample) -> tuple[Message, ...]:
+    """The textual response, asked over the sample's documents without their images."""
+    documents = "\n\n".join(markdown.render(document) for document in sample.documents)
+    asked = _fill(pack.respond, instruction=(sample.instruction,), documents=(documents,))
+    return _turns(pack, pack.respond, [], asked)
+
+
+def place(
+    pack: Pack, response: str, captions: Sequence[str], examples: Sequence[PlaceExample] = ()
+) -> tuple[Message, ...]:
+    """Which image at which before-content slot of the response; `captions[k - 1]` is of `IMAGE_k`."""
+
+    def asked(response: str, captions: Sequence[str]) -> tuple[Part, ...]:
+        text = markdown.with_slots(response, "before")
+        return _fill(pack.place, captions=(numbered(captions),), response=(text,))
+
+    shown = [(asked(example.response, example.captions), example.result) for example in examples]
+    return _turns(pack, pack.place, shown, asked(response, captions))
+
+
+def answer(pack: Pack, sample: Sample, system: str | None = None) -> tuple[Message, ...]:
+    """The end-to-end task: the instruction, then the documents with every image written `IMAGE_k: <image>`.
+
+    `system` replaces the pack's own system prompt (which is empty in `compact`).
+    """
+    numbers = markdown.image_numbers(sample)
+    documents: list[Part] = []
+    for document in sample.documents:
+        documents += ["\n\n"] if documents else []
+        for part in markdown.pieces(document):
+            documents += [f"IMAGE_{numbers[part.id]}: ", part] if isinstance(part, Image) else [part]
+    task = pack.answer if system is None else pack.answer.model_copy(update={"system": system})
+    asked = _fill(task, instruction=(sample.instruction,), documents=tuple(documents))
+    return _turns(pack, task, [], asked)
+
+
+def numbered(captions: Sequence[str]) -> str:
+    """One line `IMAGE_k: caption` per caption, in order; a caption that already has its number keeps it."""
+    flat = [" ".join(text.split()) for text in captions]
+    return "\n".join(
+        text if text.startswith(f"IMAGE_{k}:") else f"IMAGE_{k}: {text}" for k, text in enumerate(flat, start=1)
+    )
+
+
+def predictions(chosen: Sequence[int | None]) -> str:
+    """The placement reply in the compact form: `chosen[p - 1]` is the k at slot p, or None."""
+    entries = [
+        {"position": f"<Position {p}>", "image": f"IMAGE_{k}" if k else NOT_INSERT} for p, k in enumerate(chosen, 1)
+    ]
+    return json.dumps({"predictions": entries}, ensure_ascii=False)
+
+
+def context(document: Document, image: Image, budget: int) -> tuple[str, str]:
+    """The document's text before and after the image, other images dropped, the lines nearest the image kept.
+
+    An image without a marker stands at the end.
+    """
+    parts = markdown.pieces(document, keep=lambda other: other == image)
+    at = parts.index(image)
+    before = markdown.lines("".join(part for part in parts[:at] if isinstance(part, str)))
+    after = markdown.lines("".join(part for part in parts[at + 1 :] if isinstance(part, str)))
+    return "\n".join(_nearest(before[::-1], budget, -1)[::-1]), "\n".join(_nearest(after, budget, 1))
+
+
+def estimate_tokens(text: str) -> int:
+    """An estimate, not a count: a token for every four characters, one for every CJK character."""
+    wide = sum("\u2e80" <= char <= "\ud7ff" or "\uf900" <= char <= "\uffef" for char in text)
+    return wide + -(-(len(text) - wide) // 4)
+
+
+def _nearest(ordered: list[str], budget: int, side: int) -> list[str]:
+    """The first lines that fit; where not even the nearest does, its end (side -1) or beginning (1)."""
+    kept: list[str] = []
+    for line in ordered:
+        cost = estimate_tokens(line)
+        if cost > budget:
+            some = len(line) * budget // cost
+            return kept or ([line[-some:] if side < 0 else line[:some]] if some else [])
+        kept.append(line)
+        budget -= cost
+    return kept
+
+
+def _fill(task: Task, **values: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The template with its fields replaced; a line that only holds an empty field is dropped."""
+    texts = FIELD.split(task.user)
+    parts: list[Part] = [texts[0]]
+    for name, following in zip(texts[1::2], texts[2::2], strict=True):
+        value = tuple(part for part in values[name] if part != "")
+        last = next((part for part in reversed(parts) if part != ""), "\n")
+        if not value and isinstance(last, str) and last.endswith("\n"):
+            following = following.removeprefix("\n")
+        parts += [*value, following]
+    return _merged(parts)
+
+
+def _merged(parts: Sequence[Part]) -> tuple[Part, ...]:
+    merged: list[Part] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return tuple(part for part in merged if part != "")
+
+
+def _turns(
+    pack: Pack, task: Task, shown: Sequence[tuple[tuple[Part, ...], str]], asked: tuple[Part, ...]
+) -> tuple[Message, ...]:
+    turns = [Message("system", (task.system.strip(),))] if task.system.strip() else []
+    for question, reply in shown if pack.examples else ():
+        turns += [Message("user", question), Message("assistant", (reply,))]
+    return (*turns, Message("user", asked))

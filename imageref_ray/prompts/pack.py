@@ -1,0 +1,84 @@
+"""What a prompt pack is and where it comes from: a shipped YAML file by name, or a user's own by path."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+from pydantic import Field
+
+from imageref_ray.config import Config, ConfigError, load
+
+FIELD = re.compile(r"\{(\w+)\}")
+"""A `{name}` in a template. Other braces stand for themselves."""
+
+FIELDS = {
+    "describe": {"image"},
+    "caption": {"before", "image", "after", "description"},
+    "respond": {"instruction", "documents"},
+    "place": {"captions", "response"},
+    "answer": {"instruction", "documents"},
+}
+"""The fields each task's template may use."""
+
+
+class Task(Config):
+    """One task's wording; `user` is the template that the builder of the same name fills."""
+
+    system: str = Field("", description="system prompt, none where empty")
+    user: str = Field(description="template of the user's turn")
+
+
+class Pack(Config):
+    """All wordings of one prompt pack."""
+
+    name: str
+    examples: bool = Field(True, description="whether in-context examples are shown, as earlier turns")
+    analysis: bool = Field(True, description="whether placement asks for `analysis` and `explanation`")
+    describe: Task
+    caption: Task
+    respond: Task
+    place: Task
+    answer: Task
+
+    def task(self, name: str) -> Task:
+        found = getattr(self, name)
+        assert isinstance(found, Task)
+        return found
+
+
+@lru_cache
+def load_pack(name_or_path: str) -> Pack:
+    """The shipped pack of that name, or the pack in that YAML file.
+
+    Raises ConfigError for an unknown name, a missing file, or a template with an unknown `{field}`.
+    """
+    if name_or_path in pack_names():
+        with resources.as_file(resources.files(__package__) / f"{name_or_path}.yaml") as shipped:
+            return _checked(load(Pack, shipped), name_or_path)
+    if not name_or_path.endswith((".yaml", ".yml")):
+        raise ConfigError(
+            f"prompts: no pack is called {name_or_path}; "
+            f"take one of {', '.join(pack_names())} or give the path of a YAML file"
+        )
+    return _checked(load(Pack, Path(name_or_path)), name_or_path)
+
+
+def pack_names() -> list[str]:
+    """The names of the shipped packs."""
+    return sorted(entry.name[:-5] for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml"))
+
+
+def _checked(pack: Pack, where: str) -> Pack:
+    for name, known in FIELDS.items():
+        used = FIELD.findall(pack.task(name).user)
+        fields = ", ".join(sorted(known))
+        if unknown := sorted(set(used) - known):
+            raise ConfigError(f"{where}: {name}.user uses unknown field {{{unknown[0]}}}; known fields: {fields}")
+        if len(used) != len(set(used)):
+            raise ConfigError(f"{where}: {name}.user uses a field twice; use each of {fields} once")
+        if "image" in known and "image" not in used:
+            raise ConfigError(f"{where}: {name}.user lacks {{image}}, the place where the picture stands; add it")
+    return pack
