@@ -1,0 +1,97 @@
+"""The one seam to a model: `generate(Request) -> Reply`. Stages see nothing else of an engine.
+
+Images travel as references (uri + sha256); whoever runs the model opens them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from imageref_ray.records import Image, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat turn; `parts` are texts and images in reading order."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[str | Image, ...]
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Image))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn; temperature 0 is greedy."""
+
+    temperature: float = 0.0
+    max_tokens: int = 1024
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """What the reply must look like: a regular expression, a JSON schema (a dict) or a tuple of choices."""
+
+    kind: Literal["regex", "json", "choice"]
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `prefix` opens the assistant's turn, which the reply then continues (the reply excludes it).
+
+    `logprobs` asks for the log-probability of every generated token (and that many alternatives).
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    guide: Guide | None = None
+    prefix: str = ""
+    n: int = 1
+    logprobs: int | None = None
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        return tuple(image for message in self.messages for image in message.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`n` texts with why each ended (`"stop"`, `"length"`) and what the call cost.
+
+    `logprobs[i]` holds text i's generated tokens' log-probabilities where the request asked for them.
+    """
+
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str, ...] = ("stop",)
+    usage: Usage = field(default_factory=Usage)
+    logprobs: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def text(self) -> str:
+        return self.texts[0]
+
+
+class Engine(Protocol):
+    """Anything that answers a request. Raises `RequestError` when this one request cannot be answered."""
+
+    async def generate(self, request: Request) -> Reply: ...
+
+
+Generate = Callable[[Request], Awaitable[Reply]]
+"""What a stage is given: an engine's `generate`."""
+
+
+class RequestError(ValueError):
+    """The request itself is at fault (too long, too many images, refused): the record is quarantined, the run goes on."""
+
+
+class EngineError(RuntimeError):
+    """The engine is at fault (dead, unreachable, refuses everything): the run cannot go on as it is."""

@@ -1,0 +1,219 @@
+"""Write a picturenews corpus to a folder, in the paper's layout and as Parquet.
+
+    events.jsonl  news/<newsID>.json  image/<newsID>/<k>.jpg      what `imageref build` reads
+    label.csv  insertion.jsonl  captions.jsonl  qa.jsonl          the truth, in the paper's formats
+    annotation.plain.jsonl  annotation.caption.jsonl              reference samples (test sets)
+    caption_examples.json  place_examples.json                    in-context examples
+    samples.parquet                                               the same samples as rows
+
+The seeds of what the base checkpoint saw, of training, validation and test are disjoint by construction:
+an event's id and its random stream are both made of (seed, number).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Pillow
+
+from imageref_ray import markdown, prompts
+from imageref_ray.picturenews import draw
+from imageref_ray.picturenews.events import (
+    Article,
+    Event,
+    Shot,
+    caption,
+    describe,
+    make_event,
+    questions,
+    relevance,
+    response,
+)
+from imageref_ray.records import Caption, Document, Image, Sample, to_row
+
+SEEDS = {"base": 11, "train": 21, "validation": 31, "test": 41}
+"""One corpus seed a purpose; `base` is what the shipped checkpoint was trained on."""
+
+SIZE = 224
+"""Side of the pictures in pixels."""
+
+
+def write(out: Path, events: int, seed: int) -> dict[str, int]:
+    """Generate `events` events and write every file; returns counts (events, articles, images)."""
+    made = [make_event(seed, number) for number in range(events)]
+    write_images(out, made)
+    write_news(out, made)
+    write_truth(out, made)
+    write_examples(out, made)
+    return {
+        "events": len(made),
+        "articles": sum(len(event.articles) for event in made),
+        "images": sum(len(event.shots) for event in made),
+    }
+
+
+def write_images(out: Path, events: Iterable[Event]) -> None:
+    """Draw every shot once; a near-duplicate is its original cropped, resized and re-encoded."""
+    for event in events:
+        drawn: dict[str, Pillow.Image] = {}
+        for shot in event.shots:
+            path = out / "image" / shot.id
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rng = random.Random(f"picture {shot.id}")
+            if shot.duplicate_of:
+                copy, quality = draw.near_duplicate(drawn[shot.duplicate_of], rng)
+                draw.save_jpeg(copy, path, quality)
+            else:
+                drawn[shot.id] = draw.draw(shot.picture, rng, SIZE)
+                draw.save_jpeg(drawn[shot.id], path)
+
+
+def write_news(out: Path, events: Iterable[Event]) -> None:
+    """The paper's input: the event file and one JSON file a news article."""
+    rows = []
+    for event in events:
+        title, _, summary = response(event).partition("\n")
+        sources = [{"newsID": article.id} for article in event.articles]
+        attrs = json.dumps({"category": event.theme})
+        rows.append({
+            "paasEventID": event.id, "title": title.lstrip("# "), "summary": summary, "attrs": attrs, "sources": sources
+        })  # fmt: skip
+        for article in event.articles:
+            _write_json(out / "news" / f"{article.id}.json", _news(article))
+    write_jsonl(out / "events.jsonl", rows)
+
+
+def write_truth(out: Path, events: Iterable[Event]) -> None:
+    """Labels, reference placements, captions, questions, and reference annotations in both variants."""
+    events = list(events)
+    with (out / "label.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["paasEventID", "image_map", "result"])
+        for event in events:
+            names = {f"IMAGE_{k}": shot.id for k, shot in enumerate(event.shots, 1)}
+            table.writerow([event.id, repr(names), repr(labels(event))])
+    write_jsonl(out / "insertion.jsonl", ({
+        "event_id": event.id, "image_paths": [shot.id for shot in event.shots],
+        "result": json.dumps(predictions(placements(event))),
+    } for event in events))  # fmt: skip
+    write_jsonl(out / "captions.jsonl", ({
+        "nid": article.id, "caption": {shot.id: caption(event, shot) for shot in article.shots}
+    } for event in events for article in event.articles))  # fmt: skip
+    write_jsonl(out / "qa.jsonl", ({
+        "image": f"image/{shot.id}", "question": question, "answer": [answer]
+    } for event in events for shot in event.shots for question, answer in questions(shot.picture)))  # fmt: skip
+    for variant in ("plain", "caption"):
+        write_jsonl(out / f"annotation.{variant}.jsonl", (annotation(event, variant) for event in events))
+    _write_parquet(out / "samples.parquet", events, out)
+
+
+def write_examples(out: Path, events: list[Event], count: int = 4) -> None:
+    """In-context examples from the first events: captions and placements as the paper's JSON lists."""
+    pairs = [(event, shot) for event in events[:count] for shot in event.shots[:1]]
+    _write_json(out / "caption_examples.json", [{
+        "image_path": shot.id, "description": describe(shot.picture), "caption": caption(event, shot)
+    } for event, shot in pairs])  # fmt: skip
+    _write_json(out / "place_examples.json", [{
+        "event_id": int(event.id),
+        "caption_str": numbered_captions(event),
+        "result": predictions(placements(event)),
+    } for event in events[:count]])  # fmt: skip
+
+
+def sample(event: Event, root: Path = Path()) -> Sample:
+    """The event as the builder will read it; image uris lie under `root`/image."""
+    return Sample(event.id, event.title, tuple(_document(article, root) for article in event.articles), event.theme)
+
+
+def labels(event: Event) -> dict[str, dict[str, list[str]]]:
+    """Relevance of every image at every before-content slot: slot 1 is the overview, slot s + 2 is section s."""
+    return {
+        f"<Position {slot}>": {
+            str(level): [f"IMAGE_{k}" for k, s in enumerate(event.shots, 1) if relevance(event, facet, s) == level]
+            for level in (1, 2, 3)
+        }
+        for slot, facet in enumerate([None, *range(len(event.facets))], 1)
+    }
+
+
+def placements(event: Event) -> dict[int, int | None]:
+    """The reference answer: before-content slot → k of `IMAGE_k` (the facet's first picture), None for no image."""
+    own: dict[int | None, int] = {}
+    for k, shot in enumerate(event.shots, 1):
+        own.setdefault(shot.facet, k)
+    return {1: None, **{number + 2: own.get(number) for number in range(len(event.facets))}}
+
+
+def predictions(chosen: dict[int, int | None]) -> dict[str, list[dict[str, str]]]:
+    """Placements as the reply format of the placement stage."""
+    return {"predictions": [
+        {"position": f"<Position {slot}>", "image": f"IMAGE_{k}" if k else "Not Insert"} for slot, k in chosen.items()
+    ]}  # fmt: skip
+
+
+def numbered_captions(event: Event) -> list[str]:
+    """The caption of `IMAGE_1..n` in order."""
+    return [caption(event, shot) for shot in event.shots]
+
+
+def annotation(event: Event, variant: str) -> dict[str, Any]:
+    """The event as one reference sample of the paper's annotation JSONL (`variant`: plain or caption)."""
+    chosen = {slot: k for slot, k in placements(event).items() if k}
+    texts = dict(enumerate(numbered_captions(event), 1)) if variant == "caption" else None
+    return conversation(
+        event.id,
+        prompts.answer(prompts.load_pack("compact"), sample(event)),
+        markdown.insert(response(event), chosen, "before", texts),
+    )
+
+
+def conversation(identity: str, messages: Any, answer: str) -> dict[str, Any]:
+    """Prompt messages and an answer as one line of InternVL's annotation JSONL; images as `image/<newsID>/<file>`."""
+    user = messages[-1]
+    human = "".join("<image>" if isinstance(part, Image) else part for part in user.parts)
+    turns = [{"from": "human", "value": human}, {"from": "gpt", "value": answer}]
+    return {"id": identity, "image": [f"image/{image.id}" for image in user.images], "conversations": turns}
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _news(article: Article) -> dict[str, Any]:
+    urls = [[f"image/{shot.id}"] for shot in article.shots]
+    return {"title": article.title, "article_text": article.text, "image_info": urls}
+
+
+def _document(article: Article, root: Path) -> Document:
+    images = tuple(Image(shot.id, str(root / "image" / shot.id)) for shot in article.shots)
+    return Document(article.id, article.title, article.text, images)
+
+
+def _write_parquet(path: Path, events: Iterable[Event], root: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist([{
+        **to_row(sample(event, root)), "response": response(event),
+        "captions": [to_row(_caption(event, shot)) for shot in event.shots], "labels": json.dumps(labels(event)),
+    } for event in events]), path)  # fmt: skip
+
+
+def _caption(event: Event, shot: Shot) -> Caption:
+    return Caption(shot.id, describe(shot.picture), caption(event, shot))
+
+
+def iterate(seed: int, count: int) -> Iterator[Event]:
+    """The first `count` events of a seed."""
+    return (make_event(seed, number) for number in range(count))

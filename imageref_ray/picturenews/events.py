@@ -1,0 +1,260 @@
+"""Events of the embedded corpus: what happened, who reported it, which picture belongs where.
+
+`make_event(seed, number)` is a pure function of its arguments. Persons, towns and deeds stand only in
+the articles; colour and place only in the pictures, the count there and as singular or plural in the text:
+a caption in context needs both. Every truth is kept: facts of each picture, relevance of each image at
+each slot, captions, questions with answers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from imageref_ray.picturenews import facts, words
+from imageref_ray.picturenews.facts import Chart, Emblem, Picture, Portrait, Scene, describe
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One thing that happened. `picture` is None for a thing that nobody photographed."""
+
+    kind: str  # "scene", "portrait", "chart" or "note"
+    person: str
+    detail: dict[str, str]  # what the articles say: verb, noun, role, act, subject or topic
+    picture: Picture | None
+
+    def fill(self, pattern: str, event: Event) -> str:
+        return pattern.format(person=self.person, town=event.town, theme=event.theme, **self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One image file: what it shows, the facet it belongs to (None for a distractor), its original if a near-duplicate."""
+
+    id: str  # "<newsID>/<k>.jpg"
+    picture: Picture
+    facet: int | None
+    duplicate_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """One outlet's report; `text` holds `[Image k]` markers, k into `shots`."""
+
+    id: str
+    title: str
+    text: str
+    shots: tuple[Shot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    id: str
+    town: str
+    theme: str
+    facets: tuple[Facet, ...]
+    articles: tuple[Article, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"The {self.theme} in {self.town}"
+
+    @property
+    def shots(self) -> tuple[Shot, ...]:
+        """All images; `shots[k - 1]` is `IMAGE_k`."""
+        return tuple(shot for article in self.articles for shot in article.shots)
+
+
+def make_event(seed: int, number: int) -> Event:
+    """The event `number` of the corpus with this seed; its id is made of both, so seeds never share an event."""
+    rng = random.Random(f"picturenews {seed} {number}")
+    event = Event(f"{seed}{number:06d}", rng.choice(words.TOWNS), rng.choice(words.THEMES), _facets(rng))
+    return replace(event, articles=_articles(event, rng))
+
+
+def response(event: Event) -> str:
+    """The reference response: title, overview, one section a facet in order of first report."""
+    lines = [_fill(words.RESPONSE_TITLE, event), _fill(words.RESPONSE_OVERVIEW, event)]
+    for facet in event.facets:
+        lines += [facet.fill(line, event) for line in SECTIONS[facet.kind]]
+    return "\n".join(lines)
+
+
+def caption(event: Event, shot: Shot) -> str:
+    """The reference caption in context: what the picture shows and what its article tells about it."""
+    description = describe(shot.picture)
+    if shot.facet is None:
+        return _sentence(words.EMBLEM_CAPTION.format(description=description))
+    facet = event.facets[shot.facet]
+    seen = {"description": description}
+    if isinstance(shot.picture, Portrait):
+        seen |= {"colour": facts.article(shot.picture.colour), "mark": shot.picture.mark}
+    pattern = {"scene": words.SCENE_CAPTION, "portrait": words.PORTRAIT_CAPTION, "chart": words.CHART_CAPTION}[facet.kind]
+    return _sentence(pattern.format(person=facet.person, town=event.town, **{**facet.detail, **seen}))
+
+
+def relevance(event: Event, facet: int | None, shot: Shot) -> int:
+    """How well an image fits a section: 3 its own picture, 2 the same person elsewhere, 1 a scene at the same place.
+
+    `facet` None is the overview, which any scene fits weakly. Distractors fit nowhere (0).
+    """
+    if shot.facet is None:
+        return 0
+    if facet is None:
+        return int(isinstance(shot.picture, Scene))
+    if shot.facet == facet:
+        return 3
+    here, there = event.facets[facet], event.facets[shot.facet]
+    if here.person == there.person:
+        return 2
+    same_place = isinstance(here.picture, Scene) and isinstance(there.picture, Scene)
+    return int(same_place and here.picture.place == there.picture.place)  # type: ignore[union-attr]
+
+
+def section_facet(event: Event, section: str) -> int | None:
+    """The facet a section of any response is about: the one whose person and thing it names, or None.
+
+    This is how placements at a *generated* response are judged: by what its text says.
+    """
+    for number, facet in enumerate(event.facets):
+        if facet.person.split()[-1] in section and facet.detail[TELLING[facet.kind]] in section:
+            return number
+    return None
+
+
+def questions(picture: Picture) -> list[tuple[str, str]]:
+    """Questions about the picture alone with their one true answer."""
+    match picture:
+        case Scene():
+            return [
+                ("What is shown?", picture.noun),
+                ("How many are there?", facts.COUNTS[picture.count - 1]),
+                ("What colour do you see on it?", picture.colour),
+                ("Where is it?", facts.PLACES[picture.place]),
+                ("What kind of picture is this?", "a scene"),
+            ]
+        case Portrait():
+            return [
+                ("What marks the person?", f"{facts.article(picture.colour)} {picture.mark}"),
+                ("What colour is the mark?", picture.colour),
+                ("What kind of picture is this?", "a portrait"),
+            ]
+        case Chart():
+            asked = [(f"What is the {place} value?", str(v)) for place, v in zip(ORDINALS, picture.values, strict=True)]
+            return [*asked, ("What kind of picture is this?", "a bar chart")]
+        case Emblem():
+            return [
+                ("What shape is shown?", picture.shape),
+                ("What colour is the shape?", picture.colour),
+                ("What kind of picture is this?", facts.article(picture.kind)),
+            ]
+
+
+ORDINALS = ("first", "second", "third")
+TELLING = {"scene": "noun", "portrait": "role", "chart": "subject", "note": "topic"}
+TEXTS = {
+    "scene": words.SCENE_TEXTS,
+    "portrait": words.PORTRAIT_TEXTS,
+    "chart": words.CHART_TEXTS,
+    "note": words.NOTE_TEXTS,
+}
+SECTIONS = {
+    "scene": words.SCENE_SECTION,
+    "portrait": words.PORTRAIT_SECTION,
+    "chart": words.CHART_SECTION,
+    "note": words.NOTE_SECTION,
+}
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _fill(pattern: str, event: Event) -> str:
+    last = list(dict.fromkeys(facet.person.split()[-1] for facet in event.facets))
+    names = " and ".join([", ".join(last[:-1]), last[-1]] if len(last) > 1 else last)
+    return pattern.format(town=event.town, theme=event.theme, names=names)
+
+
+def _facets(rng: random.Random) -> tuple[Facet, ...]:
+    """3–5 facets, 2–4 of them with a picture, persons and things all different (a person may return as a portrait)."""
+    pictured = rng.randint(2, 4)
+    kinds = ["scene", *rng.choices(("scene", "portrait", "chart"), (6, 3, 2), k=pictured - 1)]
+    kinds += ["note"] * rng.randint(max(0, 3 - pictured), 1)
+    rng.shuffle(kinds)
+    lasts = rng.sample(words.LAST_NAMES, len(kinds))
+    people = [f"{rng.choice(words.FIRST_NAMES)} {last}" for last in lasts]
+    if "portrait" in kinds and rng.random() < 0.15:
+        people[kinds.index("portrait")] = people[kinds.index("scene")]
+    objects = iter(rng.sample(facts.OBJECTS, len(kinds)))
+    pools = {name: iter(rng.sample(pool, len(kinds))) for name, pool in POOLS.items()}
+    return tuple(_facet(kind, person, rng, objects, pools) for kind, person in zip(kinds, people, strict=True))
+
+
+POOLS = {"role": words.ROLES, "subject": words.SUBJECTS, "topic": words.TOPICS, "verb": words.VERBS, "act": words.ACTS}
+
+
+def _facet(kind: str, person: str, rng: random.Random, objects: object, pools: dict[str, object]) -> Facet:
+    def pick(pool: str) -> str:
+        return next(pools[pool])  # type: ignore[call-overload,no-any-return]
+
+    if kind == "scene":
+        scene = replace(facts.random_scene(rng), object=next(objects))  # type: ignore[call-overload]
+        return Facet(kind, person, {"verb": pick("verb"), "noun": scene.noun}, scene)
+    if kind == "portrait":
+        return Facet(kind, person, {"role": pick("role"), "act": pick("act")}, facts.random_portrait(rng))
+    if kind == "chart":
+        return Facet(kind, person, {"subject": pick("subject")}, facts.random_chart(rng))
+    return Facet(kind, person, {"topic": pick("topic")}, None)
+
+
+def _articles(event: Event, rng: random.Random) -> tuple[Article, ...]:
+    """2–4 reports: each brings new facets, some repeat an earlier one, perhaps with a near-duplicate of its picture."""
+    count = rng.randint(2, min(4, len(event.facets)))
+    cuts = sorted(rng.sample(range(1, len(event.facets)), count - 1))
+    chunks = [list(range(a, b)) for a, b in zip([0, *cuts], [*cuts, len(event.facets)], strict=True)]
+    pictured = [number for number, facet in enumerate(event.facets) if facet.picture]
+    duplicate = rng.choice(pictured) if len(pictured) == 2 or rng.random() < 0.3 else None
+    distractor = rng.randrange(count) if len(pictured) == 2 or rng.random() < 0.4 else None
+    outlets = rng.sample(words.OUTLETS, count)
+    origin: dict[int, str] = {}
+    articles = []
+    for index, chunk in enumerate(chunks):
+        again = duplicate if index == count - 1 and duplicate not in chunk else None
+        told = [*chunk, *(n for n in range(chunk[0]) if n == again or rng.random() < 0.15)]
+        pictures = [(n, event.facets[n].picture) for n in told if n in chunk or n == again]
+        if index == distractor:
+            pictures.insert(rng.randint(0, len(pictures)), (None, facts.random_emblem(rng)))
+        articles.append(_article(event, f"{event.id}{index}", outlets[index], told, pictures, origin, rng))
+    return tuple(articles)
+
+
+def _article(
+    event: Event,
+    news_id: str,
+    outlet: str,
+    told: list[int],
+    pictures: Sequence[tuple[int | None, Picture | None]],
+    origin: dict[int, str],
+    rng: random.Random,
+) -> Article:
+    """Paragraphs in order; pictures stand after the paragraph they belong to, or all together at the end."""
+    shots = []
+    for number, picture in pictures:
+        if picture is not None:
+            shot_id = f"{news_id}/{len(shots)}.jpg"
+            shots.append(Shot(shot_id, picture, number, origin.get(number) if number is not None else None))
+            if number is not None:
+                origin.setdefault(number, shot_id)
+    gallery = rng.random() < 0.35
+    lines = [rng.choice(words.LEADS).format(town=event.town, theme=event.theme)]
+    for number in told:
+        facet = event.facets[number]
+        filler = f" {rng.choice(words.FILLERS)}" if rng.random() < 0.4 else ""
+        lines.append(facet.fill(rng.choice(TEXTS[facet.kind]), event) + filler)
+        if not gallery:
+            lines += [f"[Image {k}]" for k, shot in enumerate(shots) if shot.facet == number]
+    lines += [f"[Image {k}]" for k in range(len(shots)) if f"[Image {k}]" not in lines]
+    return Article(news_id, f"{outlet} of {event.town}: {event.theme}", "\n".join(lines), tuple(shots))

@@ -1,0 +1,162 @@
+"""Training data of the embedded checkpoint: single skills, one annotation file each, made with the compact prompts.
+
+    describe  picture → what is seen                   caption  picture in its article → what it is
+    vqa       picture, questions → answers             find     several pictures, a description → which one
+    respond   articles → Markdown response             place    captions + response → which picture where
+    ask       picture → a question and its answer      text     articles, questions → names and things
+
+The end-to-end task (articles with pictures → response with pictures in place) is not among them: that is what
+fine-tuning teaches. Events come from the `base` seed alone.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from imageref_ray import markdown, prompts
+from imageref_ray.engines.base import Message
+from imageref_ray.picturenews import corpus, facts
+from imageref_ray.picturenews.events import SECTIONS, TELLING, Event, caption, describe, questions, response
+from imageref_ray.records import Image
+
+Row = dict[str, Any]
+
+
+def write(out: Path, events: int, seed: int = corpus.SEEDS["base"]) -> dict[str, int]:
+    """Draw the pictures and write `<skill>.jsonl` for every skill; returns samples per skill."""
+    made = list(corpus.iterate(seed, events))
+    corpus.write_images(out, made)
+    counts = {}
+    for name, skill in SKILLS.items():
+        rows = [row for event in made for row in skill(event, random.Random(f"{name} {event.id}"))]
+        corpus.write_jsonl(out / f"{name}.jsonl", rows)
+        counts[name] = len(rows)
+    return counts
+
+
+def texts(out: Path) -> Iterator[str]:
+    """All conversation texts of a written corpus: what the tokenizer is trained on."""
+    for name in SKILLS:
+        with (out / f"{name}.jsonl").open(encoding="utf-8") as file:
+            for line in file:
+                yield from (turn["value"] for turn in json.loads(line)["conversations"])
+
+
+def describing(event: Event, rng: random.Random) -> Iterator[Row]:
+    for image, shot in zip(_images(event), event.shots, strict=True):
+        yield corpus.conversation(shot.id, prompts.describe(_pack(), image, ()), describe(shot.picture))
+
+
+def captioning(event: Event, rng: random.Random) -> Iterator[Row]:
+    shots = iter(event.shots)
+    for document in corpus.sample(event).documents:
+        for image in document.images:
+            shot = next(shots)
+            messages = prompts.caption(_pack(), document, image, describe(shot.picture), (), 4096)
+            yield corpus.conversation(shot.id, messages, caption(event, shot))
+
+
+def answering(event: Event, rng: random.Random) -> Iterator[Row]:
+    """All questions about a picture in one conversation, in random order."""
+    for image, shot in zip(_images(event), event.shots, strict=True):
+        asked = questions(shot.picture)
+        rng.shuffle(asked)
+        yield _talk(shot.id, (image, "\n"), asked)
+
+
+def finding(event: Event, rng: random.Random) -> Iterator[Row]:
+    """Several pictures; which one shows …? A description that fits none is answered with none."""
+    pairs = [(image, shot) for image, shot in zip(_images(event), event.shots, strict=True) if not shot.duplicate_of]
+    rng.shuffle(pairs)
+    parts: list[str | Image] = []
+    for k, (image, _) in enumerate(pairs, 1):
+        parts += [f"IMAGE_{k}: ", image, "\n"]
+    asked = [(_which(shot, rng), f"IMAGE_{k}") for k, (_, shot) in enumerate(pairs, 1)]
+    stranger = facts.random_scene(rng)
+    if all(stranger.noun != getattr(shot.picture, "noun", None) for _, shot in pairs):
+        asked.append((f"Which picture shows {stranger.noun}?", "none"))
+    rng.shuffle(asked)
+    yield _talk(event.id, tuple(parts), asked)
+
+
+def responding(event: Event, rng: random.Random) -> Iterator[Row]:
+    yield corpus.conversation(event.id, prompts.respond(_pack(), corpus.sample(event)), response(event))
+
+
+def placing(event: Event, rng: random.Random) -> Iterator[Row]:
+    """The event as it is, and once with captions shuffled and some captions and sections left out."""
+    yield _placing(event, list(range(len(event.shots))), list(range(len(event.facets))))
+    kept = rng.sample(range(len(event.shots)), rng.randint(2, len(event.shots)))
+    sections = sorted(rng.sample(range(len(event.facets)), rng.randint(2, len(event.facets))))
+    yield _placing(event, kept, sections)
+
+
+def asking(event: Event, rng: random.Random) -> Iterator[Row]:
+    for image, shot in zip(_images(event), event.shots, strict=True):
+        question, answer = rng.choice(questions(shot.picture))
+        user = Message("user", (image, "\nAsk a question about the picture and answer it."))
+        yield corpus.conversation(shot.id, (user,), f"Question: {question} Answer: {answer}")
+
+
+def reading(event: Event, rng: random.Random) -> Iterator[Row]:
+    """Questions about the articles' text: who did it, what did they do, where was it."""
+    text = "\n\n".join(markdown.render(document, None) for document in corpus.sample(event).documents)
+    asked = [("Where was it?", event.town), ("What was on?", f"the {event.theme}")]
+    for facet in event.facets:
+        thing = facet.detail[TELLING[facet.kind]]
+        asked.append((f"Who stands for the {thing}?", facet.person))
+        if sum(other.person == facet.person for other in event.facets) == 1:
+            asked.append((f"What does the text tell of {facet.person}?", f"the {thing}"))
+    rng.shuffle(asked)
+    yield _talk(event.id, (text + "\n",), asked)
+
+
+SKILLS: dict[str, Callable[[Event, random.Random], Iterator[Row]]] = {
+    "describe": describing,
+    "caption": captioning,
+    "vqa": answering,
+    "find": finding,
+    "respond": responding,
+    "place": placing,
+    "ask": asking,
+    "text": reading,
+}
+
+
+def _pack() -> Any:
+    return prompts.load_pack("compact")
+
+
+def _images(event: Event) -> tuple[Image, ...]:
+    return corpus.sample(event).images
+
+
+def _talk(identity: str, opening: tuple[str | Image, ...], asked: list[tuple[str, str]]) -> Row:
+    """A conversation of several turns; the opening stands before the first question."""
+    (question, answer), *more = asked
+    row = corpus.conversation(identity, (Message("user", (*opening, question)),), answer)
+    for question, answer in more:
+        row["conversations"] += [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+    return row
+
+
+def _which(shot: Any, rng: random.Random) -> str:
+    shown = getattr(shot.picture, "noun", None)
+    return f"Which picture shows {shown if shown and rng.random() < 0.5 else describe(shot.picture)}?"
+
+
+def _placing(event: Event, shots: list[int], sections: list[int]) -> Row:
+    """Place the captions of `shots` (in that order) at a response with only `sections`."""
+    head = response(event).split("\n")[:2]
+    lines = [line for s in sections for line in (event.facets[s].fill(p, event) for p in SECTIONS[event.facets[s].kind])]
+    numbers: dict[int | None, int] = {}
+    for k, shot in enumerate(shots, 1):
+        numbers.setdefault(event.shots[shot].facet, k)
+    chosen = {1: None, **{slot: numbers.get(section) for slot, section in enumerate(sections, 2)}}
+    captions = [caption(event, event.shots[shot]) for shot in shots]
+    messages = prompts.place(_pack(), "\n".join([*head, *lines]), captions, ())
+    return corpus.conversation(event.id, messages, json.dumps(corpus.predictions(chosen)))

@@ -1,0 +1,151 @@
+"""The words of the project as frozen values: what a sample is before, during and after a build.
+
+Rows go in and out through `to_row` / `from_row`: nested values become plain dicts and lists that
+Parquet and JSON keep as they are. Pixels are never part of a record, only paths and hashes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MARKER = re.compile(r"\[Image (\d+)\]")
+"""Where an image stood in a document's text; the number is the image's index (file stem), from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture of a document. `id` is `"<doc_id>/<index>.<ext>"`; sizes are pixels, 0 until verified."""
+
+    id: str
+    uri: str
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+
+    @property
+    def index(self) -> int:
+        """The marker number this image answers to in its document's text (the file's stem)."""
+        stem = self.id.rsplit("/", 1)[-1].split(".", 1)[0]
+        return int(stem) if stem.isdigit() else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One retrieved text with its images; `text` holds `[Image k]` where image k stood."""
+
+    id: str
+    title: str
+    text: str
+    images: tuple[Image, ...] = ()
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One user request: its instruction and its documents in order."""
+
+    id: str
+    instruction: str
+    documents: tuple[Document, ...] = ()
+    category: str = ""
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """All images in document order, then image order: `images[k - 1]` is `IMAGE_k`."""
+        return tuple(image for document in self.documents for image in document.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """Two texts for one image: what is seen, and what it is, knowing the document."""
+
+    image_id: str
+    description: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The choice at one slot (`<Position slot>`, from 1): an image id or nothing."""
+
+    slot: int
+    image_id: str | None = None
+    analysis: str = ""
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What requests cost. `prompt_tokens` includes `image_tokens` and `cached_tokens`."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    image_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A sample on its way through a build: every stage returns a richer copy (`dataclasses.replace`).
+
+    `response` is Markdown without images; `placements` use the before-content slots of `response`.
+    """
+
+    sample: Sample
+    response: str = ""
+    captions: tuple[Caption, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def id(self) -> str:
+        return self.sample.id
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A quarantine row: what failed, where, and why. `item` names the part (an image, a document) if not the whole."""
+
+    record_id: str
+    stage: str
+    error: str
+    message: str
+    item: str = ""
+    attempt: int = 1
+
+
+def to_row(value: Any) -> dict[str, Any]:
+    """A dataclass value as plain dicts and lists (tuples become lists)."""
+    return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+
+
+def from_row(kind: type[T], row: dict[str, Any]) -> T:
+    """The inverse of `to_row`: `from_row(Record, to_row(record)) == record`. Unknown keys are ignored."""
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind) if f.name in row]  # type: ignore[arg-type]
+    return kind(**{name: _typed(hints[name], row[name]) for name in names})
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_row(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if value is None or isinstance(hint, types.UnionType):
+        return value
+    if typing.get_origin(hint) is tuple:
+        return tuple(_typed(typing.get_args(hint)[0], item) for item in value)
+    return from_row(hint, value) if dataclasses.is_dataclass(hint) else value
