@@ -30,7 +30,7 @@ unit: $(READY) ## the tests that need no Ray
 	@$(BIN)/python -m pytest tests/unit
 
 serve: $(READY) ## the OpenAI-compatible endpoint and /v1/reference on http://127.0.0.1:8000
-	@$(SLOW) $(BIN)/serve run serve/config.yaml
+	@$(BIN)/imageref serve
 
 check: $(READY) ## ruff, mypy and the import rules
 	@$(BIN)/ruff check .

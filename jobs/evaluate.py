@@ -1,0 +1,8 @@
+"""What `ray job submit` runs: `python jobs/evaluate.py …` is `imageref evaluate …`."""
+
+import sys
+
+from imageref_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

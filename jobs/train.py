@@ -1,0 +1,8 @@
+"""What `ray job submit` runs: `python jobs/train.py …` is `imageref train …`."""
+
+import sys
+
+from imageref_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))

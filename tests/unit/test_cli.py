@@ -1,0 +1,67 @@
+"""The command line: help that helps, and one line with exit code 2 for what the user got wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imageref_ray.cli import main, parser
+
+COMMANDS = ["build", "train", "evaluate placement", "score", "picturenews", "demo", "serve"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_is_for_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "--help"])
+    printed = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert f"example: imageref {command}" in printed
+    assert max(map(len, printed.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_of_every_command_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    example = next(line for line in lines if line.startswith("example: imageref "))
+    parser().parse_args(example.split()[2:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--config nowhere.yaml", "config file nowhere.yaml does not exist"),
+        ("--config {file} --set engin.model=x", "unknown key engin (did you mean engine?)"),
+        ("--config {file} --set engine.actors", "expected key=value"),
+        ("--config {file} --set engine=[", "not valid YAML"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "build.yaml"
+    file.write_text("source: {root: corpus}\nengine: {model: some/model}\noutput: out\n")
+    assert main(["build", *arguments.format(file=file).split()]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("imageref: ") and printed.err.count("\n") == 1
+    assert message in printed.err
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["bild"])
+    assert stopped.value.code == 2
+    assert "picturenews" in capsys.readouterr().err
+
+
+def test_picturenews_and_score_run_without_any_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["picturenews", "--events", "2", "--seed", "5", "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    files = ["--labels", str(tmp_path / "label.csv"), "--predictions", str(tmp_path / "insertion.jsonl")]
+    assert main(["score", *files]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["events"] == 2
+    assert printed["f1"] == 1

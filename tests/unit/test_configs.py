@@ -1,0 +1,49 @@
+"""Every YAML file that is shipped parses with its model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from imageref_ray import config
+from imageref_ray.config import BuildConfig, Config, ConfigError, EvaluateConfig, TrainConfig, load
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "jobs" / "configs").glob("*.yaml"))
+
+
+def kind_of(values: dict[str, Any]) -> type[Config]:
+    """Which job a file is for: each model has a key that no other has."""
+    if "source" in values:
+        return BuildConfig
+    if "mixture" in values:
+        return TrainConfig
+    return EvaluateConfig if "data" in values else config.DemoConfig
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_config_parses(path: Path) -> None:
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    load(kind_of(values), path)
+
+
+def test_configs_are_shipped_for_every_job() -> None:
+    assert {BuildConfig, TrainConfig, EvaluateConfig} <= {kind_of(yaml.safe_load(path.read_text())) for path in SHIPPED}
+
+
+def test_an_override_reaches_the_nested_key_and_leaves_the_file_alone(tmp_path: Path) -> None:
+    file = tmp_path / "build.yaml"
+    file.write_text("source: {root: corpus}\nengine: {model: m, args: {a: 1}}\noutput: out\n")
+    changed = load(BuildConfig, file, ["engine.args.b=2", "engine.concurrency=3"])
+    assert changed.engine.args == {"a": 1, "b": 2}
+    assert changed.engine.concurrency == 3
+    assert load(BuildConfig, file).engine.args == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["- a list", "key: [unclosed", "output: o\nsource: {root: r}\nengine: {modell: m}"])
+def test_a_bad_file_is_refused_by_name(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="bad.yaml"):
+        load(BuildConfig, file)
