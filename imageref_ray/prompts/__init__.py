@@ -1,6 +1,7 @@
 """Prompts as data: YAML packs beside this file, and the pure builders that fill them into chat messages."""
 
 from imageref_ray.prompts.builders import (
+    NOT_INSERT,
     CaptionExample,
     PlaceExample,
     answer,
@@ -14,6 +15,7 @@ from imageref_ray.prompts.builders import (
 from imageref_ray.prompts.pack import Pack, load_pack, pack_names
 
 __all__ = [
+    "NOT_INSERT",
     "CaptionExample",
     "Pack",
     "PlaceExample",

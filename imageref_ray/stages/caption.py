@@ -1,0 +1,40 @@
+"""Record → record with `captions`: every image described by itself, then captioned in its document."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from imageref_ray import parsing, prompts
+from imageref_ray.engines.base import Generate, Request, Sampling
+from imageref_ray.prompts import CaptionExample, Pack
+from imageref_ray.records import Caption, Document, Image, Record, Usage
+from imageref_ray.stages.respond import whole
+
+
+async def caption(
+    record: Record,
+    generate: Generate,
+    pack: Pack,
+    sampling: Sampling,
+    examples: Sequence[CaptionExample] = (),
+    context_tokens: int = 4096,
+) -> Record:
+    """Two requests an image (paper stage 2), all images at once; captions in the order of `IMAGE_k`.
+
+    `context_tokens` bounds the text on each side of an image (estimated). Raises ParseError for an empty or cut reply.
+    """
+
+    async def one(document: Document, image: Image) -> tuple[Caption, Usage]:
+        seen = await generate(Request(prompts.describe(pack, image, examples), sampling))
+        description = parsing.caption(whole(seen, f"description of {image.id}", sampling))
+        turns = prompts.caption(pack, document, image, description, examples, context_tokens)
+        known = await generate(Request(turns, sampling))
+        text = parsing.caption(whole(known, f"caption of {image.id}", sampling))
+        return Caption(image.id, description, text), seen.usage + known.usage
+
+    pairs = [(document, image) for document in record.sample.documents for image in document.images]
+    results = await asyncio.gather(*(one(document, image) for document, image in pairs))
+    usage = sum((used for _, used in results), record.usage)
+    return replace(record, captions=tuple(made for made, _ in results), usage=usage)
