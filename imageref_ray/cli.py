@@ -139,9 +139,7 @@ def _job(commands: Any, name: str, short: str, text: str, run: Run, config: bool
     """A command that takes `--config FILE --set key=value --output DIR`."""
     made = _command(commands, name, short, text, run)
     made.add_argument("--config", type=Path, required=config, metavar="FILE", help="YAML file with the job's settings")
-    made.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting; repeatable"
-    )
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting; repeatable")
     made.add_argument("--output", metavar="DIR", help="run directory (short for --set output=DIR)")
 
 

@@ -86,7 +86,9 @@ def test_the_ray_free_part_loads_nothing_heavy() -> None:
 
 
 def test_help_is_instant_because_it_loads_next_to_nothing() -> None:
-    assert loaded_after("from imageref_ray.cli import parser; parser()").isdisjoint({*HEAVY, "pydantic", "numpy", "yaml"})
+    assert loaded_after("from imageref_ray.cli import parser; parser()").isdisjoint(
+        {*HEAVY, "pydantic", "numpy", "yaml"}
+    )
 
 
 def loaded_after(code: str) -> set[str]:

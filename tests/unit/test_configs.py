@@ -45,5 +45,5 @@ def test_an_override_reaches_the_nested_key_and_leaves_the_file_alone(tmp_path: 
 def test_a_bad_file_is_refused_by_name(text: str, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match="bad.yaml"):
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
         load(BuildConfig, file)

@@ -1,0 +1,120 @@
+"""`POST /v1/reference`: a question and documents with pictures → Markdown in which every image reference is checked.
+
+The model answers end to end, as it was trained to. What breaks the reference contract (`markdown.check`) is
+taken out of the text and listed; every reference that stays is traced back to its document, uri and sha256.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from imageref_ray import markdown
+from imageref_ray.engines.base import Engine, Sampling
+from imageref_ray.prompts import load_pack
+from imageref_ray.records import Document, Image, Sample, to_row
+from imageref_ray.stages.decode import decode
+from serve.chat import WireError, costs
+from serve.pictures import PictureError, public_uri, receive
+from serve.settings import ServeConfig
+
+
+class SentDocument(BaseModel):
+    """A document: `[Image k]` in `text` is where `images[k]` stood (k from 0)."""
+
+    id: str | None = Field(None, min_length=1)
+    title: str = ""
+    text: str
+    url: str = ""
+    images: list[str] = []
+
+
+class ReferenceBody(BaseModel):
+    """A question, its documents, and how the answer is drawn (greedy where not told)."""
+
+    question: str = Field(min_length=1)
+    documents: list[SentDocument] = Field(min_length=1)
+    model: str | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float = Field(0, ge=0, le=2)
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The sample a body holds, image id → how the body named it, and which pictures could not be used."""
+
+    sample: Sample
+    uris: dict[str, str]
+    left_out: list[dict[str, Any]]
+
+
+def receive_documents(body: ReferenceBody, folder: Path, settings: ServeConfig) -> Received:
+    """The body as a sample, pictures verified; a bad picture is left out and reported. Raises WireError."""
+    names = [document.id or str(i) for i, document in enumerate(body.documents, start=1)]
+    if len(set(names)) < len(names):
+        raise WireError("two documents have the same id", "documents")
+    if sum(len(document.images) for document in body.documents) > settings.max_images:
+        raise WireError(f"more than {settings.max_images} pictures in one request", "documents")
+    uris: dict[str, str] = {}
+    left_out: list[dict[str, Any]] = []
+    documents: list[Document] = []
+    for number, (name, sent) in enumerate(zip(names, body.documents, strict=True)):
+        images: list[Image] = []
+        for index, url in enumerate(sent.images):
+            try:
+                found = receive(url, f"{name}/{index}", folder / f"{number}-{index}", settings)
+            except PictureError as error:
+                left_out.append({"document": name, "image": index, "reason": str(error)})
+            else:
+                images.append(found)
+                uris[found.id] = public_uri(url, found)
+        documents.append(Document(name, sent.title, sent.text, tuple(images), sent.url))
+    return Received(Sample("request", body.question, tuple(documents)), uris, left_out)
+
+
+async def answer(received: Received, body: ReferenceBody, engine: Engine, settings: ServeConfig) -> dict[str, Any]:
+    """The response object: markdown, references, breaches, left_out, usage."""
+    sampling = Sampling(body.temperature, body.max_tokens or settings.max_tokens, seed=body.seed)
+    pack = load_pack(settings.prompts)
+    text, usage = await decode(received.sample, engine.generate, settings.system, sampling, pack)
+    kept, found = checked(text, received.sample)
+    return {
+        "object": "reference",
+        "model": settings.name,
+        "markdown": kept,
+        "references": [_source(ref, received) for ref in found],
+        "breaches": [to_row(breach) for breach in markdown.check(text, received.sample)],
+        "left_out": received.left_out,
+        "usage": costs(usage),
+    }
+
+
+def checked(text: str, sample: Sample) -> tuple[str, list[markdown.Reference]]:
+    """The text with only those image references that keep the contract, and those references."""
+    found: list[markdown.Reference] = []
+    used: set[str] = set()
+    for ref in markdown.references(text):
+        if ref.slot and 1 <= ref.k <= len(sample.images) and sample.images[ref.k - 1].id not in used:
+            used.add(sample.images[ref.k - 1].id)
+            found.append(ref)
+    captions = {ref.k: ref.caption for ref in found if ref.caption}
+    kept = markdown.insert(markdown.strip_images(text), {ref.slot: ref.k for ref in found}, "after", captions)
+    assert not markdown.check(kept, sample)
+    return kept, found
+
+
+def _source(ref: markdown.Reference, received: Received) -> dict[str, Any]:
+    image = received.sample.images[ref.k - 1]
+    return {
+        "k": ref.k,
+        "image": image.id,
+        "document": image.id.rsplit("/", 1)[0],
+        "uri": received.uris[image.id],
+        "sha256": image.sha256,
+        "caption": ref.caption,
+        "slot": ref.slot,
+    }
