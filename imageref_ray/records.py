@@ -148,4 +148,4 @@ def _typed(hint: Any, value: Any) -> Any:
         return value
     if typing.get_origin(hint) is tuple:
         return tuple(_typed(typing.get_args(hint)[0], item) for item in value)
-    return from_row(hint, value) if dataclasses.is_dataclass(hint) else value
+    return from_row(hint, value) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else value
