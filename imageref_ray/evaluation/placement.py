@@ -87,8 +87,10 @@ def assess(relevance: Relevance, placed: Placed) -> EventScore:
 
 
 def verdicts(relevance: Relevance, placed: Placed) -> dict[int, Verdict]:
-    """Slot → what a reader should be told: right (3), fair (1 or 2), wrong, missed (an unused 3 fits), or empty."""
+    """Slot → what a reader should be told: right (3), fair (1 or 2), wrong, empty, or missed: empty where an image
+    belongs (3) that does not stand at such a place elsewhere."""
     kept = first_uses(placed)
+    settled = {image for slot, image in kept.items() if relevance.get(slot, {}).get(image) == 3}
     told: dict[int, Verdict] = {}
     for slot in sorted(set(relevance) | set(placed)):
         fits = relevance.get(slot, {})
@@ -98,8 +100,8 @@ def verdicts(relevance: Relevance, placed: Placed) -> dict[int, Verdict]:
             value = fits.get(placed[slot], 0) if slot in kept else 0
             told[slot] = "right" if value == 3 else "fair" if value else "wrong"
         else:
-            unused = any(value == 3 and image not in kept.values() for image, value in fits.items())
-            told[slot] = "missed" if unused else "empty"
+            lacking = any(value == 3 and image not in settled for image, value in fits.items())
+            told[slot] = "missed" if lacking else "empty"
     return told
 
 

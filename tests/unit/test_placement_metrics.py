@@ -164,6 +164,6 @@ def test_a_perfect_set_has_intervals_of_exactly_one():
 
 
 def test_verdicts_name_what_stands_and_what_is_missing():
-    relevance = {1: {"a": 3}, 2: {"b": 2}, 3: {"c": 3}, 4: {"a": 3}, 5: {}}
+    relevance = {1: {"a": 3}, 2: {"b": 2}, 3: {"c": 3}, 4: {"a": 3}, 5: {}, 7: {"d": 3}}
     told = verdicts(relevance, {1: "a", 2: "b", 5: "d", 6: "e"})
-    assert told == {1: "right", 2: "fair", 3: "missed", 4: "empty", 5: "wrong", 6: "unlabelled"}
+    assert told == {1: "right", 2: "fair", 3: "missed", 4: "empty", 5: "wrong", 6: "unlabelled", 7: "missed"}

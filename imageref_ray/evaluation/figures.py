@@ -1,0 +1,132 @@
+"""Small figures as inline SVG: numbers in, markup out; colours come from the page's CSS variables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+NAMES = {"f1": "F1", "precision": "Precision", "recall_3": "Recall 3", "recall_1": "Recall 1", "score": "Score"}
+"""Metric key → its name for people, in the order the report shows them."""
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 260, 42, 28, 14
+"""Size of a chart and the margins of its plot, in SVG units."""
+
+
+def loss_curve(points: Sequence[tuple[float, float]]) -> str:
+    """Training loss over steps: every logged value thin, their running mean thick."""
+    if len(points) < 2:
+        return ""
+    ticks = _ticks(max(loss for _, loss in points))
+    first, last = points[0][0], points[-1][0]
+
+    def at(step: float, loss: float) -> str:
+        return f"{_scale(step, first, last, LEFT, WIDTH - 12):.1f},{_height(loss, ticks[-1]):.1f}"
+
+    mean, smooth = points[0][1], []
+    for step, loss in points:
+        mean = 0.7 * mean + 0.3 * loss
+        smooth.append(at(step, mean))
+    raw = " ".join(at(step, loss) for step, loss in points)
+    body = _grid(ticks, "{:g}")
+    body += f'<polyline points="{raw}" fill="none" stroke="var(--tuned)" stroke-opacity=".35" stroke-width="1.2"/>'
+    body += f'<polyline points="{" ".join(smooth)}" fill="none" stroke="var(--tuned)" stroke-width="2.5"/>'
+    body += _text(LEFT, HEIGHT - 8, f"step {first:g}") + _text(WIDTH - 12, HEIGHT - 8, f"step {last:g}", "end")
+    return _svg(f"Training loss from {points[0][1]:.2f} to {points[-1][1]:.2f}", HEIGHT, body)
+
+
+def metric_bars(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> str:
+    """Base and tuned beside each other for every metric, with values and 95 % intervals.
+
+    Both are summaries of `placement.summarise`; a score below 0 is drawn as 0, its number tells.
+    """
+    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
+    group = (WIDTH - LEFT) / len(NAMES)
+    body = _grid(ticks, "{:.2f}")
+    for number, (key, name) in enumerate(NAMES.items()):
+        middle = LEFT + (number + 0.5) * group
+        body += _bar(middle - 36, base, key, "var(--base)") + _bar(middle + 2, tuned, key, "var(--tuned)")
+        body += _text(middle, HEIGHT - 8, name, "middle", strong=True)
+    told = "; ".join(f"{name} {base[key]:.2f} before, {tuned[key]:.2f} after" for key, name in NAMES.items())
+    return _svg(told, HEIGHT, body)
+
+
+def time_bar(stages: Sequence[tuple[str, float]]) -> str:
+    """Where the time went: one bar, one part a stage, numbered as in the list below it."""
+    total = sum(seconds for _, seconds in stages) or 1.0
+    body, start = "", 0.0
+    for number, (name, seconds) in enumerate(stages, 1):
+        width = seconds / total * 1080
+        body += f'<rect x="{start:.1f}" y="0" width="{max(width - 2, 1):.1f}" height="34" rx="3" '
+        body += f'class="part{_hue(number)}"><title>{escape(name)}: {duration(seconds)}</title></rect>'
+        if width > 24:
+            body += f'<text x="{start + width / 2 - 1:.1f}" y="22" text-anchor="middle" class="onpart">{number}</text>'
+        start += width
+    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in stages)
+    return f'<svg viewBox="0 0 1080 34" class="time" role="img" aria-label="{escape(told)}">{body}</svg>'
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 07 min`; tenths below ten seconds."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _hue(number: int) -> int:
+    """Which of the page's six part colours the stage with this number has."""
+    return (number - 1) % 6 + 1
+
+
+def _bar(left: float, summary: Mapping[str, Any], key: str, colour: str) -> str:
+    value = summary[key]
+    top = _height(max(value, 0), 1)
+    foot = HEIGHT - BOTTOM
+    low, high = summary.get("intervals", {}).get(key, (value, value))
+    body = f'<rect x="{left:.1f}" y="{top:.1f}" width="34" height="{max(foot - top, 1):.1f}" rx="3" fill="{colour}"/>'
+    tip = top
+    if high > low:
+        tip, end = _height(max(high, 0), 1), _height(max(low, 0), 1)
+        x = left + 17
+        body += f'<path d="M{x:.1f} {tip:.1f}V{end:.1f}m-4 0h8M{x - 4:.1f} {tip:.1f}h8" class="whisker"/>'
+    return body + _text(left + 17, tip - 5, f"{value:.2f}", "middle", strong=True)
+
+
+def _scale(value: float, low: float, high: float, start: float, end: float) -> float:
+    return start + (value - low) / ((high - low) or 1) * (end - start)
+
+
+def _height(value: float, most: float) -> float:
+    """The y of a value on an axis from 0 to `most`."""
+    return _scale(value, 0, most, HEIGHT - BOTTOM, TOP + 8)
+
+
+def _ticks(most: float) -> list[float]:
+    """Three to six round numbers from 0 to at least `most`."""
+    power = 10.0 ** math.floor(math.log10(most or 1))
+    step = next(power * share for share in (0.2, 0.5, 1, 2) if power * share * 5 >= most)
+    return [step * i for i in range(math.ceil(most / step - 1e-9) + 1)] if most > 0 else [0.0, 1.0]
+
+
+def _grid(ticks: Sequence[float], form: str) -> str:
+    body = ""
+    for tick in ticks:
+        y = _height(tick, ticks[-1])
+        body += f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
+        body += _text(LEFT - 8, y + 4, form.format(round(tick, 10)), "end")
+    return body
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start", strong: bool = False) -> str:
+    kind = ' class="strong"' if strong else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}>{escape(words)}</text>'
+
+
+def _svg(told: str, height: int, body: str) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(told)}">{body}</svg>'
