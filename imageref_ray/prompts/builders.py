@@ -122,8 +122,8 @@ def context(document: Document, image: Image, budget: int) -> tuple[str, str]:
 
     An image without a marker stands at the end.
     """
-    parts = markdown.pieces(document, keep=lambda other: other == image)
-    at = parts.index(image)
+    parts = markdown.pieces(document, keep=lambda other: other.id == image.id)
+    at = next((i for i, part in enumerate(parts) if isinstance(part, Image)), len(parts))
     before = markdown.lines("".join(part for part in parts[:at] if isinstance(part, str)))
     after = markdown.lines("".join(part for part in parts[at + 1 :] if isinstance(part, str)))
     return "\n".join(_nearest(before[::-1], budget, -1)[::-1]), "\n".join(_nearest(after, budget, 1))

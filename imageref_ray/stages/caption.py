@@ -35,6 +35,12 @@ async def caption(
         return Caption(image.id, description, text), seen.usage + known.usage
 
     pairs = [(document, image) for document in record.sample.documents for image in document.images]
-    results = await asyncio.gather(*(one(document, image) for document, image in pairs))
-    usage = sum((used for _, used in results), record.usage)
-    return replace(record, captions=tuple(made for made, _ in results), usage=usage)
+    # All are awaited before the first failure is raised: no request outlives its record.
+    results = await asyncio.gather(*(one(document, image) for document, image in pairs), return_exceptions=True)
+    captions, usage = [], record.usage
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        captions.append(result[0])
+        usage += result[1]
+    return replace(record, captions=tuple(captions), usage=usage)

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Literal
 
 from imageref_ray import markdown, prompts
-from imageref_ray.engines.base import Generate, Guide, Request, Sampling
+from imageref_ray.engines.base import Generate, Guide, Message, Request, Sampling
 from imageref_ray.prompts import Pack
-from imageref_ray.records import Sample, Usage
+from imageref_ray.records import Image, Sample, Usage
 
 CAPTION_LENGTH = 200
 """Most characters of an alt text under the guide."""
@@ -37,6 +37,20 @@ async def guided(
     Paper mode: used images stay, "no image" is `###` or a line break; the first use of an image counts in a metric.
     """
     messages = prompts.answer(pack or prompts.load_pack("compact"), sample, system)
+    return await fill(messages, sample.images, reference, generate, variant, sampling=sampling, paper=paper)
+
+
+async def fill(
+    messages: tuple[Message, ...],
+    images: Sequence[Image],
+    reference: str,
+    generate: Generate,
+    variant: Literal["plain", "caption"] = "plain",
+    *,
+    sampling: Sampling | None = None,
+    paper: bool = False,
+) -> tuple[str, dict[int, str], Usage]:
+    """The same for a prompt that is already worded; `images[k - 1]` is its `IMAGE_k`."""
     limit = 32 if variant == "plain" else 32 + 3 * CAPTION_LENGTH
     sampling = replace(sampling or Sampling(), max_tokens=limit)
     text = markdown.lines(markdown.strip_images(reference))
@@ -45,7 +59,7 @@ async def guided(
     chosen: dict[int, str] = {}
     for i, line in enumerate(text):
         prefix += line + "\n"
-        free = [k for k, image in enumerate(sample.images, 1) if paper or image.id not in chosen.values()]
+        free = [k for k, image in enumerate(images, 1) if paper or image.id not in chosen.values()]
         if i not in slot_after or not free:
             continue
         nothing = ["###", r"\n"] if paper else _opening(text[i + 1 : i + 2])
@@ -54,7 +68,7 @@ async def guided(
         usage += reply.usage
         k = _choice(reply.text, free)
         if k:
-            chosen[slot_after[i]] = sample.images[k - 1].id
+            chosen[slot_after[i]] = images[k - 1].id
             prefix += reply.text.strip() + "\n"
     return prefix.removesuffix("\n"), chosen, usage
 

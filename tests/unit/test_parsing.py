@@ -1,0 +1,159 @@
+"""Replies as models write them, and replies as nobody should: a value or a ParseError, nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageref_ray import markdown, parsing
+from imageref_ray.parsing import ParseError
+from imageref_ray.records import Placement
+
+IMAGES = ("7/0.jpg", "7/1.jpg", "8/0.jpg")
+
+
+def reply(*chosen: tuple[Any, Any]) -> str:
+    return json.dumps({"predictions": [{"position": position, "image": image} for position, image in chosen]})
+
+
+def placed(text: str, slots: int = 3, images: tuple[str, ...] = IMAGES) -> list[str | None]:
+    placements = parsing.placement(text, images, slots)
+    assert [placement.slot for placement in placements] == list(range(1, slots + 1))
+    return [placement.image_id for placement in placements]
+
+
+def test_the_samples_beside_the_parsers_parse() -> None:
+    assert parsing.response(parsing.RESPONSE_SAMPLE) == (
+        "# A harbour festival in Velmora\nBoats, music and a new pier.\n### The boats\nMara Holt showed two boats."
+    )
+    assert parsing.caption(parsing.CAPTION_SAMPLE) == ("Two red boats at the harbour in Velmora, painted by Mara Holt.")
+    assert parsing.placement(parsing.PLACEMENT_SAMPLE, IMAGES, 2) == (
+        Placement(1, None, "the overview", "nothing fits"),
+        Placement(2, "7/0.jpg", "the boats", "shows them"),
+    )
+    assert parsing.qa(parsing.QA_SAMPLE) == parsing.QA("What colour are the boats?", "Red.")
+
+
+def test_a_slot_without_an_entry_stays_empty() -> None:
+    assert placed(reply(("<Position 2>", "IMAGE_3"))) == [None, "8/0.jpg", None]
+
+
+def test_numbers_outside_the_sample_are_rejected() -> None:
+    wrong = reply(("<Position 1>", "IMAGE_0"), ("<Position 2>", "IMAGE_4"), ("<Position 3>", "IMAGE_1"))
+    assert placed(wrong) == [None, None, "7/0.jpg"]
+    assert placed(reply(("<Position 4>", "IMAGE_1"), ("<Position 1>", "IMAGE_1"))) == ["7/0.jpg", None, None]
+
+
+def test_an_image_is_placed_once_and_the_first_wins_also_under_another_number() -> None:
+    twice = reply(("<Position 1>", "IMAGE_1"), ("<Position 2>", "IMAGE_2"), ("<Position 3>", "IMAGE_3"))
+    assert placed(twice, images=("7/0.jpg", "8/0.jpg", "7/0.jpg")) == ["7/0.jpg", "8/0.jpg", None]
+
+
+def test_a_repeated_slot_keeps_its_first_entry() -> None:
+    again = reply(("<Position 1>", "Not Insert"), ("<Position 1>", "IMAGE_1"), ("<Position 2>", "IMAGE_2"))
+    assert placed(again) == [None, "7/1.jpg", None]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no JSON here", "{broken", '{"predictions": 3}', '{"predictions": []}', "[" * 9999]
+)
+def test_a_reply_without_placements_is_a_parse_error_that_shows_its_beginning(text: str) -> None:
+    with pytest.raises(ParseError, match=r"placement|JSON") as error:
+        parsing.placement(text, IMAGES, 2)
+    assert repr(text[:20])[1:-1] in str(error.value)
+
+
+def test_a_bare_list_and_text_around_the_json_are_tolerated() -> None:
+    assert placed('Sure: [{"position": "Position 1", "image": "[IMAGE_2]"}] Done.') == ["7/1.jpg", None, None]
+
+
+def test_a_response_needs_a_title_and_text() -> None:
+    for text in ("", "Just text.", "### Section\nText.", "# Only\n### Headers"):
+        with pytest.raises(ParseError, match="the response has"):
+            parsing.response(text)
+
+
+def test_images_a_model_put_into_a_textual_response_are_taken_out() -> None:
+    assert parsing.response("# T\nText.\n![x](IMAGE_1)\n") == "# T\nText."
+
+
+@pytest.mark.parametrize("text", ["", " \n", '""', "Caption:", "```\n\n```", "…"])
+def test_an_empty_caption_is_a_parse_error(text: str) -> None:
+    with pytest.raises(ParseError, match="the caption is empty"):
+        parsing.caption(text)
+
+
+def test_questions_are_read_from_one_line_two_lines_chinese_and_json() -> None:
+    expected = parsing.QA("How many?", "Two")
+    for text in (
+        "Question: How many? Answer: Two",
+        "**Question:** How many?\n\n**Answer:** Two",
+        "问题：How many?\n答案：Two",
+        '{"question": "How many?", "answer": "Two"}',
+    ):
+        assert parsing.qa(text) == expected
+
+
+def mangled(sample: str) -> st.SearchStrategy[str]:
+    """The sample cut, doubled, with a stretch replaced, or plain noise."""
+    places = st.integers(0, len(sample))
+    noise = st.text(max_size=20) | st.sampled_from(
+        ["```", '"', "{", "}]", "IMAGE_99", "<Position 0>", "null", "9" * 5000]
+    )
+    replaced = st.tuples(places, places, noise).map(lambda cut: sample[: cut[0]] + cut[2] + sample[cut[1] :])
+    return st.one_of(replaced, replaced.map(lambda text: text + sample), noise)
+
+
+def value_or_parse_error(parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except ParseError:
+        return None
+
+
+@given(mangled(parsing.RESPONSE_SAMPLE))
+def test_any_reply_is_a_response_with_a_title_and_without_images_or_a_parse_error(text: str) -> None:
+    value = value_or_parse_error(parsing.response, text)
+    assert value is None or (value.startswith("# ") and not markdown.references(value))
+
+
+@given(mangled(parsing.CAPTION_SAMPLE))
+def test_any_reply_is_a_one_line_caption_or_a_parse_error(text: str) -> None:
+    value = value_or_parse_error(parsing.caption, text)
+    assert value is None or (value and value == " ".join(value.split()))
+
+
+@given(mangled(parsing.PLACEMENT_SAMPLE), st.integers(0, 3))
+def test_any_reply_is_a_legal_placement_of_every_slot_or_a_parse_error(text: str, slots: int) -> None:
+    value = value_or_parse_error(lambda reply: parsing.placement(reply, IMAGES, slots), text)
+    if value is not None:
+        assert [placement.slot for placement in value] == list(range(1, slots + 1))
+        used = [placement.image_id for placement in value if placement.image_id]
+        assert len(set(used)) == len(used) and set(used) <= set(IMAGES)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["<Position 1>", "IMAGE_1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["predictions", "position", "image", "analysis"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_any_json_is_a_placement_or_a_parse_error(data: Any) -> None:
+    value = value_or_parse_error(lambda reply: parsing.placement(reply, IMAGES, 2), json.dumps(data))
+    assert value is None or len(value) == 2
+
+
+@given(mangled(parsing.QA_SAMPLE))
+def test_any_reply_is_a_full_question_and_answer_or_a_parse_error(text: str) -> None:
+    value = value_or_parse_error(parsing.qa, text)
+    assert value is None or (value.question and value.answer)
