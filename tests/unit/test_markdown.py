@@ -13,10 +13,8 @@ RESPONSE = "# Title\nOverview.\n### One\nFirst.\nSecond.\n### Empty\n### Two\nTh
 # before-content slots: Title 1, One 2, Empty 3, Two 4; after-content slots: Overview 1, First 2, Second 3, Third 4
 
 
-def image(document: str, index: int, **changes: str) -> Image:
-    return Image(
-        **{"id": f"{document}/{index}.jpg", "uri": f"/{document}/{index}.jpg", "sha256": f"{index}", **changes}
-    )
+def image(document: str, index: int, sha256: str = "aa") -> Image:
+    return Image(f"{document}/{index}.jpg", f"/{document}/{index}.jpg", sha256)
 
 
 def document(text: str, images: int = 2, name: str = "7") -> Document:
