@@ -145,6 +145,9 @@ class EvaluateConfig(Config):
     output: Path
     engine: EngineConfig
     mode: tuple[Literal["guided", "free"], ...] = ("guided", "free")
+    label_slots: Literal["before", "after"] = Field(
+        "before", description="where the labels' slots stand: after every header, or after every other line"
+    )
     variant: Literal["plain", "caption"] = Field("plain", description="`IMAGE_k` or `![caption](IMAGE_k)`")
     paper: bool = Field(False, description="the paper's own conventions instead of the corrected ones")
     system: str = ""

@@ -1,0 +1,55 @@
+"""`imageref evaluate placement` on Ray Data with a scripted model: metrics, files and resumption."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from imageref_ray.config import ConfigError, EngineConfig, EvaluateConfig
+from imageref_ray.engines.base import Request
+from imageref_ray.evaluation.run import evaluate_placement
+from imageref_ray.evaluation.score import score
+from imageref_ray.picturenews.corpus import write
+
+EVENTS = 6
+
+
+def first_free_image(request: Request) -> str:
+    """A model that takes the first image it is allowed at every slot, and writes nothing of its own."""
+    return re.findall(r"IMAGE_\d+", request.guide.value)[0] + "\n" if request.guide else ""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    write(folder, EVENTS, 77)
+    return folder
+
+
+def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_path: Path) -> None:
+    config = EvaluateConfig(
+        data=corpus / "annotation.plain.jsonl",
+        root=corpus,
+        labels=corpus / "label.csv",
+        output=tmp_path / "run",
+        engine=EngineConfig(kind="scripted", model="none", script=f"{__name__}:first_free_image"),
+    )
+    found = evaluate_placement(config)
+    guided, free = found["guided"], found["free"]
+    assert (guided["events"], guided["unparsed"], free["events"], free["unparsed"]) == (EVENTS, 0, EVENTS, 1)
+    assert guided["inserted"] == sum(len(answer) for answer in images_by_event(tmp_path / "run/guided.jsonl"))
+    assert 0 < guided["precision"] < 1
+    assert free["inserted"] == 0
+    assert found["run"]["records"] == EVENTS
+    again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
+    assert again == guided
+    assert evaluate_placement(config) == found == json.loads((tmp_path / "run/metrics.json").read_text())
+    with pytest.raises(ConfigError, match="paper False → True"):
+        evaluate_placement(config.model_copy(update={"paper": True}))
+
+
+def images_by_event(path: Path) -> list[list[str]]:
+    return [re.findall(r"^IMAGE_\d+$", json.loads(line)["result"], re.MULTILINE) for line in path.open()]
