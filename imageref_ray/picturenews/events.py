@@ -216,13 +216,15 @@ def _articles(event: Event, rng: random.Random) -> tuple[Article, ...]:
     cuts = sorted(rng.sample(range(1, len(event.facets)), count - 1))
     chunks = [list(range(a, b)) for a, b in zip([0, *cuts], [*cuts, len(event.facets)], strict=True)]
     pictured = [number for number, facet in enumerate(event.facets) if facet.picture]
-    duplicate = rng.choice(pictured) if len(pictured) == 2 or rng.random() < 0.3 else None
-    distractor = rng.randrange(count) if len(pictured) == 2 or rng.random() < 0.4 else None
+    earlier = [number for number in pictured if number < cuts[-1]]
+    duplicate = rng.choice(earlier) if earlier and rng.random() < 0.3 else None
+    alone = len(pictured) == 2 and duplicate is None
+    distractor = rng.randrange(count) if alone or rng.random() < 0.4 else None
     outlets = rng.sample(words.OUTLETS, count)
     origin: dict[int, str] = {}
     articles = []
     for index, chunk in enumerate(chunks):
-        again = duplicate if index == count - 1 and duplicate not in chunk else None
+        again = duplicate if index == count - 1 else None
         told = [*chunk, *(n for n in range(chunk[0]) if n == again or rng.random() < 0.15)]
         pictures = [(n, event.facets[n].picture) for n in told if n in chunk or n == again]
         if index == distractor:
@@ -241,20 +243,23 @@ def _article(
     rng: random.Random,
 ) -> Article:
     """Paragraphs in order; pictures stand after the paragraph they belong to, or all together at the end."""
-    shots = []
-    for number, picture in pictures:
-        if picture is not None:
-            shot_id = f"{news_id}/{len(shots)}.jpg"
-            shots.append(Shot(shot_id, picture, number, origin.get(number) if number is not None else None))
-            if number is not None:
-                origin.setdefault(number, shot_id)
     gallery = rng.random() < 0.35
-    lines = [rng.choice(words.LEADS).format(town=event.town, theme=event.theme)]
+    lines: list[str | tuple[int | None, Picture]] = [rng.choice(words.LEADS).format(town=event.town, theme=event.theme)]
+    waiting = [(number, picture) for number, picture in pictures if picture]
     for number in told:
         facet = event.facets[number]
         filler = f" {rng.choice(words.FILLERS)}" if rng.random() < 0.4 else ""
         lines.append(facet.fill(rng.choice(TEXTS[facet.kind]), event) + filler)
-        if not gallery:
-            lines += [f"[Image {k}]" for k, shot in enumerate(shots) if shot.facet == number]
-    lines += [f"[Image {k}]" for k in range(len(shots)) if f"[Image {k}]" not in lines]
-    return Article(news_id, f"{outlet} of {event.town}: {event.theme}", "\n".join(lines), tuple(shots))
+        here = [] if gallery else [pair for pair in waiting if pair[0] == number]
+        lines += here
+        waiting = [pair for pair in waiting if pair not in here]
+    lines += waiting
+    shots = []
+    for number, picture in (line for line in lines if not isinstance(line, str)):
+        shot_id = f"{news_id}/{len(shots)}.jpg"
+        shots.append(Shot(shot_id, picture, number, None if number is None else origin.get(number)))
+        if number is not None:
+            origin.setdefault(number, shot_id)
+    markers = iter(range(len(shots)))
+    text = "\n".join(line if isinstance(line, str) else f"[Image {next(markers)}]" for line in lines)
+    return Article(news_id, f"{outlet} of {event.town}: {event.theme}", text, tuple(shots))

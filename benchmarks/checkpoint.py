@@ -1,0 +1,113 @@
+"""What the embedded checkpoint can do: each single skill on held-out events, greedy, through vLLM.
+
+    python benchmarks/checkpoint.py [--model FOLDER] [--events 60] [--out results.json]
+
+Prints one JSON object; the model card's numbers are this file's output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from imageref_ray import prompts
+from imageref_ray.config import EngineConfig
+from imageref_ray.engines import make
+from imageref_ray.engines.base import Engine, Message, Request, Sampling
+from imageref_ray.parsing import ParseError
+from imageref_ray.parsing import placement as parse_placement
+from imageref_ray.picturenews import corpus, truth
+from imageref_ray.picturenews.events import Event, describe, questions, response
+from imageref_ray.records import Image
+
+SHIPPED = "imageref_ray/picturenews/checkpoint"
+CPU_ARGS = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048, "max_num_seqs": 64}
+CPU_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=SHIPPED)
+    parser.add_argument("--events", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=corpus.SEEDS["validation"])
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = asyncio.run(measure(options.model, options.events, options.seed, Path(folder)))
+    text = json.dumps(result, indent=1)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+
+
+async def measure(model: str, events: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Share of right replies per skill, with how many were asked."""
+    made = list(corpus.iterate(seed, events))
+    corpus.write_images(folder, made)
+    engine = make(EngineConfig(kind="vllm", model=model, args=CPU_ARGS, env=CPU_ENV))
+    asked = [ask for event in made for ask in questions_about(event, folder)]
+    gate = asyncio.Semaphore(64)
+    right = await asyncio.gather(*(_right(engine, gate, *ask[1:]) for ask in asked))
+    skills: dict[str, list[bool]] = {}
+    for (skill, *_), good in zip(asked, right, strict=True):
+        skills.setdefault(skill, []).extend(good)
+    shares = {skill: {"share": round(sum(good) / len(good), 4), "asked": len(good)} for skill, good in skills.items()}
+    return {"model": model, "events": events, "seed": seed, "skills": shares}
+
+
+Judge = Callable[[str], list[bool]]
+Ask = tuple[str, tuple[Message, ...], Judge]
+
+
+def questions_about(event: Event, root: Path) -> list[Ask]:
+    """Every request of an event: skill, messages, and what judges the reply."""
+    pack = prompts.load_pack("compact")
+    asks: list[Ask] = []
+    shots = iter(event.shots)
+    for document in corpus.sample(event, root).documents:
+        for image in document.images:
+            shot = next(shots)
+            kind = type(shot.picture).__name__.lower()
+            asks.append((f"describe {kind}", prompts.describe(pack, image, ()), lambda text, s=shot: [text == describe(s.picture)]))
+            messages = prompts.caption(pack, document, image, describe(shot.picture), (), 4096)
+            asks.append((f"caption {kind}", messages, lambda text, s=shot: [truth.caption_right(event, s, text)]))
+            asks += [("vqa", _question(image, q), lambda text, a=a: [text == a]) for q, a in questions(shot.picture)]
+    messages = prompts.place(pack, response(event), corpus.numbered_captions(event), ())
+    asks.append(("place", messages, lambda text: _slots_right(event, text)))
+    asks.append(("respond", prompts.respond(pack, corpus.sample(event, root)), lambda text: [text.strip() == response(event)]))
+    return asks
+
+
+def _question(image: Image, question: str) -> tuple[Message, ...]:
+    return (Message("user", (image, "\n" + question)),)
+
+
+async def _right(engine: Engine, gate: asyncio.Semaphore, messages: tuple[Message, ...], judge: Judge) -> list[bool]:
+    async with gate:
+        reply = await engine.generate(Request(messages, Sampling(max_tokens=300)))
+    return judge(reply.text.strip())
+
+
+def _slots_right(event: Event, text: str) -> list[bool]:
+    """One verdict per slot; a slot is right with the thing's picture (or its near-duplicate), or with none where none is."""
+    expected = corpus.placements(event)
+    try:
+        given = {p.slot: p.image_id for p in parse_placement(text, [shot.id for shot in event.shots], len(expected))}
+    except ParseError:
+        given = {}
+    facets = {shot.id: shot.facet for shot in event.shots}
+    verdicts = []
+    for slot, k in expected.items():
+        image = given.get(slot)
+        wanted = event.shots[k - 1].facet if k else None
+        verdicts.append(image is None if k is None else image is not None and facets[image] == wanted)
+    return verdicts
+
+
+if __name__ == "__main__":
+    main()

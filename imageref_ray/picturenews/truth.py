@@ -1,0 +1,105 @@
+"""What a model said about the embedded corpus against what is true, fact by fact. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from imageref_ray import markdown
+from imageref_ray.picturenews.events import Event, Shot, caption, describe, relevance, section_facet
+from imageref_ray.picturenews.facts import Chart, Portrait, Scene, article
+from imageref_ray.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Built placements and captions against the truth.
+
+    `precision`: share of inserted images that belong to what their section tells; `recall`: share of pictured
+    things whose section got its picture; `captions`: share of captions with every fact right.
+    """
+
+    precision: float
+    recall: float
+    captions: float
+    inserted: int
+    pictured: int
+    captioned: int
+
+
+def said(text: str, *expected: str) -> bool:
+    """Whether every expected phrase stands in the text as whole words, whatever the case."""
+    return all(re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE) for phrase in expected)
+
+
+def description_right(shot: Shot, text: str) -> bool:
+    """Object, colour, count and place (or what else the picture's kind has) all right."""
+    return said(text, describe(shot.picture))
+
+
+def caption_right(event: Event, shot: Shot, text: str) -> bool:
+    """Person and town from the article and every fact of the picture."""
+    return said(text, *caption_facts(event, shot))
+
+
+def caption_facts(event: Event, shot: Shot) -> list[str]:
+    """The phrases that a right caption contains."""
+    if shot.facet is None:
+        return [describe(shot.picture)]
+    facet = event.facets[shot.facet]
+    known = [facet.person, event.town]
+    match shot.picture:
+        case Scene():
+            return [*known, facet.detail["verb"], describe(shot.picture)]
+        case Portrait(mark, colour):
+            return [*known, facet.detail["role"], f"{article(colour)} {mark}"]
+        case Chart():
+            return [*known, facet.detail["subject"], describe(shot.picture)]
+    return known
+
+
+def agreement(records: Iterable[Record], events: Mapping[str, Event]) -> Agreement:
+    """Compare built records with the events they were built from (by id)."""
+    inserted = right = pictured = found = captioned = captions_right = 0
+    for record in records:
+        event = events[record.id]
+        shots = {shot.id: shot for shot in event.shots}
+        told = sections(event, record.response)
+        served = set()
+        for placement in record.placements:
+            if placement.image_id is None:
+                continue
+            facet = told.get(placement.slot, UNKNOWN)
+            fits = facet != UNKNOWN and relevance(event, facet, shots[placement.image_id]) >= (3 if facet is not None else 1)
+            inserted, right = inserted + 1, right + fits
+            served |= {facet} if fits else set()
+        wanted = {shot.facet for shot in event.shots if shot.facet is not None}
+        pictured, found = pictured + len(wanted), found + len(wanted & served)
+        captioned += len(record.captions)
+        captions_right += sum(caption_right(event, shots[c.image_id], c.caption) for c in record.captions)
+    return Agreement(
+        _share(right, inserted), _share(found, pictured), _share(captions_right, captioned), inserted, pictured, captioned
+    )
+
+
+UNKNOWN = -1
+"""A section that tells nothing the event knows."""
+
+
+def sections(event: Event, text: str) -> dict[int, int | None]:
+    """Before-content slot of a response → the facet its section tells (None for the overview, UNKNOWN for neither)."""
+    told: dict[int, int | None] = {}
+    slot = 0
+    body: dict[int, str] = {}
+    for line in markdown.lines(text):
+        slot += line.startswith("#")
+        body[slot] = f"{body.get(slot, '')}\n{line}"
+    for slot, section in body.items():
+        facet = section_facet(event, section)
+        told[slot] = None if slot == 1 else UNKNOWN if facet is None else facet
+    return told
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0
