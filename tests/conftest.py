@@ -1,0 +1,51 @@
+"""What tests share: one small Ray and one served application a session, started only when a test asks for them."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageref_ray.cli import PATIENCE
+
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false"}
+for name, value in {**PATIENCE, **QUIET}.items():  # before Ray is imported, for it and for all its processes
+    os.environ.setdefault(name, value)
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Path:
+    """The shipped checkpoint."""
+    return Path(__file__).parents[1] / "imageref_ray" / "picturenews" / "checkpoint"
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of two CPUs on this machine, kept for all tests that need one."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def served(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the running endpoint (`http://…`): real Serve, real vLLM, the shipped checkpoint."""
+    from ray import serve
+
+    from serve.app import build
+
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(build({"images": str(tmp_path_factory.mktemp("served"))}), name="imageref")
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

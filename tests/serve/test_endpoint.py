@@ -1,0 +1,106 @@
+"""The endpoint as a client sees it: real Ray Serve, real vLLM, the shipped checkpoint, the `openai` client."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from imageref_ray.picturenews import corpus as picturenews
+from imageref_ray.picturenews.events import make_event
+from imageref_ray.records import Sample
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def event(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """A test event with its pictures on disk."""
+    folder = tmp_path_factory.mktemp("corpus")
+    made = make_event(picturenews.SEEDS["test"], 0)
+    picturenews.write_images(folder, [made])
+    return picturenews.sample(made, folder)
+
+
+@pytest.fixture
+def client(served: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{served}/v1", api_key="none", max_retries=0)
+
+
+def data_url(path: Path) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def describe(path: Path) -> list[Any]:
+    """The `describe` task of the compact prompts, which the checkpoint knows."""
+    parts = [
+        {"type": "image_url", "image_url": {"url": data_url(path)}},
+        {"type": "text", "text": "\nDescribe the picture."},
+    ]
+    return [{"role": "user", "content": parts}]
+
+
+def test_a_picture_is_described_and_its_tokens_are_counted(client: openai.OpenAI, event: Sample) -> None:
+    messages = describe(Path(event.images[0].uri))
+    answered = client.chat.completions.create(model="imageref", messages=messages, temperature=0, max_tokens=40)
+    (choice,) = answered.choices
+    assert choice.message.content
+    assert choice.finish_reason == "stop"
+    assert answered.usage is not None and answered.usage.prompt_tokens_details is not None
+    assert answered.usage.prompt_tokens_details.model_dump()["image_tokens"] > 0
+    assert 0 < answered.usage.completion_tokens <= 40
+
+
+def test_a_stream_says_the_same_in_many_pieces(client: openai.OpenAI, event: Sample) -> None:
+    wanted: dict[str, Any] = {
+        "model": "imageref",
+        "messages": describe(Path(event.images[0].uri)),
+        "temperature": 0,
+        "max_tokens": 40,
+    }
+    whole = client.chat.completions.create(**wanted)
+    chunks = list(client.chat.completions.create(**wanted, stream=True, stream_options={"include_usage": True}))
+    pieces = [choice.delta.content for chunk in chunks for choice in chunk.choices if choice.delta.content]
+    assert len(pieces) > 1
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert whole.usage is not None and chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_a_guide_binds_the_reply(client: openai.OpenAI) -> None:
+    answered = client.chat.completions.create(
+        model="imageref",
+        messages=[{"role": "user", "content": "Red or blue?"}],
+        max_tokens=8,
+        extra_body={"structured_outputs": {"choice": ["red", "blue"]}},
+    )
+    assert answered.choices[0].message.content in ("red", "blue")
+
+
+def test_errors_are_what_openais_clients_expect(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="called `imageref`"):
+        client.chat.completions.create(model="other", messages=[{"role": "user", "content": "x"}])
+    with pytest.raises(openai.BadRequestError):  # longer than the model's context
+        client.chat.completions.create(model="imageref", messages=[{"role": "user", "content": "word " * 20_000}])
+    assert [model.id for model in client.models.list()] == ["imageref"]
+
+
+def test_a_question_about_documents_is_answered_with_checked_references(served: str, event: Sample) -> None:
+    documents = [
+        {"id": d.id, "title": d.title, "text": d.text, "images": [data_url(Path(image.uri)) for image in d.images]}
+        for d in event.documents
+    ]
+    body = {"question": event.instruction, "documents": documents, "max_tokens": 400}
+    answered = httpx.post(f"{served}/v1/reference", json=body, timeout=300)
+    assert answered.status_code == 200, answered.text
+    found = answered.json()
+    assert found["markdown"].strip()
+    assert found["usage"]["prompt_tokens_details"]["image_tokens"] > 0
+    assert found["left_out"] == []
+    sent = {document["id"]: document["images"] for document in documents}
+    for ref in found["references"]:
+        assert f"IMAGE_{ref['k']}" in found["markdown"]
+        assert ref["document"] in sent and ref["uri"] == f"sha256:{ref['sha256']}"
+    assert found["markdown"].count("IMAGE_") == len(found["references"])
