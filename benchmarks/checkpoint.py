@@ -12,6 +12,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from imageref_ray.engines.base import Engine, Message, Request, Sampling
 from imageref_ray.parsing import ParseError
 from imageref_ray.parsing import placement as parse_placement
 from imageref_ray.picturenews import corpus, truth
-from imageref_ray.picturenews.events import Event, describe, questions, response
+from imageref_ray.picturenews.events import Event, Shot, questions, response
+from imageref_ray.picturenews.facts import describe
 from imageref_ray.records import Image
 
 SHIPPED = "imageref_ray/picturenews/checkpoint"
@@ -73,13 +75,13 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
         for image in document.images:
             shot = next(shots)
             kind = type(shot.picture).__name__.lower()
-            asks.append((f"describe {kind}", prompts.describe(pack, image, ()), lambda text, s=shot: [text == describe(s.picture)]))
-            messages = prompts.caption(pack, document, image, describe(shot.picture), (), 4096)
-            asks.append((f"caption {kind}", messages, lambda text, s=shot: [truth.caption_right(event, s, text)]))
-            asks += [("vqa", _question(image, q), lambda text, a=a: [text == a]) for q, a in questions(shot.picture)]
-    messages = prompts.place(pack, response(event), corpus.numbered_captions(event), ())
-    asks.append(("place", messages, lambda text: _slots_right(event, text)))
-    asks.append(("respond", prompts.respond(pack, corpus.sample(event, root)), lambda text: [text.strip() == response(event)]))
+            asks.append((f"describe {kind}", prompts.describe(pack, image), partial(_same, describe(shot.picture))))
+            messages = prompts.caption(pack, document, image, describe(shot.picture))
+            asks.append((f"caption {kind}", messages, partial(_caption_right, event, shot)))
+            asks += [("vqa", _question(image, asked), partial(_same, told)) for asked, told in questions(shot.picture)]
+    messages = prompts.place(pack, response(event), corpus.numbered_captions(event))
+    asks.append(("place", messages, partial(_slots_right, event)))
+    asks.append(("respond", prompts.respond(pack, corpus.sample(event, root)), partial(_same, response(event))))
     return asks
 
 
@@ -93,8 +95,16 @@ async def _right(engine: Engine, gate: asyncio.Semaphore, messages: tuple[Messag
     return judge(reply.text.strip())
 
 
+def _same(expected: str, text: str) -> list[bool]:
+    return [text == expected]
+
+
+def _caption_right(event: Event, shot: Shot, text: str) -> list[bool]:
+    return [truth.caption_right(event, shot, text)]
+
+
 def _slots_right(event: Event, text: str) -> list[bool]:
-    """One verdict per slot; a slot is right with the thing's picture (or its near-duplicate), or with none where none is."""
+    """One verdict per slot: right with its thing's picture (or the near-duplicate), or with none where none is."""
     expected = corpus.placements(event)
     try:
         given = {p.slot: p.image_id for p in parse_placement(text, [shot.id for shot in event.shots], len(expected))}

@@ -112,7 +112,9 @@ class TrainConfig(Config):
     global_batch: int = Field(128, ge=1)
     per_device_batch: int = Field(2, ge=1)
     batch_tokens: int | None = Field(
-        None, ge=16, description="fill batches up to this many padded tokens per device instead of per_device_batch samples"
+        None,
+        ge=16,
+        description="fill batches up to this many padded tokens per device instead of per_device_batch samples",
     )
     learning_rate: float = Field(4e-5, gt=0)
     weight_decay: float = Field(0.01, ge=0)
@@ -158,16 +160,27 @@ class EvaluateConfig(Config):
     seed: int = 0
 
 
+class DemoConfig(Config):
+    """`imageref demo`: the whole way on the embedded corpus. Paths of the parts all lie under `output`."""
+
+    output: Path = Path("runs/demo")
+    train_events: int = Field(192, ge=1)
+    test_events: int = Field(48, ge=1)
+    shown_events: int = Field(12, ge=0, description="test events that the report shows with their pictures")
+    engine: EngineConfig = Field(description="annotator, and how base and student are run")
+    prompts: str = "compact"
+    variant: Literal["plain", "caption"] = Field("plain", description="how answers name a picture")
+    train: dict[str, Any] = Field(description="train settings other than model, output and mixture")
+
+
 C = TypeVar("C", bound=Config)
 
 
-def load(kind: type[C], path: Path | None, overrides: Iterable[str] = ()) -> C:
-    """Read a YAML file (None: no file, defaults only), apply `key.sub=value` overrides, check everything.
+def load(kind: type[C], path: Path, overrides: Iterable[str] = ()) -> C:
+    """Read a YAML file, apply `key.sub=value` overrides, check everything.
 
     Raises ConfigError for a missing file, bad YAML, an unknown key (with the nearest known one) or a bad value.
     """
-    if path is None:
-        return check(kind, _overridden({}, overrides), "--set")
     if not path.is_file():
         raise ConfigError(f"config file {path} does not exist; give the path of a YAML file, e.g. one of jobs/configs/")
     try:

@@ -28,12 +28,12 @@ from imageref_ray.picturenews.events import (
     Event,
     Shot,
     caption,
-    describe,
     make_event,
     questions,
     relevance,
     response,
 )
+from imageref_ray.picturenews.facts import describe
 from imageref_ray.records import Caption, Document, Image, Sample, to_row
 
 SEEDS = {"base": 11, "train": 21, "validation": 31, "test": 41}

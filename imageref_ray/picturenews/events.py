@@ -9,7 +9,7 @@ each slot, captions, questions with answers.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imageref_ray.picturenews import facts, words
@@ -31,7 +31,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One image file: what it shows, the facet it belongs to (None for a distractor), its original if a near-duplicate."""
+    """One image file: what it shows, its facet (None for a distractor), its original if a near-duplicate."""
 
     id: str  # "<newsID>/<k>.jpg"
     picture: Picture
@@ -91,8 +91,7 @@ def caption(event: Event, shot: Shot) -> str:
     seen = {"description": description}
     if isinstance(shot.picture, Portrait):
         seen |= {"colour": facts.article(shot.picture.colour), "mark": shot.picture.mark}
-    pattern = {"scene": words.SCENE_CAPTION, "portrait": words.PORTRAIT_CAPTION, "chart": words.CHART_CAPTION}[facet.kind]
-    return _sentence(pattern.format(person=facet.person, town=event.town, **{**facet.detail, **seen}))
+    return _sentence(CAPTIONS[facet.kind].format(person=facet.person, town=event.town, **{**facet.detail, **seen}))
 
 
 def relevance(event: Event, facet: int | None, shot: Shot) -> int:
@@ -160,6 +159,7 @@ TEXTS = {
     "chart": words.CHART_TEXTS,
     "note": words.NOTE_TEXTS,
 }
+CAPTIONS = {"scene": words.SCENE_CAPTION, "portrait": words.PORTRAIT_CAPTION, "chart": words.CHART_CAPTION}
 SECTIONS = {
     "scene": words.SCENE_SECTION,
     "portrait": words.PORTRAIT_SECTION,
@@ -196,12 +196,14 @@ def _facets(rng: random.Random) -> tuple[Facet, ...]:
 POOLS = {"role": words.ROLES, "subject": words.SUBJECTS, "topic": words.TOPICS, "verb": words.VERBS, "act": words.ACTS}
 
 
-def _facet(kind: str, person: str, rng: random.Random, objects: object, pools: dict[str, object]) -> Facet:
+def _facet(
+    kind: str, person: str, rng: random.Random, objects: Iterator[str], pools: Mapping[str, Iterator[str]]
+) -> Facet:
     def pick(pool: str) -> str:
-        return next(pools[pool])  # type: ignore[call-overload,no-any-return]
+        return next(pools[pool])
 
     if kind == "scene":
-        scene = replace(facts.random_scene(rng), object=next(objects))  # type: ignore[call-overload]
+        scene = replace(facts.random_scene(rng), object=next(objects))
         return Facet(kind, person, {"verb": pick("verb"), "noun": scene.noun}, scene)
     if kind == "portrait":
         return Facet(kind, person, {"role": pick("role"), "act": pick("act")}, facts.random_portrait(rng))
@@ -226,7 +228,9 @@ def _articles(event: Event, rng: random.Random) -> tuple[Article, ...]:
     for index, chunk in enumerate(chunks):
         again = duplicate if index == count - 1 else None
         told = [*chunk, *(n for n in range(chunk[0]) if n == again or rng.random() < 0.15)]
-        pictures = [(n, event.facets[n].picture) for n in told if n in chunk or n == again]
+        pictures: list[tuple[int | None, Picture | None]] = [
+            (n, event.facets[n].picture) for n in told if n in chunk or n == again
+        ]
         if index == distractor:
             pictures.insert(rng.randint(0, len(pictures)), (None, facts.random_emblem(rng)))
         articles.append(_article(event, f"{event.id}{index}", outlets[index], told, pictures, origin, rng))
@@ -246,16 +250,16 @@ def _article(
     gallery = rng.random() < 0.35
     lines: list[str | tuple[int | None, Picture]] = [rng.choice(words.LEADS).format(town=event.town, theme=event.theme)]
     waiting = [(number, picture) for number, picture in pictures if picture]
-    for number in told:
-        facet = event.facets[number]
+    for told_number in told:
+        facet = event.facets[told_number]
         filler = f" {rng.choice(words.FILLERS)}" if rng.random() < 0.4 else ""
         lines.append(facet.fill(rng.choice(TEXTS[facet.kind]), event) + filler)
-        here = [] if gallery else [pair for pair in waiting if pair[0] == number]
+        here = [] if gallery else [pair for pair in waiting if pair[0] == told_number]
         lines += here
         waiting = [pair for pair in waiting if pair not in here]
     lines += waiting
-    shots = []
-    for number, picture in (line for line in lines if not isinstance(line, str)):
+    shots: list[Shot] = []
+    for number, picture in [line for line in lines if not isinstance(line, str)]:
         shot_id = f"{news_id}/{len(shots)}.jpg"
         shots.append(Shot(shot_id, picture, number, None if number is None else origin.get(number)))
         if number is not None:

@@ -20,7 +20,8 @@ from typing import Any
 from imageref_ray import markdown, prompts
 from imageref_ray.engines.base import Message
 from imageref_ray.picturenews import corpus, facts
-from imageref_ray.picturenews.events import SECTIONS, TELLING, Event, caption, describe, questions, response
+from imageref_ray.picturenews.events import SECTIONS, TELLING, Event, caption, questions, response
+from imageref_ray.picturenews.facts import describe
 from imageref_ray.records import Image
 
 Row = dict[str, Any]
@@ -152,7 +153,8 @@ def _which(shot: Any, rng: random.Random) -> str:
 def _placing(event: Event, shots: list[int], sections: list[int]) -> Row:
     """Place the captions of `shots` (in that order) at a response with only `sections`."""
     head = response(event).split("\n")[:2]
-    lines = [line for s in sections for line in (event.facets[s].fill(p, event) for p in SECTIONS[event.facets[s].kind])]
+    kept = [event.facets[section] for section in sections]
+    lines = [facet.fill(pattern, event) for facet in kept for pattern in SECTIONS[facet.kind]]
     numbers: dict[int | None, int] = {}
     for k, shot in enumerate(shots, 1):
         numbers.setdefault(event.shots[shot].facet, k)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from imageref_ray import markdown
-from imageref_ray.picturenews.events import Event, Shot, caption, describe, relevance, section_facet
-from imageref_ray.picturenews.facts import Chart, Portrait, Scene, article
+from imageref_ray.picturenews.events import Event, Shot, relevance, section_facet
+from imageref_ray.picturenews.facts import Chart, Portrait, Scene, article, describe
 from imageref_ray.records import Record
 
 
@@ -71,16 +71,16 @@ def agreement(records: Iterable[Record], events: Mapping[str, Event]) -> Agreeme
             if placement.image_id is None:
                 continue
             facet = told.get(placement.slot, UNKNOWN)
-            fits = facet != UNKNOWN and relevance(event, facet, shots[placement.image_id]) >= (3 if facet is not None else 1)
+            enough = 1 if facet is None else 3
+            fits = facet != UNKNOWN and relevance(event, facet, shots[placement.image_id]) >= enough
             inserted, right = inserted + 1, right + fits
             served |= {facet} if fits else set()
         wanted = {shot.facet for shot in event.shots if shot.facet is not None}
         pictured, found = pictured + len(wanted), found + len(wanted & served)
         captioned += len(record.captions)
         captions_right += sum(caption_right(event, shots[c.image_id], c.caption) for c in record.captions)
-    return Agreement(
-        _share(right, inserted), _share(found, pictured), _share(captions_right, captioned), inserted, pictured, captioned
-    )
+    shares = _share(right, inserted), _share(found, pictured), _share(captions_right, captioned)
+    return Agreement(*shares, inserted, pictured, captioned)
 
 
 UNKNOWN = -1

@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905
 """The words of the embedded corpus: names, verbs and sentence patterns. Data only.
 
 Names and towns never start a line: a byte-level tokenizer then gives each of them one spelling.
@@ -14,9 +15,10 @@ LAST_NAMES = (
     "Stein Sturm Tanner Thoma Ulrich Vogel Wagner Weber Winter Zander"
 ).split()
 TOWNS = (
-    "Velmora Ardenfeld Brinholm Castelmar Dorvik Elmstadt Farnhaven Glimmen Harrowby Ilmenau Jarlsund Kestrin Lindmoor "
-    "Marwick Norvale Oakenport Pellham Quarnby Rostheim Selbury Tarnow Ulverton Varnick Westmark Yarrowdale Zellin "
-    "Birkwell Calder Dunmore Evenwood Fallbrook Grenna Holmvik Kirkby Larkfield Millrose Orsund Rivenhall Stavelow Thornby"
+    "Velmora Ardenfeld Brinholm Castelmar Dorvik Elmstadt Farnhaven Glimmen Harrowby Ilmenau Jarlsund Kestrin "
+    "Lindmoor Marwick Norvale Oakenport Pellham Quarnby Rostheim Selbury Tarnow Ulverton Varnick Westmark Yarrowdale "
+    "Zellin Birkwell Calder Dunmore Evenwood Fallbrook Grenna Holmvik Kirkby Larkfield Millrose Orsund Rivenhall "
+    "Stavelow Thornby"
 ).split()
 THEMES = (
     "spring fair",

@@ -1,0 +1,253 @@
+"""`imageref demo`: corpus → build → train → evaluate base and student → report, every part the real job.
+
+Killed anywhere and called again, it goes on: each part knows what it has done.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from imageref_ray import commit, manifest
+from imageref_ray.build import build
+from imageref_ray.config import (
+    BuildConfig,
+    ConfigError,
+    DemoConfig,
+    EvaluateConfig,
+    MixtureEntry,
+    SourceConfig,
+    TrainConfig,
+    check,
+)
+from imageref_ray.evaluation import formats
+from imageref_ray.evaluation.placement import METRICS, Placed, Relevance
+from imageref_ray.evaluation.report import Event as Shown
+from imageref_ray.evaluation.report import Picture, write_report
+from imageref_ray.evaluation.run import evaluate_placement
+from imageref_ray.evaluation.score import placed
+from imageref_ray.picturenews import corpus, truth
+from imageref_ray.picturenews.events import Event, caption, make_event, response
+from imageref_ray.records import Record, from_row
+from imageref_ray.training.loop import train
+
+BUILD_KEYS = (
+    "records",
+    "quarantined",
+    "requests",
+    "prompt_tokens",
+    "image_tokens",
+    "cached_tokens",
+    "generated_tokens",
+    "seconds",
+)
+
+
+def demo(config: DemoConfig) -> dict[str, Any]:
+    """Run all parts; returns what report.json holds. Raises ConfigError for what the user can mend."""
+    console = Console()
+    to_build, to_train = _build_config(config), _train_config(config)
+    began = time.monotonic()
+    say = _announce(console)
+    say("corpus", f"{config.train_events} training and {config.test_events} test events")
+    counts = {split: _corpus(config, split) for split in ("train", "test")}
+    say("build", "the embedded checkpoint writes responses, captions and placements")
+    built = build(to_build, console)
+    agreed = _agreement(config, to_build)
+    say("train", f"the student learns the end-to-end task in {to_train.steps} steps")
+    trained = train(to_train)
+    say("evaluate", "base and student answer the test events")
+    measured = {
+        "base": evaluate_placement(_evaluate_config(config, "base", config.engine.model)),
+        "tuned": evaluate_placement(_evaluate_config(config, "tuned", trained["model"])),
+    }
+    say("report", "")
+    report = _report(config, counts, built, agreed, trained, measured, time.monotonic() - began)
+    console.print(_table(report))
+    console.print(f"report: {config.output / 'report.html'}", highlight=False, soft_wrap=True)
+    return report
+
+
+def _announce(console: Console) -> Any:
+    parts = iter(range(1, 6))
+
+    def say(part: str, what: str) -> None:
+        console.print(f"[bold]{next(parts)}/5 {part}[/bold]  {what}", highlight=False, soft_wrap=True)
+
+    return say
+
+
+def _corpus(config: DemoConfig, split: str) -> dict[str, int]:
+    """Write one split unless it is there; a folder made for other numbers is refused."""
+    folder = config.output / "corpus" / split
+    wanted = {"seed": corpus.SEEDS[split], "events": getattr(config, f"{split}_events")}
+    done = folder / "corpus.json"
+    if done.is_file():
+        held: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        if {key: held[key] for key in wanted} != wanted:
+            raise ConfigError(
+                f"{config.output} holds a demo with {held['events']} {split} events, not {wanted['events']}; "
+                f"give another output or delete {config.output}"
+            )
+        return held["counts"]  # type: ignore[no-any-return]
+    counts = corpus.write(folder, wanted["events"], wanted["seed"])
+    manifest.write_json(done, {**wanted, "counts": counts})
+    return counts
+
+
+def _build_config(config: DemoConfig) -> BuildConfig:
+    return BuildConfig(
+        source=SourceConfig(root=config.output / "corpus" / "train"),
+        output=config.output / "build",
+        engine=config.engine,
+        prompts=config.prompts,
+    )
+
+
+def _train_config(config: DemoConfig) -> TrainConfig:
+    annotation = config.output / "build" / "dataset" / f"annotation.{config.variant}.jsonl"
+    entry = MixtureEntry(root=config.output / "corpus" / "train", annotation=annotation)
+    fixed = {
+        "model": config.engine.model,
+        "output": config.output / "train",
+        "mixture": {"picturenews": entry.model_dump()},
+    }
+    return check(TrainConfig, {**config.train, **fixed}, "train")
+
+
+def _evaluate_config(config: DemoConfig, name: str, model: str) -> EvaluateConfig:
+    test = config.output / "corpus" / "test"
+    return EvaluateConfig(
+        data=test / f"annotation.{config.variant}.jsonl",
+        root=test,
+        labels=test / "label.csv",
+        output=config.output / "evaluate" / name,
+        engine=config.engine.model_copy(update={"model": model}),
+        variant=config.variant,
+        max_tokens=512,
+    )
+
+
+def _events(config: DemoConfig, split: str) -> dict[str, Event]:
+    made = (make_event(corpus.SEEDS[split], n) for n in range(getattr(config, f"{split}_events")))
+    return {event.id: event for event in made}
+
+
+def _agreement(config: DemoConfig, built: BuildConfig) -> truth.Agreement:
+    records = (from_row(Record, result.row) for result in commit.results(built.output))
+    return truth.agreement(records, _events(config, "train"))
+
+
+def _report(
+    config: DemoConfig,
+    counts: Mapping[str, Any],
+    built: Mapping[str, Any],
+    agreed: truth.Agreement,
+    trained: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """Write report.json and report.html; returns the former's content."""
+    metrics = [json.loads(line) for line in (config.output / "train" / "metrics.jsonl").read_text().splitlines()]
+    agreement = {name: round(getattr(agreed, name), 4) for name in ("precision", "recall", "captions")}
+    value = {
+        "corpus": {f"{split}_{name}": n for split, found in counts.items() for name, n in found.items()},
+        "build": {key: built[key] for key in BUILD_KEYS} | {"agreement": agreement},
+        "train": {
+            "steps": metrics[-1]["step"],
+            "first_loss": metrics[0]["loss"],
+            "last_loss": metrics[-1]["loss"],
+            "seconds": trained["total_seconds"],
+        },
+        "evaluate": {name: found["guided"] | {"free": found["free"]} for name, found in measured.items()},
+        "seconds": round(seconds, 1),
+    }
+    manifest.write_json(config.output / "report.json", value)
+    stages = [
+        ("build", float(built["seconds"])),
+        ("train", float(trained["total_seconds"])),
+        *((f"evaluate {name}", float(found["run"]["seconds"])) for name, found in measured.items()),
+    ]
+    write_report(
+        config.output / "report.html",
+        {
+            **value,  # type: ignore[typeddict-item]
+            "title": "The right pictures in the right places",
+            "lead": f"A {_size(config.engine.model)} InternVL learns from {counts['train']['events']} events that it "
+            "annotated itself, skill by skill, to do the whole task in one go.",
+            "loss": [(line["step"], line["loss"]) for line in metrics],
+            "stages": stages,
+            "events": _shown(config),
+        },
+    )
+    return value
+
+
+def _size(model: str) -> str:
+    """The checkpoint's size in words, from its weights file."""
+    files = list(Path(model).glob("*.safetensors"))
+    return f"{sum(path.stat().st_size for path in files) / 1e6:.0f} MB" if files else "pretrained"
+
+
+def _shown(config: DemoConfig) -> list[Shown]:
+    """The first test events with their pictures, truth, and both models' answers."""
+    test = config.output / "corpus" / "test"
+    labels = formats.read_labels(test / "label.csv")
+    runs = {name: config.output / "evaluate" / name for name in ("base", "tuned")}
+    answers = {name: _placed(run / "guided.insertion.jsonl", labels) for name, run in runs.items()}
+    free = _results(runs["tuned"] / "free.jsonl")
+    events = list(_events(config, "test").values())[: config.shown_events]
+    return [
+        {
+            "id": event.id,
+            "question": event.title,
+            "pictures": _pictures(event, test),
+            "text": response(event),
+            "relevance": labels[event.id],
+            "base": answers["base"].get(event.id, {}),
+            "tuned": answers["tuned"].get(event.id, {}),
+            "policy": "before",
+            "free": free.get(event.id, ""),
+        }
+        for event in events
+    ]
+
+
+def _pictures(event: Event, root: Path) -> list[Picture]:
+    titles = {shot.id: article.title for article in event.articles for shot in article.shots}
+    return [
+        {
+            "id": shot.id,
+            "number": k,
+            "path": str(root / "image" / shot.id),
+            "caption": caption(event, shot),
+            "document": titles[shot.id],
+        }
+        for k, shot in enumerate(event.shots, 1)
+    ]
+
+
+def _placed(path: Path, labels: Mapping[str, Relevance]) -> dict[str, Placed]:
+    found = formats.read_insertions(path)
+    return {id: placed(insertion, labels[id]) or {} for id, insertion in found.items()}
+
+
+def _results(path: Path) -> dict[str, str]:
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {row["id"]: row["result"] for row in rows}
+
+
+def _table(report: Mapping[str, Any]) -> Table:
+    """The one table at the end: placement metrics before and after."""
+    table = Table(title="Pictures in the right places (guided decoding)", title_justify="left")
+    for name in ("", *METRICS):
+        table.add_column(name, justify="right")
+    for name, found in report["evaluate"].items():
+        table.add_row(name, *(f"{found[metric]:.3f}" for metric in METRICS))
+    return table
