@@ -1,0 +1,64 @@
+"""An `EngineConfig` in, something with `generate` out. Engines are imported only when they are made."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.engines.base import Engine
+
+TABLE = {
+    "vllm": "imageref_ray.engines.vllm:VllmEngine",
+    "openai": "imageref_ray.engines.openai:OpenAIEngine",
+    "scripted": "imageref_ray.engines.scripted:ScriptedEngine",
+}
+"""Engine kind → `module:class`, whose constructor takes the `EngineConfig`."""
+
+ARCHITECTURE = "InternVLForConditionalGeneration"
+
+
+def make(config: EngineConfig) -> Engine:
+    """The engine a config names, started (a vLLM engine takes its GPUs or cores now)."""
+    module, name = TABLE[config.kind].split(":")
+    engine: Engine = getattr(importlib.import_module(module), name)(config)
+    return engine
+
+
+def check(config: EngineConfig) -> None:
+    """Raise ConfigError for what would fail later, in an actor: a wrong model, a missing script."""
+    least, most = config.actors
+    if not 1 <= least <= most:
+        raise ConfigError(f"engine.actors is {[least, most]}; expected [least, most] with 1 <= least <= most")
+    if config.kind == "vllm":
+        check_model(config.model)
+    elif config.kind == "scripted":
+        module, colon, name = (config.script or "").partition(":")
+        try:
+            found = getattr(importlib.import_module(module), name, None) if colon and module else None
+        except ImportError as error:
+            raise ConfigError(f"engine.script {config.script}: {error}; expected package.module:function") from None
+        if not callable(found):
+            raise ConfigError(f"engine.script is {config.script!r}; expected package.module:function")
+
+
+def check_model(model: str) -> None:
+    """Raise ConfigError unless `model` is an InternVL folder in Hugging Face format or may be a hub name."""
+    path = Path(model)
+    if not path.exists():
+        if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) and not path.parent.exists():
+            return
+        raise ConfigError(f"model {model} does not exist; set engine.model to a checkpoint folder or a hub name")
+    config = path / "config.json"
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except OSError:
+        raise ConfigError(f"model {model} has no config.json; give a Hugging Face checkpoint folder") from None
+    except ValueError as error:
+        raise ConfigError(f"{config} is not valid JSON ({error}); mend the checkpoint") from None
+    names = found.get("architectures") or [] if isinstance(found, dict) else []
+    if ARCHITECTURE not in names:
+        kind = ", ".join(map(str, names)) or "of no named architecture"
+        raise ConfigError(f"model {model} is {kind}, not an {ARCHITECTURE}; give an InternVL in Hugging Face format")

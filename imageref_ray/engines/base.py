@@ -95,3 +95,7 @@ class RequestError(ValueError):
 
 class EngineError(RuntimeError):
     """The engine is at fault (dead, unreachable, refuses everything): the run cannot go on as it is."""
+
+
+class EngineDied(EngineError):
+    """The engine's own process is gone: another one must take its place and its requests."""

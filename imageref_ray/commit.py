@@ -1,0 +1,146 @@
+"""Results on disk: results and failures → Parquet parts that are there wholly or not at all → each record once.
+
+    <run>/records/part-<writer>-<n>.parquet      id, the record's row (JSON), what it cost
+    <run>/quarantine/part-<writer>-<n>.parquet   one row per `Failure`
+
+A part is written under another name and renamed when it is complete, so a kill leaves whole parts only. Two
+writers can commit the same record (one was given up but lived on): readers keep the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imageref_ray.records import Failure, Usage, from_row, to_row
+
+RECORDS, QUARANTINE, IN_FLIGHT = "records", "quarantine", "in-flight"
+
+_COSTS = tuple(f.name for f in dataclasses.fields(Usage))
+_SCHEMAS = {
+    RECORDS: pa.schema([("id", pa.string()), ("row", pa.string()), *((name, pa.int64()) for name in _COSTS)]),
+    QUARANTINE: pa.schema(
+        [(name, pa.string()) for name in ("record_id", "stage", "error", "message", "item")] + [("attempt", pa.int64())]
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished record: its row (anything JSON can hold) and what it cost."""
+
+    id: str
+    row: dict[str, Any]
+    usage: Usage = field(default_factory=Usage)
+
+
+class Store:
+    """One writer's view of a run directory: it writes parts and knows which records anyone has committed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._writer = uuid.uuid4().hex[:12]
+        self._count = 0
+        self._seen: set[str] = set()
+        self._done: set[str] = set()
+
+    def done(self) -> frozenset[str]:
+        """Ids committed by any writer up to now (only parts not seen before are opened)."""
+        for path in _parts(self.directory, RECORDS):
+            if path.name not in self._seen:
+                self._done.update(pq.read_table(path, columns=["id"], memory_map=True)["id"].to_pylist())
+                self._seen.add(path.name)
+        return frozenset(self._done)
+
+    def begin(self, batch: str) -> int:
+        """Note that a batch (named by its first record) is begun; returns how often it was before without an end."""
+        note = self._note(batch)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with note.open("ab") as file:
+            file.write(b".")
+            return file.tell() - 1
+
+    def end(self, batch: str) -> None:
+        """The batch is on disk."""
+        self._note(batch).unlink(missing_ok=True)
+
+    def _note(self, batch: str) -> Path:
+        return self.directory / IN_FLIGHT / hashlib.sha256(batch.encode()).hexdigest()[:24]
+
+    def write(self, results: Sequence[Result], failures: Sequence[Failure]) -> None:
+        """Commit both; failures first, so that no finished record lacks the account of what it lost."""
+        self._count += 1
+        if failures:
+            self._part(QUARANTINE, [to_row(failure) for failure in failures])
+        if results:
+            self._part(RECORDS, [_result_row(result) for result in results])
+
+    def _part(self, kind: str, rows: list[dict[str, Any]]) -> None:
+        folder = self.directory / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        final = folder / f"part-{self._writer}-{self._count:06d}.parquet"
+        hidden = folder / f".{final.name}.tmp"
+        with hidden.open("wb") as file:
+            pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMAS[kind]), file)
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.rename(final)
+
+
+def _result_row(result: Result) -> dict[str, Any]:
+    return {"id": result.id, "row": json.dumps(result.row, ensure_ascii=False), **to_row(result.usage)}
+
+
+def results(directory: Path) -> Iterator[Result]:
+    """Every committed record exactly once, in the order of the parts' names."""
+    seen: set[str] = set()
+    for row in _rows(directory, RECORDS):
+        if row["id"] not in seen:
+            seen.add(row["id"])
+            yield Result(row["id"], json.loads(row["row"]), from_row(Usage, row))
+
+
+def failures(directory: Path) -> list[Failure]:
+    """The last attempt's account of every record and item, without records that a later attempt finished."""
+    done = Store(directory).done()
+    latest: dict[tuple[str, str, str], Failure] = {}
+    for row in _rows(directory, QUARANTINE):
+        failure = from_row(Failure, row)
+        key = (failure.record_id, failure.item, failure.stage if failure.item else "")
+        mended = failure.item == "" and failure.record_id in done
+        if not mended and (key not in latest or failure.attempt >= latest[key].attempt):
+            latest[key] = failure
+    return [latest[key] for key in sorted(latest)]
+
+
+def attempts(directory: Path) -> dict[str, int]:
+    """How often each record has been tried without success (0 is not listed)."""
+    return {failure.record_id: failure.attempt for failure in failures(directory) if not failure.item}
+
+
+def sweep(directory: Path) -> None:
+    """Remove what a killed run left: half written parts, and its notes of what was in flight."""
+    shutil.rmtree(directory / IN_FLIGHT, ignore_errors=True)
+    for kind in (RECORDS, QUARANTINE):
+        for path in (directory / kind).glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def _parts(directory: Path, kind: str) -> Iterable[Path]:
+    return sorted((directory / kind).glob("part-*.parquet"))
+
+
+def _rows(directory: Path, kind: str) -> Iterator[dict[str, Any]]:
+    for path in _parts(directory, kind):
+        yield from pq.read_table(path, schema=_SCHEMAS[kind]).to_pylist()

@@ -1,0 +1,151 @@
+"""vLLM inside the process that makes it (a Ray actor, a Serve replica): Request → chat text + pictures → Reply.
+
+The chat template is applied here, on text in which every picture is the model's placeholder token, so that an
+open assistant turn and a picture's exact place are the same in every stage. Pictures carry their sha256 as
+vLLM's multimodal uuid: its processor, encoder and prefix caches then hit across requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from vllm import AsyncEngineArgs, AsyncLLMEngine, SamplingParams
+from vllm.exceptions import VLLMClientError
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.engines.base import EngineDied, Guide, Reply, Request, RequestError
+from imageref_ray.records import Image, Usage
+from imageref_ray.sources.images import open_rgb
+
+PLACEHOLDER = "<IMG_CONTEXT>"
+"""What InternVL's Hugging Face processor replaces by a picture's tokens."""
+
+DEFAULTS: dict[str, Any] = {
+    "disable_log_stats": True,
+    "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+}
+"""Engine arguments unless the config says otherwise: free white space under a JSON guide may never end."""
+
+
+class VllmEngine:
+    """One AsyncLLMEngine for `config.model`; `config.args` are AsyncEngineArgs."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        try:
+            args = AsyncEngineArgs(model=config.model, **{**DEFAULTS, **config.args})
+        except TypeError as error:
+            raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
+        self._engine = AsyncLLMEngine.from_engine_args(args)
+        self._tokenizer = self._engine.get_tokenizer()
+        self._image_id = self._tokenizer.convert_tokens_to_ids(PLACEHOLDER)
+        special = {PLACEHOLDER, *self._tokenizer.all_special_tokens, *self._tokenizer.get_added_vocab()}
+        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))))
+        self._numbers = itertools.count()
+
+    async def generate(self, request: Request) -> Reply:
+        """One reply. Raises RequestError (too long, undecodable picture, bad guide) or EngineDied."""
+        final: RequestOutput | None = None
+        async for output in self._outputs(request, RequestOutputKind.FINAL_ONLY):
+            final = output
+        assert final is not None
+        return self._reply(final)
+
+    async def stream(self, request: Request) -> AsyncIterator[Reply]:
+        """One text (n = 1) bit by bit: each reply holds what is new and the usage so far, the last one why it ended.
+
+        Raises what `generate` raises.
+        """
+        generated = 0
+        async for output in self._outputs(request, RequestOutputKind.DELTA):
+            reply = self._reply(output)
+            generated += reply.usage.generated_tokens
+            usage = dataclasses.replace(reply.usage, generated_tokens=generated)
+            yield dataclasses.replace(reply, finish_reasons=(output.outputs[0].finish_reason or "",), usage=usage)
+
+    async def _outputs(self, request: Request, kind: RequestOutputKind) -> AsyncIterator[RequestOutput]:
+        prompt: dict[str, Any] = {"prompt": self.render(request)}
+        images = request.images
+        if images:
+            prompt["multi_modal_data"] = {"image": await self._pictures(images)}
+            prompt["multi_modal_uuids"] = {"image": [image.sha256 or None for image in images]}
+        name = f"{id(self):x}-{next(self._numbers)}"
+        try:
+            async for output in self._engine.generate(prompt, self._sampling(request, kind), name):
+                yield output
+        except EngineDeadError as error:
+            raise EngineDied(f"the vLLM engine died: {error}") from error
+        except EngineGenerateError as error:
+            raise RequestError(f"vLLM could not answer: {error.__cause__ or error}") from error
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise RequestError(f"{' '.join(str(error).split())} ({len(images)} images in it)") from error
+
+    def render(self, request: Request) -> str:
+        """The prompt's text: the model's chat template, pictures as placeholders, the open turn's prefix at the end."""
+        chat = [
+            {"role": message.role, "content": "".join(map(self._part, message.parts))} for message in request.messages
+        ]
+        text: str = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return text + self._plain(request.prefix)
+
+    def _part(self, part: str | Image) -> str:
+        return PLACEHOLDER if isinstance(part, Image) else self._plain(part)
+
+    def _plain(self, text: str) -> str:
+        """`text` in which no control token of the model can hide (documents come from anywhere)."""
+        return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+    async def _pictures(self, images: tuple[Image, ...]) -> list[Any]:
+        try:
+            return list(await asyncio.gather(*(asyncio.to_thread(open_rgb, image.uri) for image in images)))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise RequestError(f"a picture cannot be opened: {error}") from error
+
+    def _sampling(self, request: Request, kind: RequestOutputKind) -> SamplingParams:
+        wanted = request.sampling
+        return SamplingParams(
+            n=request.n,
+            temperature=wanted.temperature,
+            top_p=wanted.top_p,
+            max_tokens=wanted.max_tokens,
+            seed=wanted.seed,
+            stop=list(wanted.stop) or None,
+            logprobs=request.logprobs,
+            structured_outputs=_guide(request.guide) if request.guide else None,
+            output_kind=kind,
+        )
+
+    def _reply(self, output: RequestOutput) -> Reply:
+        prompt = list(output.prompt_token_ids or ())
+        return Reply(
+            texts=tuple(one.text for one in output.outputs),
+            finish_reasons=tuple(one.finish_reason or "stop" for one in output.outputs),
+            usage=Usage(
+                requests=1,
+                prompt_tokens=len(prompt),
+                image_tokens=prompt.count(self._image_id),
+                cached_tokens=output.num_cached_tokens or 0,
+                generated_tokens=sum(len(one.token_ids) for one in output.outputs),
+            ),
+            logprobs=tuple(_chosen(one) for one in output.outputs if one.logprobs is not None),
+        )
+
+
+def _guide(guide: Guide) -> StructuredOutputsParams:
+    if guide.kind == "json":
+        return StructuredOutputsParams(json=guide.value)
+    if guide.kind == "choice":
+        return StructuredOutputsParams(choice=list(guide.value))
+    return StructuredOutputsParams(regex=guide.value)
+
+
+def _chosen(output: Any) -> tuple[float, ...]:
+    """The log-probability of every token that was generated."""
+    return tuple(step[token].logprob for token, step in zip(output.token_ids, output.logprobs, strict=True))

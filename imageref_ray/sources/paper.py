@@ -1,0 +1,165 @@
+"""The paper's data layout (spec section 1) → samples, and a failure for every part of it that cannot be used.
+
+    DATA/<events>.jsonl   DATA/news/<newsID>.json   DATA/image/<newsID>/<index>.<ext>
+
+An event is built from what remains; it fails as a whole only when no document or no picture is left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from imageref_ray.config import ConfigError
+from imageref_ray.records import Document, Failure, Image, Sample
+
+STAGE = "read"
+
+
+class _Unusable(ValueError):
+    """A part of an event cannot be used; `error` is the class of the problem."""
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+def read(root: Path, events: str = "events.jsonl", limit: int | None = None) -> Iterator[Sample | Failure]:
+    """Samples in the file's order, each after the failures of its parts; `limit` counts events.
+
+    Raises ConfigError when the event file does not exist.
+    """
+    path = root / events
+    if not path.is_file():
+        raise ConfigError(f"event file {path} does not exist; set source.root and source.events to the data's place")
+    seen: set[str] = set()
+    with path.open(encoding="utf-8") as lines:
+        numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        for count, (number, line) in enumerate(numbered, 1):
+            if limit is not None and count > limit:
+                return
+            yield from _event(root, f"{events}:{number}", line, seen)
+
+
+def document(root: Path, news: str) -> Document:
+    """One article by its newsID. Raises ConfigError where it cannot be used."""
+    try:
+        return _document(root, _name(news, "BrokenDocument", "newsID"))[0]
+    except _Unusable as problem:
+        raise ConfigError(f"{problem}; mend the file or do not refer to it") from None
+
+
+def responses(events: Path, wanted: set[str]) -> dict[str, str]:
+    """Event id → its reference text (`# title` and summary) for the wanted events of an event file."""
+    texts: dict[str, str] = {}
+    for line in events.read_text(encoding="utf-8").splitlines():
+        try:
+            event = _object(line, "BrokenEvent")
+        except _Unusable:
+            continue
+        if (name := str(event.get("paasEventID"))) in wanted:
+            texts[name] = f"# {event.get('title') or ''}\n{event.get('summary') or ''}".strip()
+    return texts
+
+
+def _event(root: Path, where: str, line: str, seen: set[str]) -> Iterator[Sample | Failure]:
+    try:
+        event = _object(line, "BrokenEvent")
+        name = _name(event.get("paasEventID"), "BrokenEvent", "paasEventID")
+        if name in seen:
+            raise _Unusable("RepeatedEvent", f"event {name} stands in the file more than once")
+    except _Unusable as problem:
+        yield Failure(where, STAGE, problem.error, f"{where}: {problem}")
+        return
+    seen.add(name)
+    documents: list[Document] = []
+    sources = event.get("sources")
+    for source in sources if isinstance(sources, list) else []:
+        news = str(source.get("newsID", "")) if isinstance(source, dict) else ""
+        try:
+            document, missing = _document(root, _name(news, "BrokenEvent", "newsID"))
+        except _Unusable as problem:
+            yield Failure(name, STAGE, problem.error, str(problem), item=news)
+            continue
+        if any(document.id == other.id for other in documents):
+            continue  # the same article listed twice is one document
+        documents.append(document)
+        for item in missing:
+            yield Failure(name, STAGE, "MissingImage", f"{root / 'image' / item} does not exist", item=item)
+    if not documents:
+        yield Failure(name, STAGE, "NoDocuments", "no usable document is left")
+    elif not any(document.images for document in documents):
+        yield Failure(name, STAGE, "NoImages", f"none of its {len(documents)} documents has a picture")
+    else:
+        yield Sample(name, _instruction(event), tuple(documents), _category(event))
+
+
+def _document(root: Path, news: str) -> tuple[Document, list[str]]:
+    """One article with its pictures in index order, and the names of listed pictures that have no file."""
+    path = root / "news" / f"{news}.json"
+    try:
+        article = _object(path.read_text(encoding="utf-8"), "BrokenDocument")
+    except FileNotFoundError:
+        raise _Unusable("MissingDocument", f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Unusable("BrokenDocument", f"{path} cannot be read: {error}") from None
+    except _Unusable as problem:
+        raise _Unusable(problem.error, f"{path}: {problem}") from None
+    text = article.get("article_text")
+    if not isinstance(text, str) or not text.strip():
+        raise _Unusable("EmptyDocument", f"{path} has no article_text")
+    images = _images(root / "image" / news, news)
+    info = article.get("image_info")
+    listed = info if isinstance(info, list) else []
+    here = {image.index for image in images}
+    missing = [f"{news}/{k}" for k in range(len(listed)) if k not in here and not _left_out(root / "image" / news, k)]
+    return Document(news, str(article.get("title") or ""), text, images, str(article.get("url") or "")), missing
+
+
+def _images(folder: Path, news: str) -> tuple[Image, ...]:
+    """The folder's `<index>.<ext>` files by index; of two with one index the first by name."""
+    if not folder.is_dir():
+        return ()
+    first: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.stem.isdecimal() and path.suffix.lower() != ".mpo" and path.is_file():
+            first.setdefault(int(path.stem), path)
+    return tuple(Image(f"{news}/{path.name}", str(path)) for _, path in sorted(first.items()))
+
+
+def _left_out(folder: Path, index: int) -> bool:
+    """`.mpo` files are left out by the layout's own rule: they are not missing."""
+    return (folder / f"{index}.mpo").exists()
+
+
+def _object(text: str, error: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as problem:
+        raise _Unusable(error, f"not valid JSON: {problem}") from None
+    if not isinstance(value, dict):
+        raise _Unusable(error, f"expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _name(value: object, error: str, key: str) -> str:
+    """An id that is safe as a file name (ids become paths)."""
+    name = str(value if value is not None else "")
+    if not name or name in (".", "..") or Path(name).name != name or "\x00" in name:
+        raise _Unusable(error, f"{key} {name!r} is empty or not usable as a file name")
+    return name
+
+
+def _category(event: dict[str, Any]) -> str:
+    try:
+        attributes = json.loads(event.get("attrs") or "{}")
+    except (TypeError, ValueError):
+        return ""
+    return str(attributes.get("category", "")) if isinstance(attributes, dict) else ""
+
+
+def _instruction(event: dict[str, Any]) -> str:
+    """The event's own instruction where it has one, else its title (the user's topic)."""
+    return str(event.get("instruction") or event.get("title") or "")
