@@ -117,9 +117,10 @@ def parser() -> argparse.ArgumentParser:
     score.add_argument("--paper", action="store_true", help="the paper's own conventions")
     corpus = _command(commands, "picturenews", "write the embedded corpus", PICTURENEWS, _picturenews)
     corpus.add_argument("--events", type=int, required=True, metavar="N", help="how many events")
-    corpus.add_argument("--seed", type=int, default=0, metavar="S", help="another seed is another world (default 0)")
+    corpus.add_argument("--seed", type=int, metavar="S", help="another seed is another world (default 0)")
     corpus.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
-    _job(commands, "demo", "the whole way, with a report", DEMO, _demo, config=False)
+    corpus.add_argument("--skills", action="store_true", help="what the embedded checkpoint is trained on, instead")
+    _job(commands, "demo", "the whole way, with a report", DEMO, _demo, config=Path("jobs/configs/demo.yaml"))
     serve = _command(commands, "serve", "start the HTTP endpoint", SERVE, _serve)
     serve.add_argument(
         "--config", default="serve/config.yaml", metavar="FILE", help="Ray Serve config (default %(default)s)"
@@ -135,10 +136,18 @@ def _command(commands: Any, name: str, short: str, text: str, run: Run | None = 
     return made
 
 
-def _job(commands: Any, name: str, short: str, text: str, run: Run, config: bool = True) -> None:
-    """A command that takes `--config FILE --set key=value --output DIR`."""
+def _job(commands: Any, name: str, short: str, text: str, run: Run, config: Path | None = None) -> None:
+    """A command that takes `--config FILE --set key=value --output DIR`; `config` is the file where none is given."""
     made = _command(commands, name, short, text, run)
-    made.add_argument("--config", type=Path, required=config, metavar="FILE", help="YAML file with the job's settings")
+    note = f" (default {config})" if config else ""
+    made.add_argument(
+        "--config",
+        type=Path,
+        required=config is None,
+        default=config,
+        metavar="FILE",
+        help=f"YAML file with the job's settings{note}",
+    )
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting; repeatable")
     made.add_argument("--output", metavar="DIR", help="run directory (short for --set output=DIR)")
 
@@ -190,10 +199,15 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _picturenews(arguments: argparse.Namespace) -> None:
-    from imageref_ray.picturenews.corpus import write
+    from imageref_ray.picturenews import corpus, skills
 
-    write(arguments.out, arguments.events, arguments.seed)
-    print(f"{arguments.events} events (seed {arguments.seed}) in {arguments.out}")
+    seed = arguments.seed
+    if arguments.skills:
+        seed = corpus.SEEDS["base"] if seed is None else seed
+        counts = skills.write(arguments.out, arguments.events, seed)
+    else:
+        counts = corpus.write(arguments.out, arguments.events, seed or 0)
+    print(f"{arguments.out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
 def _demo(arguments: argparse.Namespace) -> None:

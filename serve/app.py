@@ -49,7 +49,8 @@ def build(args: dict[str, Any]) -> Application:
     if (ROOT / engine.model).exists():  # relative to the repository: replicas have a working directory of their own
         engine = engine.model_copy(update={"model": str(ROOT / engine.model)})
     check_engine(engine)
-    return Endpoint.options(**replicas(settings)).bind(settings.model_copy(update={"engine": engine}))
+    deployment: Any = Endpoint
+    return deployment.options(**replicas(settings)).bind(settings.model_copy(update={"engine": engine}))
 
 
 def replicas(settings: ServeConfig) -> dict[str, Any]:
