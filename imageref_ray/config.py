@@ -84,7 +84,7 @@ class MixtureEntry(Config):
 
     root: Path = Field(Path("."), description="folder that image paths are relative to")
     annotation: Path
-    repeat_time: float = Field(1, gt=0, description="below 1: a seeded share of the samples; above: repeats")
+    repeat_time: float = Field(1.0, gt=0, description="below 1: a seeded share of the samples; above: repeats")
     data_augment: bool = False
     length: int | None = None
     max_dynamic_patch: int | None = Field(None, ge=1, description="most tiles per image in this set")
@@ -107,6 +107,7 @@ class TrainConfig(Config):
     workers: int = Field(2, ge=1)
     cpus_per_worker: float = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
+    accelerator_type: str | None = Field(None, description="GPU kind in a mixed cluster, in Ray's words: A100, …")
     zero_stage: Literal[0, 1, 2, 3] = 2
     steps: int = Field(1000, ge=1)
     global_batch: int = Field(128, ge=1)

@@ -76,7 +76,12 @@ def _fit(config: TrainConfig, settings: dict[str, Any]) -> None:
         work,
         train_loop_config=settings,
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=on_gpu, resources_per_worker=resources),
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=on_gpu,
+            resources_per_worker=resources,
+            accelerator_type=config.accelerator_type,
+        ),
         run_config=RunConfig(
             name="checkpoints",
             storage_path=str(config.output.resolve()),
