@@ -220,14 +220,25 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
+    import yaml
+
     from imageref_ray.config import ConfigError
 
-    if not Path(arguments.config).is_file():
-        raise ConfigError(f"{arguments.config} does not exist; give a Ray Serve config: --config serve/config.yaml")
+    try:
+        applications = yaml.safe_load(Path(arguments.config).read_text(encoding="utf-8"))["applications"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        told = " ".join(str(error).split())
+        raise ConfigError(f"{arguments.config} is no Ray Serve config ({told}); see serve/config.yaml") from None
     for name, seconds in PATIENCE.items():
         os.environ.setdefault(name, seconds)
+    sys.path.insert(0, str(Path.cwd()))  # where serve/ is
     from ray.serve.scripts import cli
 
+    from serve.app import configured
+
+    for application in applications:  # here, where a mistake is one line, and not in a replica
+        if application.get("import_path") == "serve.app:build":
+            configured(application.get("args") or {})
     cli(["run", arguments.config], standalone_mode=False)
 
 

@@ -18,6 +18,7 @@ from imageref_ray.config import check
 from imageref_ray.engines import check as check_engine
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Message, Request, Sampling
+from imageref_ray.prompts import load_pack
 from serve.routes import create
 from serve.settings import ServeConfig
 
@@ -43,14 +44,21 @@ class Endpoint:
 
 def build(args: dict[str, Any]) -> Application:
     """The application; `args` are ServeConfig's keys, the rest is as in config.yaml. Raises ConfigError."""
+    settings = configured(args)
+    deployment: Any = Endpoint
+    return deployment.options(**replicas(settings)).bind(settings)
+
+
+def configured(args: dict[str, Any]) -> ServeConfig:
+    """Checked settings; paths are relative to the repository, for replicas have a working directory of their own."""
     shipped = yaml.safe_load(Path(__file__).with_name("config.yaml").read_text(encoding="utf-8"))
     settings = check(ServeConfig, {**shipped["applications"][0]["args"], **args}, "serve.app:build")
-    engine = settings.engine
-    if (ROOT / engine.model).exists():  # relative to the repository: replicas have a working directory of their own
+    engine, images = settings.engine, settings.images
+    if (ROOT / engine.model).exists():
         engine = engine.model_copy(update={"model": str(ROOT / engine.model)})
+    load_pack(settings.prompts)
     check_engine(engine)
-    deployment: Any = Endpoint
-    return deployment.options(**replicas(settings)).bind(settings.model_copy(update={"engine": engine}))
+    return settings.model_copy(update={"engine": engine, "images": images and ROOT / images})
 
 
 def replicas(settings: ServeConfig) -> dict[str, Any]:

@@ -1,22 +1,28 @@
 """`POST /v1/reference`: a question and documents with pictures → Markdown in which every image reference is checked.
 
-The model answers end to end, as it was trained to. What breaks the reference contract (`markdown.check`) is
-taken out of the text and listed; every reference that stays is traced back to its document, uri and sha256.
+A fine-tuned model answers in one go (`direct`); any other writes, captions and places as in a build (`staged`).
+What breaks the reference contract (`markdown.check`) is taken out of the text and listed; every reference that
+stays is traced back to its document, uri and sha256.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from imageref_ray import markdown
 from imageref_ray.engines.base import Engine, Sampling
+from imageref_ray.export import answer as written
+from imageref_ray.parsing import ParseError
 from imageref_ray.prompts import load_pack
-from imageref_ray.records import Document, Image, Sample, to_row
+from imageref_ray.records import Document, Image, Record, Sample, Usage, to_row
+from imageref_ray.stages.caption import caption
 from imageref_ray.stages.decode import decode
+from imageref_ray.stages.place import place
+from imageref_ray.stages.respond import respond
 from serve.chat import WireError, costs
 from serve.pictures import PictureError, public_uri, receive
 from serve.settings import ServeConfig
@@ -41,6 +47,7 @@ class ReferenceBody(BaseModel):
     max_tokens: int | None = Field(None, ge=1)
     temperature: float = Field(0, ge=0, le=2)
     seed: int | None = None
+    method: Literal["direct", "staged"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +84,13 @@ def receive_documents(body: ReferenceBody, folder: Path, settings: ServeConfig) 
 
 
 async def answer(received: Received, body: ReferenceBody, engine: Engine, settings: ServeConfig) -> dict[str, Any]:
-    """The response object: markdown, references, breaches, left_out, usage."""
+    """The response object: markdown, references, breaches, left_out, usage. Raises WireError for a useless reply."""
     sampling = Sampling(body.temperature, body.max_tokens or settings.max_tokens, seed=body.seed)
-    pack = load_pack(settings.prompts)
-    text, usage = await decode(received.sample, engine.generate, settings.system, sampling, pack)
+    write = _staged if (body.method or settings.method) == "staged" else _direct
+    try:
+        text, usage = await write(received.sample, engine, sampling, settings)
+    except ParseError as error:
+        raise WireError(f"the model's reply cannot be used: {error}", status=502) from error
     kept, found = checked(text, received.sample)
     return {
         "object": "reference",
@@ -91,6 +101,19 @@ async def answer(received: Received, body: ReferenceBody, engine: Engine, settin
         "left_out": received.left_out,
         "usage": costs(usage),
     }
+
+
+async def _direct(sample: Sample, engine: Engine, sampling: Sampling, settings: ServeConfig) -> tuple[str, Usage]:
+    return await decode(sample, engine.generate, settings.system, sampling, load_pack(settings.prompts))
+
+
+async def _staged(sample: Sample, engine: Engine, sampling: Sampling, settings: ServeConfig) -> tuple[str, Usage]:
+    """The stages of a build; the captions become those of the image references."""
+    pack = load_pack(settings.prompts)
+    record = await respond(Record(sample), engine.generate, pack, sampling)
+    record = await caption(record, engine.generate, pack, sampling)
+    record = await place(record, engine.generate, pack, sampling)
+    return written(record, "caption"), record.usage
 
 
 def checked(text: str, sample: Sample) -> tuple[str, list[markdown.Reference]]:

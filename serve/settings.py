@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -15,6 +16,10 @@ class ServeConfig(Config):
     engine: EngineConfig
     name: str = Field("imageref", description="the model's name in the API")
     prompts: str = Field("compact", description="prompt pack of /v1/reference: a shipped name or a YAML file")
+    method: Literal["direct", "staged"] = Field(
+        "direct",
+        description="/v1/reference in one go (a fine-tuned model), or response, captions, placement (any model)",
+    )
     system: str = Field("", description="system prompt of /v1/reference (the one the model was trained with)")
     images: Path | None = Field(None, description="folder that requests may name pictures in; none: data URLs only")
     max_images: int = Field(50, ge=1, description="most pictures in one request")

@@ -31,15 +31,15 @@ def local_ray() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def served(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the running endpoint (`http://…`): real Serve, real vLLM, the shipped checkpoint."""
+def served(local_ray: None) -> Iterator[str]:
+    """The address of the running endpoint (`http://…`): real Serve, real vLLM, as `make serve` starts it."""
     from ray import serve
 
     from serve.app import build
 
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build({"images": str(tmp_path_factory.mktemp("served"))}), name="imageref")
+    serve.run(build({}), name="imageref")
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
 

@@ -65,3 +65,20 @@ def test_picturenews_and_score_run_without_any_engine(tmp_path: Path, capsys: py
     printed = json.loads(capsys.readouterr().out)
     assert printed["events"] == 2
     assert printed["f1"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a list", "is no Ray Serve config"),
+        ("applications: [{import_path: 'serve.app:build', args: {nam: x}}]", "did you mean name?"),
+        ("applications: [{import_path: 'serve.app:build', args: {prompts: compat}}]", "no pack is called compat"),
+    ],
+)
+def test_a_wrong_serve_config_is_refused_before_anything_starts(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text(text)
+    assert main(["serve", "--config", str(file)]) == 2
+    assert message in capsys.readouterr().err

@@ -16,6 +16,7 @@ from imageref_ray.engines.base import EngineError, Guide, Reply, Request, Reques
 from imageref_ray.records import Usage
 from serve.routes import create
 from serve.settings import ServeConfig
+from tests.scripted import annotator
 
 ANSWER = """# Boats in Velmora
 IMAGE_1
@@ -201,6 +202,16 @@ def test_a_reference_answer_holds_only_checked_references_with_their_sources(tmp
     assert answered["left_out"] == [{"document": "2", "image": 1, "reason": "does not exist"}]
     asked = engine.requests[0].messages[-1].parts
     assert asked[0] == "What happened?\n# Boats\nBoats came.\nIMAGE_1: "
+
+
+def test_a_model_that_was_not_fine_tuned_answers_in_stages() -> None:
+    document = {"id": "n1", "title": "Boats", "text": "Boats came.\n[Image 0]", "images": [data_url(picture())]}
+    body = {"question": "What happened?", "documents": [document], "method": "staged"}
+    answered = client(Engine(annotator)).post("/v1/reference", json=body).json()
+    assert "What happened in short.\n![Two red boats.](IMAGE_1)\n### The harbour" in answered["markdown"]
+    assert answered["usage"]["prompt_tokens"] == 4 * 12, "respond, describe, caption, place"
+    broken = client(Engine(lambda request: "")).post("/v1/reference", json=body)
+    assert (broken.status_code, broken.json()["error"]["type"]) == (502, "server_error")
 
 
 def test_documents_with_one_id_are_refused() -> None:
