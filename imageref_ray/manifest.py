@@ -109,12 +109,12 @@ def files_identity(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def content_identity(path: Path) -> str:
-    """sha256 of a file; of a very large one, of its size and 64 pieces of 1 MiB spread over it."""
+def content_identity(path: Path, whole: int = WHOLE_BYTES) -> str:
+    """A hash of a file's size and content; above `whole` bytes of 64 pieces of 1 MiB spread over it."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        if size <= WHOLE_BYTES:
+        if size <= whole:
             digest.update(file.read())
         else:
             for piece in range(64):

@@ -8,6 +8,7 @@ Rows carry paths and hashes. Results never travel back: an actor commits them, t
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -29,11 +30,12 @@ from rich.console import Console
 from imageref_ray import commit, engines
 from imageref_ray.config import ConfigError
 from imageref_ray.engines.base import EngineDied, EngineError
+from imageref_ray.manifest import write_json
 from imageref_ray.progress import COSTS, Display
 from imageref_ray.records import Failure, Usage
 from imageref_ray.worker import BATCH, Pass, Row, Worker, packed, prepared
 
-LOG = "run.log"
+LOG, REASON = "run.log", "reason.json"
 PREPARE_CPUS = 0.1
 _TEXT, _NUMBER = pa.string(), pa.int64()
 _TRAVELLING = pa.schema([("id", _TEXT), ("attempt", _NUMBER), ("row", _TEXT), ("failures", _TEXT)])
@@ -48,6 +50,7 @@ def run_pass(task: Pass, rows: Iterable[Row], early: Sequence[Failure] = ()) -> 
     """
     task.directory.mkdir(parents=True, exist_ok=True)
     commit.sweep(task.directory)
+    (task.directory / REASON).unlink(missing_ok=True)
     store = commit.Store(task.directory)
     known = set(commit.failures(task.directory))
     store.write([], [failure for failure in early if failure not in known])
@@ -155,8 +158,8 @@ def _statuses(task: Pass, waiting: list[dict[str, Any]]) -> Iterator[list[dict[s
     try:
         for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield batch.to_pylist()
-    except RayError as error:
-        raise _cause(error, task.directory / LOG) from error
+    except (RayError, RuntimeError) as error:
+        raise _cause(error, task.directory) from error
 
 
 def _prepare(task: Pass, batch: pa.Table) -> pa.Table:
@@ -168,14 +171,27 @@ class _EngineActor:
 
     def __init__(self, task: Pass) -> None:
         _speak_to(task.directory / LOG)
-        self._worker = Worker(task, engines.make(task.engine))
+        self._reason = task.directory / REASON
+        with self._telling():
+            self._worker = Worker(task, engines.make(task.engine))
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        try:
+        with self._telling():
             return pa.Table.from_pylist(await self._worker.run(batch.to_pylist()), schema=_STATUS)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Leave the reason of a failure where the driver finds it: of what Ray passes on, only text remains."""
+        try:
+            yield
         except EngineDied:
             traceback.print_exc()
             os._exit(1)  # Ray replaces this actor and gives its batches to others
+        except Exception as error:
+            kind = "config" if isinstance(error, ConfigError) else "engine"
+            words = str(error) if isinstance(error, ConfigError | EngineError) else f"{type(error).__name__}: {error}"
+            write_json(self._reason, {"kind": kind, "message": " ".join(words.split())})
+            raise
 
 
 def _speak_to(log: Path) -> None:
@@ -191,12 +207,11 @@ def _cpus(wanted: float, actors: int) -> float:
     return round(min(wanted, room), 2) if room > 0 and not os.environ.get("RAY_ADDRESS") else wanted
 
 
-def _cause(error: BaseException, log: Path) -> Exception:
-    """The engine's or the user's error inside what Ray raised, else a sentence that names the log."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, EngineError | ConfigError):
-            return type(found)(*found.args)
-        found = getattr(found, "cause", None) or found.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return EngineError(f"the run stopped: {lines[-1] if lines else type(error).__name__} (log: {log})")
+def _cause(error: BaseException, run: Path) -> Exception:
+    """What an actor left as its reason, else the last line of what Ray raised; both name the log."""
+    if (run / REASON).is_file():
+        reason = json.loads((run / REASON).read_text(encoding="utf-8"))
+        if reason["kind"] == "config":
+            return ConfigError(reason["message"])
+        return EngineError(f"{reason['message']} (log: {run / LOG})")
+    return EngineError(f"the run stopped: {str(error).strip().splitlines()[0]} (log: {run / LOG})")

@@ -51,3 +51,15 @@ def dies_once(request: Request) -> str:
             pass
         os.kill(os.getpid(), 9)
     return f"echo {number}"
+
+
+def echoes(request: Request) -> str:
+    """The user's words again."""
+    return f"echo {request.messages[-1].parts[0]}"
+
+
+def broken_for_three(request: Request) -> str:
+    """Refuses 3 only."""
+    if request.messages[-1].parts == ("3",):
+        raise RequestError("too busy for this one")
+    return echoes(request)

@@ -56,6 +56,10 @@ class OpenAIEngine:
                 await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
     def _failed(self, error: openai.APIError) -> RequestError | EngineError:
         text = " ".join(str(error).split())
         if isinstance(error, openai.APITimeoutError):
@@ -74,7 +78,7 @@ def _wait(error: openai.APIError, attempt: int) -> float | None:
     after = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
     if after.replace(".", "", 1).isdigit():
         return min(float(after), LONGEST_WAIT_S)
-    return min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1.5)
+    return min(FIRST_WAIT_S * 2.0 ** (attempt - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1.5)
 
 
 def _options(request: Request, args: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,165 @@
+"""The pass on real Ray: two CPUs, actors that die, drivers that are killed, endpoints that are gone."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from imageref_ray import commit
+from imageref_ray.build import build
+from imageref_ray.config import BuildConfig, ConfigError, EngineConfig, check
+from imageref_ray.engines.base import EngineError, Generate, Message, Request
+from imageref_ray.picturenews import corpus
+from imageref_ray.pipeline import run_pass
+from imageref_ray.worker import Pass, Row
+
+ROOT = Path(__file__).parents[2]
+
+
+async def echo(row: Row, generate: Generate) -> Row:
+    reply = await generate(Request((Message("user", (str(row["n"]),)),)))
+    return {"text": reply.text}
+
+
+def task(directory: Path, script: str, **more: Any) -> Pass:
+    engine = EngineConfig(kind="scripted", model="none", script=f"tests.scripted:{script}", concurrency=4, **more)
+    return Pass("test", directory, echo, engine, commit_records=8)
+
+
+def numbered(count: int) -> list[Row]:
+    return [{"id": f"r{n}", "n": n} for n in range(count)]
+
+
+def build_values(source: Path, output: Path, **engine: Any) -> dict[str, Any]:
+    scripted = {"kind": "scripted", "model": "none", "script": "tests.scripted:annotator"}
+    return {
+        "source": {"root": str(source)},
+        "output": str(output),
+        "prompts": "compact",
+        "engine": {**scripted, **engine},
+        "commit_records": 4,
+    }
+
+
+def config(source: Path, output: Path, **engine: Any) -> BuildConfig:
+    return check(BuildConfig, build_values(source, output, **engine), "test")
+
+
+@pytest.fixture(scope="module")
+def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve events as the embedded corpus writes them."""
+    root = tmp_path_factory.mktemp("news")
+    corpus.write(root, 12, 5)
+    return root
+
+
+def spoil(root: Path) -> tuple[list[str], str]:
+    """Break one thing in each of the first events; returns their ids and the document whose JSON is torn."""
+    events = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
+    folders = [[root / "image" / source["newsID"] for source in event["sources"]] for event in events]
+    pictures = [sorted(path for folder in folder_list for path in folder.glob("*")) for folder_list in folders]
+    pictures[0][0].unlink()
+    pictures[1][0].write_bytes(b"")
+    pictures[2][0].write_text("this is not a picture")
+    pictures[3][0].write_bytes(pictures[3][0].read_bytes()[:200])
+    for path in pictures[4]:
+        path.write_bytes(b"\xff\xd8\xff")
+    torn = events[5]["sources"][0]["newsID"]
+    (root / "news" / f"{torn}.json").write_text('{"title": "half')
+    (root / "news" / f"{events[6]['sources'][0]['newsID']}.json").unlink()
+    return [event["paasEventID"] for event in events], torn
+
+
+def test_everything_broken_is_named_and_everything_else_is_built(local_ray: None, news: Path, tmp_path: Path) -> None:
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree(news, spoiled)
+    names, torn = spoil(spoiled)
+    screen = io.StringIO()
+    summary = build(config(spoiled, tmp_path / "run"), Console(file=screen, width=100))
+    assert (summary["records"], summary["quarantined"]) == (11, 1)
+    problems = {(f.record_id, f.error) for f in commit.failures(tmp_path / "run")}
+    assert (names[4], "NoImages") in problems
+    assert {(names[0], "MissingImage"), (names[1], "EmptyImage"), (names[2], "NotAnImage")} <= problems
+    assert {(names[3], "BrokenImage"), (names[5], "BrokenDocument"), (names[6], "MissingDocument")} <= problems
+    for reason in ("MissingImage", "EmptyImage", "NotAnImage", "BrokenImage", "BrokenDocument", "MissingDocument"):
+        assert reason in screen.getvalue()
+    assert torn in {f.item for f in commit.failures(tmp_path / "run")}
+    lines = Path(summary["files"]["plain"]).read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [name for name in names if name != names[4]]
+
+
+def test_a_done_run_says_so_and_other_settings_are_refused(local_ray: None, news: Path, tmp_path: Path) -> None:
+    first = build(config(news, tmp_path / "run"), Console(file=io.StringIO()))
+    screen = io.StringIO()
+    again = build(config(news, tmp_path / "run", concurrency=2), Console(file=screen, width=200))
+    assert again == first
+    assert "is done: 12 records" in screen.getvalue()
+    with pytest.raises(ConfigError, match=r"engine\.script .*annotator' → .*slow_annotator'"):
+        build(config(news, tmp_path / "run", script="tests.scripted:slow_annotator"), Console(file=io.StringIO()))
+
+
+def test_two_actors_and_the_cpu_step_fit_on_two_cpus(local_ray: None, news: Path, tmp_path: Path) -> None:
+    summary = build(config(news, tmp_path / "run", actors=[2, 2]), Console(file=io.StringIO()))
+    assert summary["records"] == 12
+
+
+def test_a_dead_actor_is_replaced_and_nothing_doubles(local_ray: None, tmp_path: Path) -> None:
+    run = task(tmp_path, "dies_once", env={"DIES_ONCE": str(tmp_path / "died")})
+    summary = run_pass(run, numbered(40))
+    assert (tmp_path / "died").exists()
+    assert summary["records"] == 40
+    assert summary["problems"] == {}
+    parts = [row["id"] for row in commit._rows(tmp_path, commit.RECORDS)]
+    assert Counter(parts) == Counter(row["id"] for row in numbered(40))
+
+
+def test_an_endpoint_that_is_gone_is_one_clear_error(local_ray: None, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"^nobody answers at http://localhost:1/v1 \(log: .*run.log\)$"):
+        run_pass(task(tmp_path, "broken"), numbered(4))
+
+
+def test_a_wrong_engine_setting_is_the_users_to_mend(local_ray: None, tmp_path: Path) -> None:
+    engine = EngineConfig(kind="openai", model="gpt", api_key_env="NO_SUCH_KEY")
+    with pytest.raises(ConfigError, match="set NO_SUCH_KEY"):
+        run_pass(Pass("test", tmp_path, echo, engine), numbered(4))
+
+
+def test_failed_records_are_tried_again_by_the_next_run(local_ray: None, tmp_path: Path) -> None:
+    first = run_pass(task(tmp_path, "broken_for_three"), numbered(5))
+    assert (first["records"], first["problems"]) == (4, {"RequestError": 1})
+    second = run_pass(task(tmp_path, "echoes"), numbered(5))
+    assert (second["records"], second["problems"]) == (5, {})
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_driver_leaves_work_that_the_next_one_finishes(news: Path, tmp_path: Path) -> None:
+    values = build_values(news, tmp_path / "run", script="tests.scripted:slow_annotator", concurrency=2)
+    (tmp_path / "build.yaml").write_text(json.dumps(values))
+    command = [sys.executable, "-m", "imageref_ray.cli", "build", "--config", str(tmp_path / "build.yaml")]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    with (tmp_path / "screen").open("w") as screen:
+        driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=screen, stderr=screen)
+        while not (done := commit.Store(tmp_path / "run").done()):
+            assert driver.poll() is None, (tmp_path / "screen").read_text()
+            time.sleep(0.05)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert 0 < len(done) < 12
+    assert not (tmp_path / "run" / "manifest.json").exists()
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "Traceback" not in again.stdout + again.stderr
+    ids = [
+        json.loads(line)["id"] for line in (tmp_path / "run/dataset/annotation.plain.jsonl").read_text().splitlines()
+    ]
+    assert len(ids) == len(set(ids)) == 12

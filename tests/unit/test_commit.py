@@ -1,0 +1,50 @@
+"""What is on disk is there wholly and once, whoever wrote it and whenever it was killed."""
+
+from pathlib import Path
+
+from imageref_ray import commit
+from imageref_ray.commit import Result, Store
+from imageref_ray.records import Failure, Usage
+
+
+def test_a_record_committed_twice_is_read_once(tmp_path: Path) -> None:
+    usage = Usage(1, 2, 3, 4, 5)
+    Store(tmp_path).write([Result("a", {"n": 1}, usage), Result("b", {"n": 2})], [])
+    Store(tmp_path).write([Result("a", {"n": 1}, usage)], [])
+    found = {result.id: result for result in commit.results(tmp_path)}
+    assert sorted(found) == ["a", "b"]
+    assert len(list(commit.results(tmp_path))) == 2
+    assert found["a"] == Result("a", {"n": 1}, usage)
+
+
+def test_a_store_sees_what_others_commit_later(tmp_path: Path) -> None:
+    mine, other = Store(tmp_path), Store(tmp_path)
+    assert mine.done() == frozenset()
+    other.write([Result("a", {})], [])
+    assert mine.done() == {"a"}
+
+
+def test_a_part_that_was_never_finished_is_not_read_and_swept(tmp_path: Path) -> None:
+    Store(tmp_path).write([Result("a", {})], [])
+    torn = tmp_path / commit.RECORDS / ".part-x-000001.parquet.tmp"
+    torn.write_bytes(b"PAR1")
+    assert Store(tmp_path).done() == {"a"}
+    commit.sweep(tmp_path)
+    assert not torn.exists()
+
+
+def test_failures_keep_the_last_attempt_and_forget_records_that_were_mended(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    item = Failure("a", "verify", "MissingImage", "gone", item="d/0.png")
+    store.write([], [Failure("a", "place", "ParseError", "bad"), item, Failure("b", "place", "ParseError", "bad")])
+    assert commit.attempts(tmp_path) == {"a": 1, "b": 1}
+    store.write([Result("a", {})], [item, Failure("b", "caption", "RequestError", "long", attempt=2)])
+    assert commit.failures(tmp_path) == [item, Failure("b", "caption", "RequestError", "long", attempt=2)]
+    assert commit.attempts(tmp_path) == {"b": 2}
+
+
+def test_a_batch_begun_again_knows_how_often_it_was(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert [store.begin("a"), store.begin("a"), store.begin("b")] == [0, 1, 0]
+    store.end("a")
+    assert store.begin("a") == 0

@@ -1,0 +1,52 @@
+"""A run directory knows whose work it holds."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imageref_ray import manifest
+from imageref_ray.config import ConfigError, EngineConfig
+
+SETTINGS = {"engine": {"model": "a", "args": {"dtype": "float32"}}, "limit": None}
+
+
+def test_the_same_work_resumes_and_other_work_is_refused_key_by_key(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert manifest.begin(run, SETTINGS) is None
+    assert manifest.begin(run, SETTINGS) is None
+    other = {"engine": {"model": "b", "args": {"dtype": "float32"}}, "limit": 3}
+    with pytest.raises(ConfigError) as refused:
+        manifest.begin(run, other)
+    assert "engine.model 'a' → 'b', limit None → 3" in str(refused.value)
+    assert "give another output or delete" in str(refused.value)
+
+
+def test_a_finished_run_gives_its_summary_back(tmp_path: Path) -> None:
+    manifest.begin(tmp_path, SETTINGS)
+    manifest.finish(tmp_path, {"output": "x"}, SETTINGS, {"records": 4})
+    assert manifest.begin(tmp_path, SETTINGS) == {"records": 4}
+    held = json.loads((tmp_path / "manifest.json").read_text())
+    assert held["fingerprint"] == manifest.fingerprint(SETTINGS)
+
+
+def test_speed_settings_and_the_folder_do_not_change_the_fingerprint(tmp_path: Path) -> None:
+    def settings(folder: str, weights: bytes, **more: object) -> str:
+        model = tmp_path / folder / "checkpoint"
+        model.mkdir(parents=True)
+        (model / "config.json").write_text("{}")
+        (model / "model.safetensors").write_bytes(weights)
+        config = EngineConfig.model_validate({"model": str(model), **more})
+        return manifest.fingerprint(manifest.engine_settings(config))
+
+    first = settings("a", b"1", concurrency=4, args={"max_num_seqs": 8, "dtype": "float32"})
+    assert settings("b", b"1", concurrency=9, args={"enforce_eager": True, "dtype": "float32"}) == first
+    assert settings("c", b"2", args={"dtype": "float32"}) != first
+    assert settings("d", b"1", args={"dtype": "bfloat16"}) != first
+
+
+def test_a_large_file_is_told_apart_by_its_end(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(bytes(2**21) + b"a")
+    b.write_bytes(bytes(2**21) + b"b")
+    assert manifest.content_identity(a, whole=0) != manifest.content_identity(b, whole=0)

@@ -1,0 +1,124 @@
+"""Many coroutines over one engine: nothing is reported that is not on disk, nothing is lost, nothing doubles."""
+
+import asyncio
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageref_ray import commit
+from imageref_ray.config import EngineConfig
+from imageref_ray.engines.base import EngineError, Generate, Message, Request
+from imageref_ray.engines.scripted import ScriptedEngine
+from imageref_ray.records import Failure
+from imageref_ray.worker import DEATHS, Pass, Row, Worker, packed, prepared, stage
+
+
+async def ask(row: Row, generate: Generate) -> Row:
+    with stage("ask"):
+        reply = await generate(Request((Message("user", (str(row["n"]),)),)))
+        if not reply.text.startswith("echo"):
+            raise ValueError(f"not an echo: {reply.text}")
+    return {"n": row["n"], "text": reply.text}
+
+
+def refuse_even(row: Row) -> tuple[Row, tuple[Failure, ...]]:
+    if row["n"] % 2 == 0:
+        return row, (Failure(row["id"], "verify", "Even", "even numbers have no picture"),)
+    return {**row, "n": row["n"] * 10}, (Failure(row["id"], "verify", "MissingImage", "gone", item="0.png"),)
+
+
+def make(directory: Path, script: str = "picky", **more: Any) -> Pass:
+    engine = EngineConfig(kind="scripted", model="none", script=f"tests.scripted:{script}", concurrency=4)
+    return Pass("test", directory, ask, engine, **more)
+
+
+def run(task: Pass, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return asyncio.run(Worker(task, ScriptedEngine(task.engine)).run(rows))
+
+
+def rows(*numbers: int) -> list[dict[str, Any]]:
+    return [packed({"id": f"r{n}", "n": n}) for n in numbers]
+
+
+def test_one_bad_record_costs_only_itself(tmp_path: Path) -> None:
+    statuses = run(make(tmp_path), rows(*range(9)))
+    assert [status["id"] for status in statuses if not status["ok"]] == ["r3", "r5", "r7"]
+    assert sorted(result.row["text"] for result in commit.results(tmp_path)) == [
+        f"echo {n}" for n in (0, 1, 2, 4, 6, 8)
+    ]
+    assert [(f.record_id, f.stage, f.error, f.message) for f in commit.failures(tmp_path)] == [
+        ("r3", "ask", "RequestError", "prompt of 9000 tokens is longer than 2048"),
+        ("r5", "ask", "ZeroDivisionError", "a bug in somebody's script"),
+        ("r7", "ask", "ValueError", "not an echo: nonsense"),
+    ]
+
+
+def test_a_batch_given_again_runs_nothing_twice(tmp_path: Path) -> None:
+    run(make(tmp_path), rows(0, 1))
+    again = run(make(tmp_path), rows(0, 1, 2))
+    assert [status["requests"] for status in again] == [0, 0, 1]
+    assert sorted(result.id for result in commit.results(tmp_path)) == ["r0", "r1", "r2"]
+    assert len(list((tmp_path / commit.RECORDS).iterdir())) == 2
+
+
+def test_a_dead_endpoint_stops_the_run_instead_of_failing_every_record(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="nobody answers"):
+        run(make(tmp_path, "broken"), rows(0, 1))
+    assert commit.failures(tmp_path) == []
+
+
+def test_what_the_cpu_step_leaves_out_is_accounted_for(tmp_path: Path) -> None:
+    task = make(tmp_path, prepare=refuse_even)
+    statuses = run(task, [prepared(task, row) for row in rows(1, 2)])
+    assert [status["ok"] for status in statuses] == [True, False]
+    assert [result.row["n"] for result in commit.results(tmp_path)] == [10]
+    assert [(f.record_id, f.error) for f in commit.failures(tmp_path)] == [("r1", "MissingImage"), ("r2", "Even")]
+
+
+def test_a_crash_of_the_cpu_step_is_a_quarantine_row(tmp_path: Path) -> None:
+    task = make(tmp_path, prepare=refuse_even)
+    run(task, [prepared(task, packed({"id": "r1", "wrong": 1}, attempt=2))])
+    assert commit.failures(tmp_path) == [Failure("r1", "prepare", "KeyError", "'n'", attempt=2)]
+
+
+def test_records_are_committed_in_parts_of_the_asked_size(tmp_path: Path) -> None:
+    task = make(tmp_path, "annotator", commit_records=4)
+    task = Pass("test", tmp_path, partial(echo), task.engine, commit_records=4)
+    run(task, rows(*range(10)))
+    assert len(list((tmp_path / commit.RECORDS).iterdir())) == 3
+
+
+def test_a_slow_record_does_not_keep_finished_ones_from_disk(tmp_path: Path) -> None:
+    async def scenario() -> float:
+        task = Pass("test", tmp_path, sleepy, make(tmp_path).engine, commit_seconds=0.05)
+        worker = Worker(task, ScriptedEngine(task.engine))
+        running = asyncio.create_task(worker.run(rows(0, 1)))
+        began = time.monotonic()
+        while "r0" not in commit.Store(tmp_path).done():
+            await asyncio.sleep(0.01)
+        waited = time.monotonic() - began
+        await running
+        return waited
+
+    assert asyncio.run(scenario()) < 0.5
+
+
+def test_a_batch_that_kills_its_engine_again_and_again_is_given_up(tmp_path: Path) -> None:
+    store = commit.Store(tmp_path)
+    for _ in range(DEATHS):
+        store.begin("r0")
+    statuses = run(make(tmp_path), rows(0, 1))
+    assert not any(status["ok"] for status in statuses)
+    assert {failure.error for failure in commit.failures(tmp_path)} == {"EngineDied"}
+
+
+async def echo(row: Row, generate: Generate) -> Row:
+    return row
+
+
+async def sleepy(row: Row, generate: Generate) -> Row:
+    await asyncio.sleep(row["n"])
+    return row
