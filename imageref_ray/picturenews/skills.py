@@ -4,6 +4,7 @@
     vqa       picture, questions → answers             find     several pictures, a description → which one
     respond   articles → Markdown response             place    captions + response → which picture where
     ask       picture → a question and its answer      text     articles, questions → names and things
+    recall    a list of who has what → asked back in another order (general text: how copying is learned early)
 
 The end-to-end task (articles with pictures → response with pictures in place) is not among them: that is what
 fine-tuning teaches. Events come from the `base` seed alone.
@@ -19,7 +20,7 @@ from typing import Any
 
 from imageref_ray import markdown, prompts
 from imageref_ray.engines.base import Message
-from imageref_ray.picturenews import corpus, facts
+from imageref_ray.picturenews import corpus, facts, words
 from imageref_ray.picturenews.events import SECTIONS, TELLING, Event, caption, questions, response
 from imageref_ray.picturenews.facts import describe
 from imageref_ray.records import Image
@@ -116,6 +117,23 @@ def reading(event: Event, rng: random.Random) -> Iterator[Row]:
     yield _talk(event.id, (text + "\n",), asked)
 
 
+def recalling(event: Event, rng: random.Random) -> Iterator[Row]:
+    """Lists that have nothing to do with the event: things by person, asked back by person or by thing."""
+    things = [facts.noun(name, 2) for name in facts.OBJECTS] + [*words.ROLES, *words.SUBJECTS, *words.TOPICS]
+    for turn in range(3):
+        count = rng.randint(3, 8)
+        people = [f"{rng.choice(words.FIRST_NAMES)} {last}" for last in rng.sample(words.LAST_NAMES, count)]
+        pairs = list(zip(people, rng.sample(things, count), strict=True))
+        listed = "\n".join(f"- {person}: the {thing}" for person, thing in pairs)
+        rng.shuffle(pairs)
+        by_thing = rng.random() < 0.5
+        keys = [thing if by_thing else person for person, thing in pairs]
+        told = [person if by_thing else thing for person, thing in pairs]
+        asked = f"{listed}\nIn this order: {', '.join(keys)}."
+        answer = "\n".join(f"- {key}: {value}" for key, value in zip(keys, told, strict=True))
+        yield corpus.conversation(f"{event.id}-{turn}", (Message("user", (asked,)),), answer)
+
+
 SKILLS: dict[str, Callable[[Event, random.Random], Iterator[Row]]] = {
     "describe": describing,
     "caption": captioning,
@@ -125,6 +143,7 @@ SKILLS: dict[str, Callable[[Event, random.Random], Iterator[Row]]] = {
     "place": placing,
     "ask": asking,
     "text": reading,
+    "recall": recalling,
 }
 
 
