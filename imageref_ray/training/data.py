@@ -168,9 +168,10 @@ class Tiles:
 
 
 class Collator:
-    """Examples → one padded batch: input_ids and labels [batch, longest], pixel_values [tiles, 3, size, size].
+    """Examples → one padded batch: input_ids, labels [batch, longest], pixel_values [tiles, 3, size, size].
 
-    A picture that breaks only now leaves its example in the batch without any label to learn, and is counted.
+    Beside them, by number in `datasets`: the batch's `dataset` (-1: several) and the sets of its `broken` examples,
+    whose picture could not be decoded: they stay in the batch without any label to learn.
     """
 
     def __init__(self, processor: Any, datasets: Sequence[str], seed: int) -> None:
@@ -180,7 +181,6 @@ class Collator:
         self.datasets = {name: number for number, name in enumerate(datasets)}
         self.mean = torch.tensor(images.image_mean).view(1, 3, 1, 1) * 255
         self.scale = 1 / (torch.tensor(images.image_std).view(1, 3, 1, 1) * 255)
-        self.broken: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """Pad to the longest; no attention mask is needed: padding is on the right and attention looks left."""
@@ -188,28 +188,28 @@ class Collator:
         ids = np.full((len(examples), longest), self.pad, np.int64)
         labels = np.full((len(examples), longest), IGNORED, np.int64)
         tiles: list[np.ndarray] = []
+        broken: list[int] = []
         for row, example in enumerate(examples):
             length = len(example.ids)
             ids[row, :length] = example.ids
-            found, whole = self._pictures(example)
-            tiles += found
-            if whole:
+            try:
+                tiles += [self.tiles(picture) for picture in example.pictures]
                 labels[row, :length] = np.where(example.learned, example.ids, IGNORED)
-        batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
-        if tiles:
-            pixels = torch.from_numpy(np.concatenate(tiles)).float()
-            batch["pixel_values"] = pixels.sub_(self.mean).mul_(self.scale)
+            except SampleError:
+                tiles += [self._blank(picture.tiles) for picture in example.pictures]
+                broken.append(self.datasets[example.dataset])
+        pixels = torch.from_numpy(np.concatenate(tiles or [self._blank(1)])).float()
         names = {example.dataset for example in examples}
-        batch["dataset"] = torch.tensor(self.datasets[names.pop()] if len(names) == 1 else -1)
-        return batch
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "labels": torch.from_numpy(labels),
+            "pixel_values": pixels.sub_(self.mean).mul_(self.scale),
+            "dataset": torch.tensor(self.datasets[names.pop()] if len(names) == 1 else -1),
+            "broken": torch.tensor(broken, dtype=torch.long),
+        }
 
-    def _pictures(self, example: Example) -> tuple[list[np.ndarray], bool]:
-        try:
-            return [self.tiles(picture) for picture in example.pictures], True
-        except SampleError as error:
-            self.broken[example.dataset, str(error)] += 1
-            size = self.tiles.size
-            return [np.zeros((picture.tiles, 3, size, size), np.uint8) for picture in example.pictures], False
+    def _blank(self, tiles: int) -> np.ndarray:
+        return np.zeros((tiles, 3, self.tiles.size, self.tiles.size), np.uint8)
 
 
 def _parts(text: str, role: str) -> list[dict[str, str]]:

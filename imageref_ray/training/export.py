@@ -7,32 +7,44 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import InternVLForConditionalGeneration
 
-from imageref_ray.config import TrainConfig
+from imageref_ray.config import LoraConfig
+
+ARCHITECTURE = "InternVLForConditionalGeneration"
+WRAPPED = "base_model.model."  # what peft puts before every name
 
 
 def gathered(trainer: Any) -> dict[str, torch.Tensor]:
-    """The whole model's weights on every rank, whatever the ZeRO stage. Every rank must call it."""
+    """The whole model's weights, whatever the ZeRO stage: every rank must call it, rank 0 gets them."""
     state: dict[str, torch.Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return state
 
 
-def export(model: Any, state: dict[str, torch.Tensor], processor: Any, config: TrainConfig, folder: Path) -> None:
-    """Write the checkpoint: LoRA merged, weights in the training precision, processor and tokenizer beside them.
-
-    The folder appears whole or not at all.
-    """
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    if config.lora:
-        model.load_state_dict(state, strict=False)
-        model = model.merge_and_unload()
-        state = model.state_dict()
-    plain = InternVLForConditionalGeneration.from_pretrained(config.model, dtype=dtype)
-    plain.load_state_dict(state, strict=False)
+def export(model: Any, state: dict[str, torch.Tensor], lora: LoraConfig | None, processor: Any, folder: Path) -> None:
+    """Write weights (LoRA folded in), config, processor and tokenizer; the folder appears whole or not at all."""
+    if lora:
+        model, state = model.get_base_model(), folded(state, lora)
     fresh = folder.with_name(folder.name + ".part")
     shutil.rmtree(fresh, ignore_errors=True)
-    plain.save_pretrained(fresh)
+    model.save_pretrained(fresh, state_dict=state)
+    model.config.architectures = [ARCHITECTURE]  # not the training subclass
+    model.config.save_pretrained(fresh)
     processor.save_pretrained(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+
+
+def folded(state: dict[str, torch.Tensor], lora: LoraConfig) -> dict[str, torch.Tensor]:
+    """peft's weights as the plain model's: W + alpha / rank × B A, computed in float32."""
+    plain: dict[str, torch.Tensor] = {}
+    for name, weight in state.items():
+        if ".lora_" in name:
+            continue
+        if ".base_layer." in name:
+            stem, part = name.split(".base_layer.")
+            if part == "weight":
+                down, up = (state[f"{stem}.lora_{side}.default.weight"].float() for side in "AB")
+                weight = (weight.float() + lora.alpha / lora.rank * (up @ down)).to(weight.dtype)
+            name = f"{stem}.{part}"
+        plain[name.removeprefix(WRAPPED)] = weight
+    return plain

@@ -1,6 +1,7 @@
 """TrainConfig in, fine-tuned checkpoint in `<output>/model` out: Ray Train + DeepSpeed + Hugging Face Trainer.
 
-`<output>` holds settings.json, train.log (all third-party output), metrics.jsonl, checkpoints/ and model/.
+`<output>` holds settings.json, train.log (all that libraries print), metrics.jsonl, checkpoints/, summary.json
+and, at the end, model/. A killed run, started again, goes on from its latest checkpoint.
 """
 
 from __future__ import annotations
@@ -8,113 +9,124 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import time
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-from imageref_ray.config import ConfigError, TrainConfig
-from imageref_ray.training import mixture
+from imageref_ray.config import ConfigError, TrainConfig, check
+from imageref_ray.training import mixture, progress
+
+FREE_TO_CHANGE = {"checkpoint_every", "keep_checkpoints", "log_every"}  # between a kill and the resume
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
-    """Train to the end, resuming from the run's latest checkpoint if there is one; the summary as plain values.
+    """Train to the end and export; the summary: model, samples, skipped (set → reason → count), last metrics, seconds.
 
-    Raises ConfigError, before Ray starts, for a model that is no InternVL, a missing file or an output that holds
-    a run with other settings.
+    Raises ConfigError, before Ray starts, for a model that is no InternVL, a missing file, batch sizes that do not
+    divide, or an output folder that holds a training with other settings.
     """
-    from imageref_ray.training.model import check_model
-
-    settings = config.model_dump(mode="json")
-    _check(config)
-    check_model(config.model)
-    _claim(config.output, settings)
-    begun = time.monotonic()
-    _fit(config, settings)
-    done = json.loads((config.output / "summary.json").read_text(encoding="utf-8"))
-    last = json.loads((config.output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    return {"model": str(config.output / "model"), **done, **last, "total_seconds": round(time.monotonic() - begun, 1)}
-
-
-def _check(config: TrainConfig) -> None:
     mixture.entries(config)
-    step = config.workers * config.per_device_batch
-    if config.global_batch % step:
+    _check_batch(config)
+    check_model(config.model)
+    _claim(config)
+    begun = time.monotonic()
+    summary, model = config.output / "summary.json", config.output / "model"
+    if not (summary.is_file() and model.is_dir()):
+        with progress.shown(config.output / "metrics.jsonl", config.steps, config.output / "train.log"):
+            _fit(config)
+    done = json.loads(summary.read_text(encoding="utf-8"))
+    last = progress.read(config.output / "metrics.jsonl")[-1]
+    return {"model": str(model), **done, **last, "total_seconds": round(time.monotonic() - begun, 1)}
+
+
+def check_model(name: str) -> None:
+    """ConfigError unless `name` is an InternVL checkpoint in Hugging Face format: a folder, or a hub name."""
+    mend = "give an InternVL checkpoint in Hugging Face format (an …-hf one)"
+    if Path(name).is_dir() or name.startswith((".", "/")) or name.count("/") != 1:
+        file = Path(name) / "config.json"
+        if not file.is_file():
+            raise ConfigError(f"model: {file} does not exist; {mend}")
+        kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    else:
+        from transformers import AutoConfig
+
+        try:
+            kind = AutoConfig.from_pretrained(name).model_type
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"model: {name} cannot be read ({str(error).splitlines()[0]}); {mend}") from None
+    if kind != "internvl":
+        raise ConfigError(f"model: {name} is {kind or 'of no known type'}, not internvl; {mend}")
+
+
+def _check_batch(config: TrainConfig) -> None:
+    at_once = config.workers * config.per_device_batch
+    if config.global_batch % at_once:
         raise ConfigError(
-            f"global_batch: {config.global_batch} is no multiple of workers × per_device_batch = {step}; change one of them"
+            f"global_batch: {config.global_batch} is no multiple of workers × per_device_batch = {at_once}; change one"
         )
 
 
-def _claim(output: Path, settings: dict[str, Any]) -> None:
+def _claim(config: TrainConfig) -> None:
     """Take the output folder, or go on with a run of the same settings."""
-    output.mkdir(parents=True, exist_ok=True)
-    held = output / "settings.json"
-    text = json.dumps(settings, indent=2, sort_keys=True)
-    if held.is_file() and held.read_text(encoding="utf-8") != text:
-        old = json.loads(held.read_text(encoding="utf-8"))
-        differ = ", ".join(sorted(key for key in settings if settings[key] != old.get(key)))
-        raise ConfigError(f"output: {output} holds a training with other settings ({differ}); give another folder or remove it")
-    held.write_text(text, encoding="utf-8")
+    config.output.mkdir(parents=True, exist_ok=True)
+    held = config.output / "settings.json"
+    if held.is_file():
+        old = check(TrainConfig, json.loads(held.read_text(encoding="utf-8")), str(held))
+        names = [name for name in TrainConfig.model_fields if getattr(config, name) != getattr(old, name)]
+        if differ := ", ".join(sorted(set(names) - FREE_TO_CHANGE)):
+            raise ConfigError(
+                f"output: {config.output} holds a training with other settings ({differ}); "
+                "give another folder or remove this one"
+            )
+    held.write_text(config.model_dump_json(indent=2), encoding="utf-8")
 
 
-def _fit(config: TrainConfig, settings: dict[str, Any]) -> None:
+def _absolute(config: TrainConfig) -> TrainConfig:
+    """The same work for workers that stand in another folder."""
+    sets = {
+        name: entry.model_copy(update={"root": entry.root.resolve(), "annotation": entry.annotation.resolve()})
+        for name, entry in mixture.entries(config).items()
+    }
+    model = str(Path(config.model).resolve()) if Path(config.model).is_dir() else config.model
+    return config.model_copy(update={"output": config.output.resolve(), "model": model, "mixture": sets})
+
+
+def _work(settings: dict[str, Any]) -> None:
+    from imageref_ray.training.worker import work  # heavy: loaded in the workers alone
+
+    work(settings)
+
+
+def _fit(config: TrainConfig) -> None:
     import ray
-    from ray.train import CheckpointConfig, RunConfig, ScalingConfig
+    from ray.train import CheckpointConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
-
-    from imageref_ray.training.worker import work
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     started = not ray.is_initialized()
     if started:
         address = None if os.environ.get("RAY_ADDRESS") else "local"
-        ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
     on_gpu = config.gpus_per_worker > 0
-    resources = {"CPU": config.cpus_per_worker, **({"GPU": config.gpus_per_worker} if on_gpu else {})}
+    each = {"CPU": config.cpus_per_worker, **({"GPU": config.gpus_per_worker} if on_gpu else {})}
     trainer = TorchTrainer(
-        work,
-        train_loop_config=settings,
+        _work,
+        train_loop_config=_absolute(config).model_dump(mode="json"),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=config.workers,
-            use_gpu=on_gpu,
-            resources_per_worker=resources,
-            accelerator_type=config.accelerator_type,
-        ),
+        scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=on_gpu, resources_per_worker=each),
         run_config=RunConfig(
             name="checkpoints",
             storage_path=str(config.output.resolve()),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
         ),
     )
-    stop = Event()
-    watcher = Thread(target=_show, args=(config, stop), daemon=True)
-    watcher.start()
     try:
         trainer.fit()
+    except TrainingFailedError as error:
+        for cause in getattr(error, "worker_failures", {}).values():
+            if isinstance(cause, ConfigError):
+                raise ConfigError(str(cause)) from None
+        raise RuntimeError(f"training failed; {config.output / 'train.log'} says how far it came") from error
     finally:
-        stop.set()
-        watcher.join()
         if started:
             ray.shutdown()
-
-
-def _show(config: TrainConfig, stop: Event) -> None:
-    """Print each new line of metrics until told to stop."""
-    path = config.output / "metrics.jsonl"
-    seen = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
-    while True:
-        ended = stop.wait(0.5)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        for line in lines[seen:]:
-            value = json.loads(line)
-            print(
-                f"step {value['step']}/{config.steps}  loss {value['loss']:.3f}  {value['tokens_per_second']:.0f} tokens/s"
-                f"  {value['seconds']:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-        seen = len(lines)
-        if ended:
-            return
