@@ -86,18 +86,20 @@ def summary(directory: Path) -> dict[str, Any]:
 
 @contextmanager
 def _noise_to(log: Path) -> Iterator[Console]:
-    """Whatever libraries print to stderr goes to `log`; the console that is given writes to the real one."""
+    """Whatever libraries print goes to `log`; the console that is given writes to the real stderr."""
+    sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept = {number: os.dup(number) for number in (1, 2)}
     try:
-        with log.open("ab") as file:
-            os.dup2(file.fileno(), 2)
-        with os.fdopen(os.dup(kept), "w", encoding="utf-8") as screen:
+        _speak_to(log)
+        with os.fdopen(os.dup(kept[2]), "w", encoding="utf-8") as screen:
             yield Console(file=screen)
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+        for number, real in kept.items():
+            os.dup2(real, number)
+            os.close(real)
 
 
 @contextmanager
