@@ -1,0 +1,209 @@
+"""What the model reads and learns in training is what it reads and must write at inference."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoProcessor, InternVLForConditionalGeneration
+
+from imageref_ray.config import LoraConfig, TrainConfig
+from imageref_ray.picturenews.tiny import create
+from imageref_ray.training.data import IGNORED, Collator, Encoder, Example, Picture, encode_all
+from imageref_ray.training.export import folded
+from imageref_ray.training.mixture import Row
+from imageref_ray.training.model import DropPath, build
+
+TEXTS = ["Two red boats lie at the harbour of Velmora.", "IMAGE_1 shows a blue kite over the market.\n\n### Sky\n"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random checkpoint beside three pictures: square, wide and broken."""
+    made = tmp_path_factory.mktemp("layout")
+    create(made / "model", TEXTS, vocabulary=400)
+    pixels = np.random.default_rng(0).integers(0, 256, (224, 336, 3), np.uint8)
+    Image.fromarray(pixels[:112, :112]).save(made / "square.png")
+    Image.fromarray(pixels).resize((672, 448)).save(made / "wide.png")
+    (made / "broken.png").write_bytes((made / "wide.png").read_bytes()[:2000])
+    return made
+
+
+@pytest.fixture(scope="module")
+def processor(folder: Path) -> Any:
+    return AutoProcessor.from_pretrained(folder / "model")
+
+
+def row(folder: Path, *turns: tuple[str, str], images: tuple[str, ...] = (), max_tiles: int = 1) -> Row:
+    return Row("news", turns, tuple(folder / name for name in images), max_tiles, False)
+
+
+CONVERSATION = (
+    ("system", "You place pictures."),
+    ("user", "Velmora:\n<image>\nand the market: <image> Which boats?"),
+    ("assistant", "Two red boats.\n\n### Harbour"),
+    ("user", "And the kite?"),
+    ("assistant", "Blue, IMAGE_1"),
+)
+
+
+def spoken(turns: tuple[tuple[str, str], ...]) -> list[dict[str, Any]]:
+    """The same turns as an inference client writes them."""
+    messages: list[dict[str, Any]] = []
+    for role, text in turns:
+        first, *rest = text.split("<image>")
+        parts: list[dict[str, str]] = [{"type": "text", "text": first}] if first else []
+        for piece in rest:
+            parts += [{"type": "image"}, *([{"type": "text", "text": piece}] if piece else [])]
+        messages.append({"role": role, "content": parts})
+    return messages
+
+
+@pytest.mark.parametrize("max_tiles", [1, 4, 6])
+def test_training_reads_the_tokens_and_pixels_that_the_processor_gives_at_inference(
+    folder: Path, processor: Any, max_tiles: int
+) -> None:
+    example = Encoder(processor, 4096).encode(
+        row(folder, *CONVERSATION, images=("square.png", "wide.png"), max_tiles=max_tiles)
+    )
+    text = processor.apply_chat_template(spoken(CONVERSATION), tokenize=False)
+    images = [Image.open(folder / name).convert("RGB") for name in ("square.png", "wide.png")]
+    there = processor(text=[text], images=images, max_patches=max_tiles, return_tensors="pt")
+    assert example.ids.tolist() == there["input_ids"][0].tolist()
+    batch = Collator(processor, ["news"], 0)([example])
+    assert batch["pixel_values"].shape == there["pixel_values"].shape
+    difference = (batch["pixel_values"] - there["pixel_values"]).abs()
+    assert difference[0].max() < 1e-5  # no resizing: the same numbers
+    assert difference.max() < 0.06  # two libraries' bicubic: within four grey levels of 256
+
+
+def test_the_prompt_part_is_what_generation_starts_from(folder: Path, processor: Any) -> None:
+    example = Encoder(processor, 4096).encode(row(folder, *CONVERSATION[1:3], images=("square.png", "square.png")))
+    text = processor.apply_chat_template(spoken(CONVERSATION[1:2]), tokenize=False, add_generation_prompt=True)
+    images = [Image.open(folder / "square.png")] * 2
+    prompt = processor(text=[text], images=images, max_patches=1)["input_ids"][0]
+    assert example.ids[: len(prompt)].tolist() == list(prompt)
+    assert not example.learned[: len(prompt)].any()
+    assert example.learned[len(prompt)]
+
+
+def test_only_the_assistants_tokens_and_its_end_of_turn_are_learned_token_by_token(
+    folder: Path, processor: Any
+) -> None:
+    turns = (("user", "<image>\nHow many?"), ("assistant", "Two boats."), ("user", "Where?"), ("assistant", "Velmora"))
+    example = Encoder(processor, 4096, system="Be brief.").encode(row(folder, *turns, images=("square.png",)))
+    expected: list[tuple[str, bool]] = []
+    for text, learned in [
+        ("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n<img>", False),
+        ("<IMG_CONTEXT>" * 16, False),
+        ("</img>\nHow many?<|im_end|>\n<|im_start|>assistant\n", False),
+        ("Two boats.<|im_end|>", True),
+        ("\n<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n", False),
+        ("Velmora<|im_end|>", True),
+        ("\n", False),
+    ]:
+        expected += [(token, learned) for token in processor.tokenizer.tokenize(text)]
+    tokens = processor.tokenizer.convert_ids_to_tokens(example.ids.tolist())
+    assert list(zip(tokens, example.learned.tolist(), strict=True)) == expected
+
+
+def test_samples_that_do_not_fit_or_cannot_be_read_are_counted(folder: Path, processor: Any) -> None:
+    (folder / "text.png").write_text("no picture")
+    rows = [
+        row(folder, ("user", "Q"), ("assistant", "A")),
+        row(folder, ("user", "Q" * 900), ("assistant", "A")),
+        row(folder, ("user", "<image>"), ("assistant", "A"), images=("gone.png",)),
+        row(folder, ("user", "<image>"), ("assistant", "A"), images=("text.png",)),
+    ]
+    skipped: Counter[tuple[str, str]] = Counter()
+    assert len(encode_all(rows, Encoder(processor, 256), skipped)) == 1
+    reasons = ["longer than sequence_length", "picture is missing", "picture cannot be read"]
+    assert skipped == {("news", reason): 1 for reason in reasons}
+
+
+def test_a_picture_that_breaks_later_leaves_its_sample_without_anything_to_learn(folder: Path, processor: Any) -> None:
+    encoder = Encoder(processor, 4096)
+    good = encoder.encode(row(folder, ("user", "<image>"), ("assistant", "A"), images=("square.png",)))
+    pictures = (Picture(folder / "square.png", (1, 1)), Picture(folder / "broken.png", (2, 1)))
+    bad = Example("news", good.ids, good.learned, pictures)
+    batch = Collator(processor, ["news"], 0)([good, bad, good])
+    assert batch["broken"].tolist() == [0]
+    assert [bool((labels != IGNORED).any()) for labels in batch["labels"]] == [True, False, True]
+    assert len(batch["pixel_values"]) == 1 + (1 + 3) + 1
+
+
+def config(folder: Path, **change: Any) -> TrainConfig:
+    values = {"model": str(folder / "model"), "output": folder, "mixture": folder / "m.json", "precision": "fp32"}
+    return TrainConfig.model_validate({**values, "freeze": (), "gradient_checkpointing": False, **change})
+
+
+def test_the_loss_is_the_models_own_causal_loss_without_its_waste(folder: Path, processor: Any) -> None:
+    encoder = Encoder(processor, 4096)
+    examples = [
+        encoder.encode(row(folder, *CONVERSATION, images=("square.png", "wide.png"))),
+        encoder.encode(row(folder, ("user", "Q"), ("assistant", "Two red boats."))),
+    ]
+    batch = Collator(processor, ["news"], 0)(examples)
+    inputs = {name: batch[name] for name in ("input_ids", "labels", "pixel_values")}
+    padding = torch.arange(inputs["input_ids"].shape[1]) >= torch.tensor([[len(one.ids)] for one in examples])
+    plain = InternVLForConditionalGeneration.from_pretrained(folder / "model", dtype=torch.float32)
+    there = plain(**inputs, attention_mask=(~padding).long()).loss
+    here = build(config(folder))(**inputs)["loss"] / sum(int(one.learned.sum()) for one in examples)
+    assert here.item() == pytest.approx(there.item(), rel=1e-5)
+
+
+def test_a_batch_without_pictures_runs_the_vision_tower_too_and_teaches_it_nothing(
+    folder: Path, processor: Any
+) -> None:
+    example = Encoder(processor, 4096).encode(row(folder, ("user", "Q"), ("assistant", "Two red boats.")))
+    batch = Collator(processor, ["news"], 0)([example])
+    model = build(config(folder))
+    model(**{name: batch[name] for name in ("input_ids", "labels", "pixel_values")})["loss"].backward()
+    gradients = [weight.grad for weight in model.model.vision_tower.parameters()]
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)
+    assert model.lm_head.weight.grad.any()
+
+
+@pytest.mark.parametrize("part", ["vision", "projector", "language"])
+def test_frozen_parts_and_only_those_stay_as_they_are(folder: Path, part: str) -> None:
+    model = build(config(folder, freeze=(part,)))
+    stems = {"vision": "vision_tower", "projector": "multi_modal_projector", "language": "language_model"}
+    for name, weight in model.named_parameters():
+        assert weight.requires_grad == (stems[part] not in name)
+
+
+def test_folded_adapters_answer_as_peft_itself(folder: Path) -> None:
+    lora = LoraConfig(rank=4, alpha=8, dropout=0)
+    model = build(config(folder, lora=lora, freeze=("vision",)))
+    for name, weight in model.named_parameters():
+        assert weight.requires_grad == (".lora_" in name or "multi_modal_projector" in name)
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    mine = folded(model.state_dict(), lora)
+    theirs = model.merge_and_unload().state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.allclose(mine[name], theirs[name], atol=1e-5) for name in mine)
+
+
+def test_drop_path_leaves_out_whole_branches_and_keeps_the_mean(folder: Path) -> None:
+    torch.manual_seed(0)
+    dropped = DropPath(0.25).train()(torch.ones(4000, 3, 2))
+    values = sorted({tuple(tile.unique().tolist()) for tile in dropped})
+    assert values == [(0.0,), pytest.approx((4 / 3,))]
+    assert dropped.mean().item() == pytest.approx(1, abs=0.05)
+    assert torch.equal(DropPath(0.25).eval()(dropped), dropped)
+    layers = build(config(folder, drop_path=0.3)).model.vision_tower.encoder.layer
+    assert [layer.dropout.rate for layer in layers] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_an_augmented_picture_is_another_jpeg_each_time(folder: Path, processor: Any) -> None:
+    example = Encoder(processor, 4096).encode(
+        Row("news", (("user", "<image>"), ("assistant", "A")), (folder / "square.png",), 1, augment=True)
+    )
+    collate = Collator(processor, ["news"], 0)
+    once, again = (collate([example])["pixel_values"] for _ in range(2))
+    assert not torch.equal(once, again)
+    assert once.shape == again.shape

@@ -1,0 +1,212 @@
+"""Which samples are trained on, how often, and in which batches."""
+
+import json
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageref_ray.config import ConfigError, MixtureEntry, TrainConfig, load
+from imageref_ray.training import mixture, progress
+from imageref_ray.training.batches import Shape, plan
+from imageref_ray.training.loop import train
+
+ROOT = Path(__file__).parents[2]
+
+
+def annotation(path: Path, count: int) -> Path:
+    turns = [{"from": "human", "value": "How many?"}, {"from": "gpt", "value": "Two."}]
+    path.write_text("".join(json.dumps({"id": n, "conversations": turns}) + "\n" for n in range(count)))
+    return path
+
+
+def entry(path: Path, repeat_time: float = 1.0, **other: object) -> MixtureEntry:
+    return MixtureEntry.model_validate({"annotation": path, "repeat_time": repeat_time, **other})
+
+
+def numbered(folder: Path, count: int) -> Path:
+    path = folder / "numbered.jsonl"
+    rows = [[{"from": "human", "value": str(n)}, {"from": "gpt", "value": "yes"}] for n in range(count)]
+    path.write_text("".join(json.dumps({"conversations": turns}) + "\n" for turns in rows))
+    return path
+
+
+def test_a_share_is_a_seeded_random_sample_and_not_the_head_of_the_file(tmp_path: Path) -> None:
+    sets = {"general": entry(numbered(tmp_path, 1000), 0.1)}
+    drawn = [int(row.turns[0][1]) for row in mixture.draw(sets, 1, seed=7)[0]]
+    assert len(set(drawn)) == 100
+    assert max(drawn) > 500
+    assert drawn == [int(row.turns[0][1]) for row in mixture.draw(sets, 1, seed=7)[0]]
+    assert drawn != [int(row.turns[0][1]) for row in mixture.draw(sets, 1, seed=8)[0]]
+
+
+def test_repeats_above_one_give_whole_copies_and_a_share_one_more(tmp_path: Path) -> None:
+    rows, _ = mixture.draw({"a": entry(numbered(tmp_path, 40), 2.25)}, 1, seed=0)
+    assert Counter(row.copies for row in rows) == {2: 30, 3: 10}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{not json", "not an annotation line"),
+        ('{"conversations": [{"from": "robot", "value": "hi"}]}', "not an annotation line"),
+        ('{"conversations": [{"from": "human", "value": "hi"}]}', "no answer to learn"),
+        (
+            '{"image": "a.png", "conversations": '
+            '[{"from": "human", "value": "<image><image>"}, {"from": "gpt", "value": "x"}]}',
+            "image tags and images differ in number",
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_trained_on_is_counted_and_replaced_by_nothing(
+    line: str, reason: str, tmp_path: Path
+) -> None:
+    path = annotation(tmp_path / "a.jsonl", 3)
+    path.write_text(path.read_text() + line + "\n")
+    rows, skipped = mixture.draw({"a": entry(path, 2)}, 1, seed=0)
+    assert len(rows) == 3
+    assert skipped == {("a", reason): 2}
+
+
+def test_images_may_be_absent_one_path_or_a_list_and_untagged_ones_come_first(tmp_path: Path) -> None:
+    turns = '"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]'
+    for given_image, names in [("", ()), ('"image": "a.png",', ("a.png",)), ('"image": ["a.png", "b.png"],', "ab")]:
+        row = mixture.parse("{" + given_image + turns + "}", "s", entry(tmp_path, root=tmp_path), 6)
+        assert len(row.images) == len(names)
+        assert row.turns[0][1] == "<image>\n" * len(names) + "Q"
+        assert all(path.parent == tmp_path for path in row.images)
+
+
+def test_a_set_may_limit_its_own_tiles(tmp_path: Path) -> None:
+    line = '{"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}'
+    assert mixture.parse(line, "s", entry(tmp_path), 6).max_tiles == 6
+    assert mixture.parse(line, "s", entry(tmp_path, max_dynamic_patch=1), 6).max_tiles == 1
+
+
+def test_a_meta_json_file_is_a_mixture_too(tmp_path: Path) -> None:
+    meta = tmp_path / "meta.json"
+    path = annotation(tmp_path / "a.jsonl", 2)
+    values = {"root": "", "annotation": str(path), "data_augment": False, "repeat_time": 0.5, "length": 2}
+    meta.write_text(json.dumps({"news": values}))
+    found = mixture.entries(TrainConfig(model="m", output=tmp_path, mixture=meta))
+    assert found["news"].repeat_time == 0.5
+
+
+lengths_and_groups = st.lists(st.tuples(st.integers(1, 60), st.sampled_from("abc")), min_size=1, max_size=40)
+
+
+@given(
+    lengths_and_groups,
+    st.integers(1, 3),
+    st.one_of(st.none(), st.integers(16, 200)),
+    st.sampled_from(["length", "dataset", "none"]),
+)
+def test_every_rank_gets_as_many_samples_and_no_batch_is_over_the_limit(
+    samples: list[tuple[int, str]], ranks: int, tokens: int | None, group_by: str
+) -> None:
+    lengths, groups = [length for length, _ in samples], [group for _, group in samples]
+    shape = Shape(ranks, 2, tokens, group_by)  # type: ignore[arg-type]
+    for batches in islice(plan(lengths, groups, [1] * len(samples), shape, 0), 30):
+        assert len({len(batch) for batch in batches}) == 1
+        for batch in batches:
+            assert batch
+            longest = max(lengths[number] for number in batch)
+            assert len(batch) == 2 if tokens is None else len(batch) == 1 or longest * len(batch) <= tokens
+        if group_by == "dataset":
+            assert len({groups[number] for batch in batches for number in batch}) == 1
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.sampled_from(["length", "dataset", "none"]))
+def test_samples_are_used_equally_often_and_repeated_ones_as_often_as_they_repeat(
+    lengths: list[int], group_by: str
+) -> None:
+    copies = [1 + number % 3 for number in range(len(lengths))]
+    shape = Shape(2, 2, None, group_by)  # type: ignore[arg-type]
+    rounds = islice(plan(lengths, ["s"] * len(lengths), copies, shape, 1), sum(copies))  # 4 a round: four epochs
+    used = Counter(number for batches in rounds for batch in batches for number in batch)
+    assert all(abs(used[number] - 4 * count) <= 2 * count for number, count in enumerate(copies))
+    assert used.total() == 4 * sum(copies)
+
+
+def test_batches_of_like_length_hardly_pad() -> None:
+    lengths = [10 + (number * 37) % 490 for number in range(2000)]
+    rounds = islice(plan(lengths, ["s"] * 2000, [1] * 2000, Shape(2, 8, 4000, "length"), 3), 50)
+    batches = [[lengths[number] for number in batch] for both in rounds for batch in both]
+    padded = sum(max(batch) * len(batch) for batch in batches)
+    assert sum(map(sum, batches)) / padded > 0.95
+
+
+def test_the_plan_is_the_same_on_every_rank_and_another_with_another_seed() -> None:
+    def first(seed: int) -> list[list[list[int]]]:
+        return list(islice(plan([5] * 50, ["s"] * 50, [1] * 50, Shape(2, 2, None, "length"), seed), 5))
+
+    assert first(0) == first(0)
+    assert first(0) != first(1)
+
+
+def ready(folder: Path) -> dict[str, object]:
+    """Values of a config whose files exist; the checkpoint is only a config.json."""
+    for name, kind in {"good": "internvl", "other": "qwen2"}.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps({"model_type": kind}))
+    mixture = {"a": {"annotation": annotation(folder / "a.jsonl", 1)}}
+    return {"model": str(folder / "good"), "output": folder / "out", "mixture": mixture}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "/nowhere/at/all"}, r"config\.json does not exist; give an InternVL checkpoint"),
+        ({"model": "OTHER"}, "is qwen2, not internvl"),
+        ({"global_batch": 3}, "no multiple of workers"),
+        ({"mixture": {"a": {"annotation": "gone.jsonl"}}}, r"gone\.jsonl does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said_before_ray_starts(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    values = {**ready(tmp_path), **change}
+    if values["model"] == "OTHER":
+        values["model"] = str(tmp_path / "other")
+    with pytest.raises(ConfigError, match=message):
+        train(TrainConfig.model_validate(values))
+
+
+def test_another_training_does_not_take_over_a_folder(tmp_path: Path) -> None:
+    values = ready(tmp_path)
+    held = TrainConfig.model_validate({**values, "learning_rate": 1.0})
+    held.output.mkdir()
+    (held.output / "settings.json").write_text(held.model_dump_json())
+    with pytest.raises(ConfigError, match=r"other settings \(learning_rate\)"):
+        train(TrainConfig.model_validate(values))
+
+
+def test_a_resumed_run_writes_the_lines_after_its_checkpoint_again(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("".join(json.dumps({"step": step, "seconds": step * 2.0}) + "\n" for step in (1, 2, 3)) + '{"st')
+    assert progress.forget_after(metrics, 2) == 4.0
+    assert [line["step"] for line in progress.read(metrics)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "per_device", "accumulation", "rate", "decay", "drop_path", "share"),
+    [("train-8b", 2, 4, 4e-5, 0.01, 0.1, 0.0026), ("train-26b", 1, 8, 2e-5, 0.05, 0.4, 0.01)],
+)
+def test_the_recipes_are_the_papers(
+    name: str, per_device: int, accumulation: int, rate: float, decay: float, drop_path: float, share: float
+) -> None:
+    recipe = load(TrainConfig, ROOT / "jobs" / "configs" / f"{name}.yaml")
+    assert (recipe.workers, recipe.global_batch, recipe.per_device_batch) == (16, 128, per_device)
+    assert recipe.global_batch == recipe.workers * recipe.per_device_batch * accumulation
+    assert (recipe.learning_rate, recipe.weight_decay, recipe.drop_path) == (rate, decay, drop_path)
+    assert (recipe.steps, recipe.schedule, recipe.warmup_ratio, recipe.betas) == (1000, "cosine", 0.03, (0.9, 0.999))
+    assert (recipe.sequence_length, recipe.zero_stage, recipe.precision) == (16_384, 3, "bf16")
+    assert (recipe.freeze, recipe.gradient_checkpointing, recipe.group_by) == (("vision",), True, "length")
+    assert (recipe.checkpoint_every, recipe.max_tiles) == (50, 6)
+    assert isinstance(recipe.mixture, dict)
+    general = {key: entry for key, entry in recipe.mixture.items() if not key.startswith("imageref")}
+    assert len(general) == 9
+    assert {entry.repeat_time for entry in general.values()} == {share}
+    own = [entry for key, entry in recipe.mixture.items() if key.startswith("imageref")]
+    assert [(entry.repeat_time, entry.max_dynamic_patch) for entry in own] == [(1, 1), (1, 1)]
