@@ -239,7 +239,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     for application in applications:  # here, where a mistake is one line, and not in a replica
         if application.get("import_path") == "serve.app:build":
             configured(application.get("args") or {})
-    cli(["run", arguments.config], standalone_mode=False)
+    cli(["run", "--address", os.environ.get("RAY_ADDRESS", "local"), arguments.config], standalone_mode=False)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +24,11 @@ RAY = Path(sys.executable).with_name("ray")
 def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A Ray head with two CPUs; gives the environment that a client needs (address and token)."""
     port, dashboard = free_port(), free_port()
+    folder = tempfile.mkdtemp(prefix="ray-")  # its own: a path short enough for sockets, and not where others find it
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     environment.pop("RAY_ADDRESS", None)
     command = [
-        *(RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--include-dashboard=true"),
+        *(RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", f"--temp-dir={folder}"),
         *(f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}"),
         *(f"--ray-client-server-port={free_port()}", "--disable-usage-stats"),
     ]
@@ -38,6 +41,7 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     finally:
         process.terminate()  # with --block this stops the head's own processes and nobody else's
         process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for_jobs(client: dict[str, str], process: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
