@@ -170,8 +170,8 @@ class Tiles:
 class Collator:
     """Examples → one padded batch: input_ids, labels [batch, longest], pixel_values [tiles, 3, size, size].
 
-    Beside them, by number in `datasets`: the batch's `dataset` (-1: several) and the sets of its `broken` examples,
-    whose picture could not be decoded: they stay in the batch without any label to learn.
+    Beside them `dataset` [batch], each example's set by its number in `datasets`, and `broken`, the sets of the
+    examples whose picture could not be decoded: they stay in the batch without any label to learn.
     """
 
     def __init__(self, processor: Any, datasets: Sequence[str], seed: int) -> None:
@@ -199,12 +199,11 @@ class Collator:
                 tiles += [self._blank(picture.tiles) for picture in example.pictures]
                 broken.append(self.datasets[example.dataset])
         pixels = torch.from_numpy(np.concatenate(tiles or [self._blank(1)])).float()
-        names = {example.dataset for example in examples}
         return {
             "input_ids": torch.from_numpy(ids),
             "labels": torch.from_numpy(labels),
             "pixel_values": pixels.sub_(self.mean).mul_(self.scale),
-            "dataset": torch.tensor(self.datasets[names.pop()] if len(names) == 1 else -1),
+            "dataset": torch.tensor([self.datasets[example.dataset] for example in examples]),
             "broken": torch.tensor(broken, dtype=torch.long),
         }
 

@@ -106,7 +106,12 @@ def _fit(config: TrainConfig) -> None:
     started = not ray.is_initialized()
     if started:
         address = None if os.environ.get("RAY_ADDRESS") else "local"
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            configure_logging=False,
+            include_dashboard=None if address is None else False,
+        )
     on_gpu = config.gpus_per_worker > 0
     each = {"CPU": config.cpus_per_worker, **({"GPU": config.gpus_per_worker} if on_gpu else {})}
     trainer = TorchTrainer(

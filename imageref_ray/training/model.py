@@ -20,7 +20,7 @@ class AnswerLoss(InternVLForConditionalGeneration):
     def forward(  # type: ignore[override]
         self, input_ids: torch.Tensor, labels: torch.Tensor, pixel_values: torch.Tensor, **_: Any
     ) -> dict[str, torch.Tensor]:
-        """input_ids, labels [batch, tokens], pixel_values [tiles, 3, size, size] → {"loss": sum over learned tokens}.
+        """input_ids, labels [batch, tokens], pixel_values [tiles, 3, size, size] → loss, summed, and `each` [batch].
 
         Position t predicts token t + 1. Padding stands on the right, where causal attention never looks: no mask.
         A batch without images brings one idle tile, so that every rank runs the same modules in the same order,
@@ -33,7 +33,9 @@ class AnswerLoss(InternVLForConditionalGeneration):
         hidden = self.model.language_model(inputs_embeds=embeddings, use_cache=False)[0]
         learned = labels[:, 1:] != IGNORED
         logits = self.lm_head(hidden[:, :-1][learned])
-        return {"loss": nn.functional.cross_entropy(logits.float(), labels[:, 1:][learned], reduction="sum")}
+        losses = nn.functional.cross_entropy(logits.float(), labels[:, 1:][learned], reduction="none")
+        each = losses.new_zeros(len(labels)).index_add(0, learned.nonzero()[:, 0], losses.detach())
+        return {"loss": losses.sum(), "each": each}
 
 
 class DropPath(nn.Module):

@@ -38,8 +38,8 @@ class Report(TrainerCallback):
         """One line: means since the line before, over all ranks; tokens are the padded ones that were computed."""
         if state.global_step % self.config.log_every and state.global_step != state.max_steps:
             return
-        padded = torch.tensor([[float(self.trainer.padded), 0.0]], dtype=torch.float64)
-        tally = torch.cat([self.trainer.tally, padded]).to(args.device)
+        padded = torch.tensor([[float(self.trainer.padded), 0.0]], dtype=torch.float64, device=args.device)
+        tally = torch.cat([self.trainer.tally, padded])
         dist.all_reduce(tally)
         self.trainer.tally.zero_()
         self.trainer.padded = 0
@@ -68,7 +68,7 @@ class Report(TrainerCallback):
             "seconds": round(self.earlier + now - self.begun, 1),
             "sets": {
                 name: round(total / count, 5)
-                for name, (total, count) in zip(self.trainer.datasets, tally, strict=False)
+                for name, (total, count) in zip(self.trainer.datasets, tally, strict=True)
                 if count
             },
         }

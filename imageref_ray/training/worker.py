@@ -50,6 +50,7 @@ def work(settings: dict[str, Any]) -> None:
     state = gathered(trainer)
     skipped += trainer.broken_everywhere()
     if rank == 0:
+        processor.image_processor.max_patches = config.max_tiles  # so that inference cuts images as training did
         export(trainer.model, state, config.lora, processor, config.output / "model")
         done = {"samples": sum(example.copies for example in examples), "skipped": _by_set(skipped)}
         (config.output / "summary.json").write_text(json.dumps(done), encoding="utf-8")
@@ -69,7 +70,7 @@ class AnswerTrainer(Trainer):
         count = config.steps * arguments.gradient_accumulation_steps
         self.batches = [ranks[rank] for ranks in islice(rounds, count)]
         self.datasets = sorted(set(groups))
-        self.tally = torch.zeros(len(self.datasets) + 1, 2, dtype=torch.float64)  # loss, tokens; last: mixed batches
+        self.tally = torch.zeros(len(self.datasets), 2, dtype=torch.float64, device=arguments.device)  # loss, tokens
         self.padded = 0
         self.broken: Counter[int] = Counter()
         super().__init__(
@@ -94,11 +95,12 @@ class AnswerTrainer(Trainer):
     ) -> torch.Tensor:
         """This batch's summed loss ÷ the step's learned tokens on all ranks × ranks (gradients are averaged)."""
         self.broken.update(inputs.pop("broken").tolist())
-        dataset = int(inputs.pop("dataset"))
-        loss: torch.Tensor = model(**inputs)["loss"]
-        learned = int((inputs["labels"] != IGNORED).sum())
-        self.tally[dataset] += torch.tensor([float(loss.detach()), learned], dtype=torch.float64)
+        datasets = inputs.pop("dataset")
+        found = model(**inputs)
+        learned = (inputs["labels"] != IGNORED).sum(1)
+        self.tally.index_add_(0, datasets, torch.stack([found["each"].double(), learned.double()], 1))
         self.padded += inputs["input_ids"].numel()
+        loss: torch.Tensor = found["loss"]
         return loss * self.args.world_size / max(1, int(num_items_in_batch))
 
     def broken_everywhere(self) -> Counter[tuple[str, str]]:
