@@ -123,7 +123,11 @@ def parser() -> argparse.ArgumentParser:
     _job(commands, "demo", "the whole way, with a report", DEMO, _demo, config=Path("jobs/configs/demo.yaml"))
     serve = _command(commands, "serve", "start the HTTP endpoint", SERVE, _serve)
     serve.add_argument(
-        "--config", default="serve/config.yaml", metavar="FILE", help="Ray Serve config (default %(default)s)"
+        "--config",
+        type=Path,
+        default=Path("serve/config.yaml"),
+        metavar="FILE",
+        help="Ray Serve config (default %(default)s)",
     )
     return top
 
@@ -220,26 +224,12 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    import yaml
-
-    from imageref_ray.config import ConfigError
-
-    try:
-        applications = yaml.safe_load(Path(arguments.config).read_text(encoding="utf-8"))["applications"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(f"{arguments.config} is no Ray Serve config ({told}); see serve/config.yaml") from None
     for name, seconds in PATIENCE.items():
         os.environ.setdefault(name, seconds)
     sys.path.insert(0, str(Path.cwd()))  # where serve/ is
-    from ray.serve.scripts import cli
+    from serve.local import run
 
-    from serve.app import configured
-
-    for application in applications:  # here, where a mistake is one line, and not in a replica
-        if application.get("import_path") == "serve.app:build":
-            configured(application.get("args") or {})
-    cli(["run", "--address", os.environ.get("RAY_ADDRESS", "local"), arguments.config], standalone_mode=False)
+    run(arguments.config)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The Ray Serve application: replicas with vLLM inside, one engine for both APIs.
 
-serve run serve.app:build          with the embedded checkpoint
-serve run serve/config.yaml        with the settings of a file (serve/settings.py says which there are)
+`serve run serve.app:build` starts it with the embedded checkpoint, `imageref serve` or `serve run serve/config.yaml`
+with the settings of a file (serve/settings.py says which there are).
 """
 
 from __future__ import annotations

@@ -71,8 +71,12 @@ def test_picturenews_and_score_run_without_any_engine(tmp_path: Path, capsys: py
     ("text", "message"),
     [
         ("- a list", "is no Ray Serve config"),
-        ("applications: [{import_path: 'serve.app:build', args: {nam: x}}]", "did you mean name?"),
-        ("applications: [{import_path: 'serve.app:build', args: {prompts: compat}}]", "no pack is called compat"),
+        ("applications: [{name: a, import_path: 'serve.ap:build'}]", "No module named 'serve.ap'"),
+        ("applications: [{name: a, import_path: 'serve.app:build', args: {nam: x}}]", "did you mean name?"),
+        (
+            "applications: [{name: a, import_path: 'serve.app:build', args: {prompts: compat}}]",
+            "no pack is called compat",
+        ),
     ],
 )
 def test_a_wrong_serve_config_is_refused_before_anything_starts(
