@@ -23,7 +23,7 @@ from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_t
 from imageref_ray.training.mixture import IMAGE_TAG, Row, SampleError
 
 IGNORED = -100
-CACHE_BYTES = 1 << 30  # decoded tiles kept in memory, per worker
+CACHE_BYTES = 1 << 29  # decoded tiles kept in memory, per worker
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,7 @@ def work(settings: dict[str, Any]) -> None:
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
     set_seed(config.seed + rank)
     processor = AutoProcessor.from_pretrained(config.model)
-    rows, skipped = mixture.draw(mixture.entries(config), config.max_tiles, config.seed)
-    examples = encode_all(rows, Encoder(processor, config.sequence_length, config.system), skipped)
-    if not examples:
-        raise ConfigError(f"mixture: no sample can be trained on: {_by_set(skipped)}; mend the annotation files")
+    examples, skipped = _examples(config, processor)
     deepspeed.init_distributed(dist_backend=dist.get_backend())  # on the process group that Ray Train has set up
     arguments = _arguments(config)  # before the model: ZeRO-3 takes it apart while it is loaded
     trainer = AnswerTrainer(config, processor, examples, arguments)
@@ -109,6 +106,14 @@ class AnswerTrainer(Trainer):
         dist.all_gather_object(found, self.broken)
         total = sum(found, Counter())
         return Counter({(self.datasets[number], "picture cannot be decoded"): total[number] for number in total})
+
+
+def _examples(config: TrainConfig, processor: Any) -> tuple[list[Example], Counter[tuple[str, str]]]:
+    rows, skipped = mixture.draw(mixture.entries(config), config.max_tiles, config.seed)
+    examples = encode_all(rows, Encoder(processor, config.sequence_length, config.system), skipped)
+    if not examples:
+        raise ConfigError(f"mixture: no sample can be trained on: {_by_set(skipped)}; mend the annotation files")
+    return examples, skipped
 
 
 def _run(trainer: AnswerTrainer) -> None:
