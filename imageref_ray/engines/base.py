@@ -90,7 +90,7 @@ Generate = Callable[[Request], Awaitable[Reply]]
 
 
 class RequestError(ValueError):
-    """The request itself is at fault (too long, too many images, refused): the record is quarantined, the run goes on."""
+    """This one request is at fault (too long, too many images, refused): its record is quarantined, the run goes on."""
 
 
 class EngineError(RuntimeError):
