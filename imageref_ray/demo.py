@@ -5,9 +5,11 @@ Killed anywhere and called again, it goes on: each part knows what it has done.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,36 +53,48 @@ BUILD_KEYS = (
 
 def demo(config: DemoConfig) -> dict[str, Any]:
     """Run all parts; returns what report.json holds. Raises ConfigError for what the user can mend."""
-    console = Console()
     to_build, to_train = _build_config(config), _train_config(config)
-    began = time.monotonic()
-    say = _announce(console)
-    say("corpus", f"{config.train_events} training and {config.test_events} test events")
-    counts = {split: _corpus(config, split) for split in ("train", "test")}
-    say("build", "the embedded checkpoint writes responses, captions and placements")
-    built = build(to_build, console)
-    agreed = _agreement(config, to_build)
-    say("train", f"the student learns the end-to-end task in {to_train.steps} steps")
-    trained = train(to_train)
-    say("evaluate", "base and student answer the test events")
-    measured = {
-        "base": evaluate_placement(_evaluate_config(config, "base", config.engine.model)),
-        "tuned": evaluate_placement(_evaluate_config(config, "tuned", trained["model"])),
-    }
-    say("report", "")
-    report = _report(config, counts, built, agreed, trained, measured, time.monotonic() - began)
-    console.print(_table(report))
-    console.print(f"report: {config.output / 'report.html'}", highlight=False, soft_wrap=True)
+    part = _parts(config.output)
+    with part("corpus", f"{config.train_events} training and {config.test_events} test events"):
+        counts = {split: _corpus(config, split) for split in ("train", "test")}
+    with part("build", "the embedded checkpoint writes responses, captions and placements") as console:
+        built = build(to_build, console)
+        if not built["records"]:
+            raise ConfigError(f"no record was built; {to_build.output / 'quarantine'} says why, for each of them")
+        agreed = _agreement(config, to_build)
+    with part("train", f"the student learns the end-to-end task in {to_train.steps} steps"):
+        trained = train(to_train)
+    with part("evaluate base", "the untuned checkpoint answers the test events"):
+        measured = {"base": evaluate_placement(_evaluate_config(config, "base", config.engine.model))}
+    with part("evaluate tuned", "the student answers the same events"):
+        measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]))
+    with part("report", "numbers and pictures") as console:
+        report = _report(config, counts, built, agreed, measured)
+        console.print(_table(report))
+        console.print(f"report: {config.output / 'report.html'}", highlight=False, soft_wrap=True)
     return report
 
 
-def _announce(console: Console) -> Any:
-    parts = iter(range(1, 6))
+def _parts(output: Path) -> Callable[[str, str], AbstractContextManager[Console]]:
+    """Announces each part and keeps its seconds in times.json; a part that was done before keeps its old time."""
+    console, numbers = Console(), itertools.count(1)
 
-    def say(part: str, what: str) -> None:
-        console.print(f"[bold]{next(parts)}/5 {part}[/bold]  {what}", highlight=False, soft_wrap=True)
+    @contextmanager
+    def part(name: str, what: str) -> Iterator[Console]:
+        console.print(f"[bold]{next(numbers)}/6 {name}[/bold]: {what}", highlight=False, soft_wrap=True)
+        began = time.monotonic()
+        yield console
+        held = _times(output)
+        held[name] = max(round(time.monotonic() - began, 1), held.get(name, 0.0))
+        manifest.write_json(output / "times.json", held)
 
-    return say
+    return part
+
+
+def _times(output: Path) -> dict[str, float]:
+    path = output / "times.json"
+    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
 
 
 def _corpus(config: DemoConfig, split: str) -> dict[str, int]:
@@ -149,11 +163,10 @@ def _report(
     counts: Mapping[str, Any],
     built: Mapping[str, Any],
     agreed: truth.Agreement,
-    trained: Mapping[str, Any],
     measured: Mapping[str, Any],
-    seconds: float,
 ) -> dict[str, Any]:
     """Write report.json and report.html; returns the former's content."""
+    times = _times(config.output)
     metrics = [json.loads(line) for line in (config.output / "train" / "metrics.jsonl").read_text().splitlines()]
     agreement = {name: round(getattr(agreed, name), 4) for name in ("precision", "recall", "captions")}
     value = {
@@ -163,17 +176,12 @@ def _report(
             "steps": metrics[-1]["step"],
             "first_loss": metrics[0]["loss"],
             "last_loss": metrics[-1]["loss"],
-            "seconds": trained["total_seconds"],
+            "seconds": times["train"],
         },
         "evaluate": {name: found["guided"] | {"free": found["free"]} for name, found in measured.items()},
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(times.values()), 1),
     }
     manifest.write_json(config.output / "report.json", value)
-    stages = [
-        ("build", float(built["seconds"])),
-        ("train", float(trained["total_seconds"])),
-        *((f"evaluate {name}", float(found["run"]["seconds"])) for name, found in measured.items()),
-    ]
     write_report(
         config.output / "report.html",
         {
@@ -182,7 +190,7 @@ def _report(
             "lead": f"A {_size(config.engine.model)} InternVL learns from {counts['train']['events']} events that it "
             "annotated itself, skill by skill, to do the whole task in one go.",
             "loss": [(line["step"], line["loss"]) for line in metrics],
-            "stages": stages,
+            "stages": list(times.items()),
             "events": _shown(config),
         },
     )
