@@ -203,12 +203,13 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _picturenews(arguments: argparse.Namespace) -> None:
-    from imageref_ray.picturenews import corpus, skills
+    from imageref_ray.picturenews import corpus, skills, tiny
 
     seed = arguments.seed
     if arguments.skills:
         seed = corpus.SEEDS["base"] if seed is None else seed
-        counts = skills.write(arguments.out, arguments.events, seed)
+        counts = skills.write(arguments.out / "data", arguments.events, seed)
+        tiny.create(arguments.out / "init", skills.texts(arguments.out / "data"))
     else:
         counts = corpus.write(arguments.out, arguments.events, seed or 0)
     print(f"{arguments.out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))

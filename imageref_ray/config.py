@@ -126,6 +126,9 @@ class TrainConfig(Config):
     precision: Literal["fp32", "bf16"] = "bf16"
     sequence_length: int = Field(16_384, ge=16)
     freeze: tuple[Literal["vision", "projector", "language"], ...] = ("vision",)
+    fresh: tuple[Literal["vision", "projector", "language"], ...] = Field(
+        (), description="parts that start from random weights instead of the checkpoint's (not with ZeRO-3)"
+    )
     lora: LoraConfig | None = None
     gradient_checkpointing: bool = True
     group_by: Literal["length", "dataset", "none"] = Field(

@@ -59,6 +59,8 @@ def check_model(name: str) -> None:
 
 
 def _check_batch(config: TrainConfig) -> None:
+    if config.fresh and config.zero_stage == 3:
+        raise ConfigError("fresh: ZeRO-3 loads weights in parts, none can start anew; set zero_stage to 2 or less")
     at_once = config.workers * config.per_device_batch
     if config.global_batch % at_once:
         raise ConfigError(

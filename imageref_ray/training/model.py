@@ -62,6 +62,8 @@ def build(config: TrainConfig) -> Any:
         "projector": [model.model.multi_modal_projector],
         "language": [model.model.language_model, model.lm_head],
     }
+    if config.fresh:
+        _forget(model, [part for name in config.fresh for part in parts[name]], config.seed)
     for name in config.freeze:
         for part in parts[name]:
             part.requires_grad_(False)
@@ -70,6 +72,15 @@ def build(config: TrainConfig) -> Any:
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return _with_lora(model, config.lora, config.freeze) if config.lora else model
+
+
+def _forget(model: Any, parts: list[nn.Module], seed: int) -> None:
+    """Give these parts of the model the weights that a new model of its shape starts with."""
+    torch.manual_seed(seed)
+    names = {part: name for name, part in model.named_modules()}
+    new = dict(AnswerLoss(model.config).named_modules())
+    for part in parts:
+        part.load_state_dict(new[names[part]].state_dict())
 
 
 def _drop_paths(layers: Any, rate: float) -> None:

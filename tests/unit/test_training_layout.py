@@ -175,6 +175,15 @@ def test_frozen_parts_and_only_those_stay_as_they_are(folder: Path, part: str) -
         assert weight.requires_grad == (stems[part] not in name)
 
 
+@pytest.mark.parametrize("part", ["vision", "projector", "language"])
+def test_a_fresh_part_forgets_the_checkpoint_and_the_others_keep_it(folder: Path, part: str) -> None:
+    names = {"vision": "vision_tower", "projector": "multi_modal_projector", "language": "language_model"}
+    kept = build(config(folder)).model.state_dict()
+    changed = build(config(folder, fresh=(part,), seed=7)).model.state_dict()
+    differ = {name.split(".")[0] for name in kept if not torch.equal(kept[name], changed[name])}
+    assert differ == {names[part]}
+
+
 def test_folded_adapters_answer_as_peft_itself(folder: Path) -> None:
     lora = LoraConfig(rank=4, alpha=8, dropout=0)
     model = build(config(folder, lora=lora, freeze=("vision",)))
