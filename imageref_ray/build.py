@@ -1,4 +1,4 @@
-"""`imageref build`: documents with pictures → training set, by the ImageRef-VL method (spec section 2).
+"""`imageref build`: documents with pictures → training set, by the ImageRef-VL method.
 
 source ─▶ verify pictures ─▶ respond ─▶ caption ─▶ place ─▶ check the contract ─▶ records ─▶ training set
 """

@@ -2,7 +2,7 @@
 
     annotation.plain.jsonl  annotation.caption.jsonl  captions.jsonl  insertion.jsonl  records.parquet  README.md
 
-Formats: spec section 1. Pictures are named by their path under the source's root.
+Formats: the ImageRef-VL release's. Pictures are named by their path under the source's root.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The paper's data layout (spec section 1) → samples, and a failure for every part of it that cannot be used.
+"""The ImageRef-VL data layout → samples, and a failure for every part of it that cannot be used.
 
     DATA/<events>.jsonl   DATA/news/<newsID>.json   DATA/image/<newsID>/<index>.<ext>
 

@@ -65,7 +65,7 @@ def draw(sets: dict[str, MixtureEntry], max_tiles: int, seed: int) -> tuple[list
     """Rows to train on, and (data set, reason) → how many were skipped.
 
     `repeat_time` below 1 draws that share of the lines at random (seeded by `seed` and the set's name), above 1
-    gives every line its whole repeats and a seeded share of the lines the fraction (spec section 7).
+    gives every line its whole repeats and a seeded share of the lines the fraction.
     """
     rows: list[Row] = []
     skipped: Counter[tuple[str, str]] = Counter()
