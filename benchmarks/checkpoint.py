@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=corpus.SEEDS["validation"])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    os.environ.update(CPU_ENV)
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(measure(options.model, options.events, options.seed, Path(folder)))
     text = json.dumps(result, indent=1)
@@ -51,7 +53,7 @@ async def measure(model: str, events: int, seed: int, folder: Path) -> dict[str,
     """Share of right replies per skill, with how many were asked."""
     made = list(corpus.iterate(seed, events))
     corpus.write_images(folder, made)
-    engine = make(EngineConfig(kind="vllm", model=model, args=CPU_ARGS, env=CPU_ENV))
+    engine = make(EngineConfig(kind="vllm", model=model, args=CPU_ARGS))
     asked = [ask for event in made for ask in questions_about(event, folder)]
     gate = asyncio.Semaphore(64)
     right = await asyncio.gather(*(_right(engine, gate, *ask[1:]) for ask in asked))

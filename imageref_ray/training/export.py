@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import InternVLForConditionalGeneration
 
 from imageref_ray.config import LoraConfig
 
-ARCHITECTURE = "InternVLForConditionalGeneration"
 WRAPPED = "base_model.model."  # what peft puts before every name
 
 
@@ -26,17 +26,26 @@ def export(model: Any, state: dict[str, torch.Tensor], lora: LoraConfig | None, 
         model, state = model.get_base_model(), folded(state, lora)
     fresh = folder.with_name(folder.name + ".part")
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh, state_dict=state)
-    model.config.architectures = [ARCHITECTURE]  # not the training subclass
-    model.config.save_pretrained(fresh)
+    plain(model.config, state).save_pretrained(fresh)
     processor.save_pretrained(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 
 
+def plain(config: Any, state: dict[str, torch.Tensor]) -> InternVLForConditionalGeneration:
+    """The weights in the public class, whose `save_pretrained` gives them the names that every loader knows."""
+    with torch.device("meta"):
+        model = InternVLForConditionalGeneration(config)
+    model.load_state_dict(state, assign=True)
+    model.tie_weights()
+    model.config.use_cache = True  # training turned it off
+    model.config.dtype = next(iter(state.values())).dtype
+    return model
+
+
 def folded(state: dict[str, torch.Tensor], lora: LoraConfig) -> dict[str, torch.Tensor]:
     """peft's weights as the plain model's: W + alpha / rank × B A, computed in float32."""
-    plain: dict[str, torch.Tensor] = {}
+    whole: dict[str, torch.Tensor] = {}
     for name, weight in state.items():
         if ".lora_" in name:
             continue
@@ -46,5 +55,5 @@ def folded(state: dict[str, torch.Tensor], lora: LoraConfig) -> dict[str, torch.
                 down, up = (state[f"{stem}.lora_{side}.default.weight"].float() for side in "AB")
                 weight = (weight.float() + lora.alpha / lora.rank * (up @ down)).to(weight.dtype)
             name = f"{stem}.{part}"
-        plain[name.removeprefix(WRAPPED)] = weight
-    return plain
+        whole[name.removeprefix(WRAPPED)] = weight
+    return whole

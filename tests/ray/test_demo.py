@@ -1,0 +1,41 @@
+"""`imageref demo`, small: every part on its real engine, the report at the end, and nothing done twice."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+METRICS = {"recall_1", "recall_3", "precision", "f1", "score", "events", "unparsed"}
+COSTS = {"requests", "prompt_tokens", "image_tokens", "cached_tokens", "generated_tokens"}
+
+
+def demo(output: Path) -> subprocess.CompletedProcess[str]:
+    changes = ["train_events=6", "test_events=3", "shown_events=2", "train.steps=4", "train.checkpoint_every=4"]
+    command = [sys.executable, "-m", "imageref_ray.cli", "demo", "--output", str(output)]
+    command += [word for change in changes for word in ("--set", change)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.timeout(900)
+def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(tmp_path: Path) -> None:
+    first = demo(tmp_path / "demo")
+    assert first.returncode == 0, first.stdout + first.stderr
+    screen = first.stdout + first.stderr
+    assert "Traceback" not in screen and len(screen.splitlines()) < 120, screen
+    assert str(tmp_path / "demo" / "report.html") in screen
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert report["build"]["records"] + report["build"]["quarantined"] == 6
+    assert set(report["build"]) >= COSTS | {"seconds", "agreement"}
+    assert set(report["build"]["agreement"]) == {"precision", "recall", "captions"}
+    assert report["train"]["steps"] == 4 and {"first_loss", "last_loss", "seconds"} <= set(report["train"])
+    for name in ("base", "tuned"):
+        assert set(report["evaluate"][name]) >= METRICS and report["evaluate"][name]["events"] == 3
+    assert (tmp_path / "demo" / "report.html").read_text().count("data:image/jpeg") >= 6
+
+    again = demo(tmp_path / "demo")
+    assert again.returncode == 0, again.stdout + again.stderr
+    repeated = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert repeated["evaluate"] == report["evaluate"] and repeated["build"] == report["build"]
