@@ -79,7 +79,8 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
             kind = type(shot.picture).__name__.lower()
             asks.append((f"describe {kind}", prompts.describe(pack, image), partial(_same, describe(shot.picture))))
             messages = prompts.caption(pack, document, image, describe(shot.picture))
-            asks.append((f"caption {kind}", messages, partial(_caption_right, event, shot)))
+            asks.append((f"caption {kind}", messages, partial(_judged, truth.caption_right, event, shot)))
+            asks.append((f"deed {kind}", messages, partial(_judged, truth.deed_right, event, shot)))
             asks += [("vqa", _question(image, asked), partial(_same, told)) for asked, told in questions(shot.picture)]
     messages = prompts.place(pack, response(event), corpus.numbered_captions(event))
     asks.append(("place", messages, partial(_slots_right, event)))
@@ -101,8 +102,8 @@ def _same(expected: str, text: str) -> list[bool]:
     return [text == expected]
 
 
-def _caption_right(event: Event, shot: Shot, text: str) -> list[bool]:
-    return [truth.caption_right(event, shot, text)]
+def _judged(right: Callable[[Event, Shot, str], bool], event: Event, shot: Shot, text: str) -> list[bool]:
+    return [right(event, shot, text)]
 
 
 def _slots_right(event: Event, text: str) -> list[bool]:

@@ -40,23 +40,17 @@ def description_right(shot: Shot, text: str) -> bool:
 
 def caption_right(event: Event, shot: Shot, text: str) -> bool:
     """Person and town from the article and every fact of the picture."""
-    return said(text, *caption_facts(event, shot))
+    seen = describe(shot.picture)
+    if isinstance(shot.picture, Portrait):  # its caption names the person instead of "a person"
+        seen = f"{article(shot.picture.colour)} {shot.picture.mark}"
+    known = [] if shot.facet is None else [event.facets[shot.facet].person, event.town]
+    return said(text, seen, *known)
 
 
-def caption_facts(event: Event, shot: Shot) -> list[str]:
-    """The phrases that a right caption contains."""
-    if shot.facet is None:
-        return [describe(shot.picture)]
-    facet = event.facets[shot.facet]
-    known = [facet.person, event.town]
-    match shot.picture:
-        case Scene():
-            return [*known, facet.detail["verb"], describe(shot.picture)]
-        case Portrait(mark, colour):
-            return [*known, facet.detail["role"], f"{article(colour)} {mark}"]
-        case Chart():
-            return [*known, facet.detail["subject"], describe(shot.picture)]
-    return known
+def deed_right(event: Event, shot: Shot, text: str) -> bool:
+    """What the article tells of the person in the caption: deed, role or subject (true of a distractor)."""
+    key = {Scene: "verb", Portrait: "role", Chart: "subject"}.get(type(shot.picture))
+    return key is None or shot.facet is None or said(text, event.facets[shot.facet].detail[key])
 
 
 def agreement(records: Iterable[Record], events: Mapping[str, Event]) -> Agreement:

@@ -91,8 +91,10 @@ def test_perfect_records_agree_with_the_truth_and_a_swap_is_seen() -> None:
 @pytest.mark.parametrize("text", ["Two red boats", "two red boats at the harbour in", "three red boats at the harbour"])
 def test_a_caption_with_a_missing_or_wrong_fact_is_not_right(text: str) -> None:
     event, shot = next((e, s) for e in EVENTS for s in e.shots if isinstance(s.picture, Scene))
-    assert truth.caption_right(event, shot, caption(event, shot))
-    assert not truth.caption_right(event, shot, text)
+    assert truth.caption_right(event, shot, caption(event, shot)) and truth.deed_right(
+        event, shot, caption(event, shot)
+    )
+    assert not truth.caption_right(event, shot, text) and not truth.deed_right(event, shot, text)
 
 
 def test_every_question_has_one_answer_and_it_is_in_the_picture() -> None:
