@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import InternVLForConditionalGeneration
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from imageref_ray.config import LoraConfig
 
@@ -34,6 +35,7 @@ def export(model: Any, state: dict[str, torch.Tensor], lora: LoraConfig | None, 
 
 def plain(config: Any, state: dict[str, torch.Tensor]) -> InternVLForConditionalGeneration:
     """The weights in the public class, whose `save_pretrained` gives them the names that every loader knows."""
+    unset_hf_deepspeed_config()  # under ZeRO-3 the new model would be split over the ranks at once
     with torch.device("meta"):
         model = InternVLForConditionalGeneration(config)
     model.load_state_dict(state, assign=True)
