@@ -8,7 +8,6 @@ Formats: the ImageRef-VL release's. Pictures are named by their path under the s
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imageref_ray import markdown, prompts
+from imageref_ray.evaluation.formats import write_jsonl
 from imageref_ray.prompts import Pack
 from imageref_ray.records import Image, Record, to_row
 
@@ -142,6 +142,5 @@ def _path(image: Image, root: Path) -> str:
 
 
 def _jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_jsonl(path, rows)
     return path

@@ -22,6 +22,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from imageref_ray import markdown, prompts
+from imageref_ray.evaluation.formats import write_jsonl
 from imageref_ray.picturenews import draw
 from imageref_ray.picturenews.events import (
     Article,
@@ -99,7 +100,7 @@ def write_truth(out: Path, events: Iterable[Event]) -> None:
             table.writerow([event.id, repr(names), repr(labels(event))])
     write_jsonl(out / "insertion.jsonl", ({
         "event_id": event.id, "image_paths": [shot.id for shot in event.shots],
-        "result": json.dumps(predictions(placements(event))),
+        "result": reply(placements(event)),
     } for event in events))  # fmt: skip
     write_jsonl(out / "captions.jsonl", ({
         "nid": article.id, "caption": {shot.id: caption(event, shot) for shot in article.shots}
@@ -121,7 +122,7 @@ def write_examples(out: Path, events: list[Event], count: int = 4) -> None:
     _write_json(out / "place_examples.json", [{
         "event_id": int(event.id),
         "caption_str": numbered_captions(event),
-        "result": predictions(placements(event)),
+        "result": json.loads(reply(placements(event))),
     } for event in events[:count]])  # fmt: skip
 
 
@@ -149,11 +150,9 @@ def placements(event: Event) -> dict[int, int | None]:
     return {1: None, **{number + 2: own.get(number) for number in range(len(event.facets))}}
 
 
-def predictions(chosen: dict[int, int | None]) -> dict[str, list[dict[str, str]]]:
-    """Placements as the reply format of the placement stage."""
-    return {"predictions": [
-        {"position": f"<Position {slot}>", "image": f"IMAGE_{k}" if k else "Not Insert"} for slot, k in chosen.items()
-    ]}  # fmt: skip
+def reply(chosen: dict[int, int | None]) -> str:
+    """Placements (slots 1, 2, … → k or None) as the placement stage's reply."""
+    return prompts.predictions([chosen[slot] for slot in sorted(chosen)])
 
 
 def numbered_captions(event: Event) -> list[str]:
@@ -178,11 +177,6 @@ def conversation(identity: str, messages: Any, answer: str) -> dict[str, Any]:
     human = "".join("<image>" if isinstance(part, Image) else part for part in user.parts)
     turns = [{"from": "human", "value": human}, {"from": "gpt", "value": answer}]
     return {"id": identity, "image": [f"image/{image.id}" for image in user.images], "conversations": turns}
-
-
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _write_json(path: Path, value: Any) -> None:

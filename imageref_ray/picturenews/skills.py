@@ -20,6 +20,7 @@ from typing import Any
 
 from imageref_ray import markdown, prompts
 from imageref_ray.engines.base import Message
+from imageref_ray.evaluation.formats import write_jsonl
 from imageref_ray.picturenews import corpus, facts, words
 from imageref_ray.picturenews.events import SECTIONS, TELLING, Event, caption, questions, response
 from imageref_ray.picturenews.facts import describe
@@ -35,7 +36,7 @@ def write(out: Path, events: int, seed: int = corpus.SEEDS["base"]) -> dict[str,
     counts = {}
     for name, skill in SKILLS.items():
         rows = [row for event in made for row in skill(event, random.Random(f"{name} {event.id}"))]
-        corpus.write_jsonl(out / f"{name}.jsonl", rows)
+        write_jsonl(out / f"{name}.jsonl", rows)
         counts[name] = len(rows)
     return counts
 
@@ -180,4 +181,4 @@ def _placing(event: Event, shots: list[int], sections: list[int]) -> Row:
     chosen = {1: None, **{slot: numbers.get(section) for slot, section in enumerate(sections, 2)}}
     captions = [caption(event, event.shots[shot]) for shot in shots]
     messages = prompts.place(_pack(), "\n".join([*head, *lines]), captions, ())
-    return corpus.conversation(event.id, messages, json.dumps(corpus.predictions(chosen)))
+    return corpus.conversation(event.id, messages, corpus.reply(chosen))
