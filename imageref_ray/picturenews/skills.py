@@ -112,6 +112,8 @@ def reading(event: Event, rng: random.Random) -> Iterator[Row]:
     for facet in event.facets:
         thing = facet.detail[TELLING[facet.kind]]
         asked.append((f"Who stands for the {thing}?", facet.person))
+        if facet.kind == "scene":
+            asked.append((f"What happened to the {thing}?", f"{facet.detail['verb']} by {facet.person}"))
         if sum(other.person == facet.person for other in event.facets) == 1:
             asked.append((f"What does the text tell of {facet.person}?", f"the {thing}"))
     rng.shuffle(asked)
