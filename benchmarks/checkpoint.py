@@ -30,6 +30,9 @@ from imageref_ray.records import Image
 
 SHIPPED = "imageref_ray/picturenews/checkpoint"
 CPU_ARGS = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048, "max_num_seqs": 64}
+NAMED = ("scene", "portrait", "chart")
+"""Kinds of pictures whose caption needs a person and a town from the text."""
+
 CPU_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
@@ -60,6 +63,7 @@ async def measure(model: str, events: int, seed: int, folder: Path) -> dict[str,
     skills: dict[str, list[bool]] = {}
     for (skill, *_), good in zip(asked, right, strict=True):
         skills.setdefault(skill, []).extend(good)
+    skills["caption"] = [good for kind in NAMED for good in skills.get(f"caption {kind}", [])]
     shares = {skill: {"share": round(sum(good) / len(good), 4), "asked": len(good)} for skill, good in skills.items()}
     return {"model": model, "events": events, "seed": seed, "skills": shares}
 
