@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imageref_ray import help
+
 if TYPE_CHECKING:
     from imageref_ray.config import C
 
-Run = Callable[[argparse.Namespace], None]
+Run = Callable[[argparse.Namespace], int | None]
 
 PATIENCE = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
@@ -25,103 +27,72 @@ PATIENCE = {
 }
 """How long Ray Serve waits for its own proxy: on a busy laptop it is slow, not dead (set before Ray starts)."""
 
-PURPOSE = """\
-From documents with pictures to a vision-language model that answers with the right pictures in the right
-places: build a training set, fine-tune InternVL, measure it, serve it.
-
-  imageref demo           the whole way on the embedded corpus, in minutes on a laptop CPU
-  imageref build …        your documents → training set
-"""
-
-BUILD = """\
-Write a response to every sample, caption its images in the context of their documents, decide which image
-belongs where, and write the training set: annotation JSONL (plain and with captions), Parquet, a dataset card.
-Run it again after a crash: it goes on where it stood. What could not be read is in the run's quarantine.
-
-example: imageref build --config jobs/configs/picturenews.yaml --set source.limit=8 --output runs/first
-"""
-
-TRAIN = """\
-Fine-tune an InternVL checkpoint on a mixture of data sets (Ray Train + DeepSpeed). The result is a Hugging Face
-checkpoint in <output>/model, which vLLM loads as it is.
-
-example: imageref train --config jobs/configs/picturenews-train.yaml --set steps=200 --output runs/student
-"""
-
-PLACEMENT = """\
-Answer a test set and measure where the images went: guided decoding (slot by slot) and free decoding (read from
-the text), each as recall_1, recall_3, precision, F1 and score.
-
-example: imageref evaluate placement --config jobs/configs/picturenews-evaluate.yaml --output runs/measured
-"""
-
-SCORE = """\
-Score answers you already have against position labels, without any engine, and print one JSON object: events,
-recall_1, recall_3, precision, f1, score, unparsed and intervals.
-
-example: imageref score --labels label.csv --predictions insertion.jsonl
-"""
-
-PICTURENEWS = """\
-Draw and write a small world of news in which everything is known: events, articles, pictures, reference answers,
-position labels, questions. The same events and seed always give the same files.
-
-example: imageref picturenews --events 48 --seed 3 --out runs/corpus
-"""
-
-DEMO = """\
-Generate a corpus, build a training set with the embedded checkpoint as annotator, fine-tune a student, evaluate
-base and student, and write a report with pictures. Killed? Run it again: it goes on where it stood.
-
-example: imageref demo --set train_events=64 --output runs/small
-"""
-
-SERVE = """\
-Start the endpoint on this machine or the cluster at hand: /v1/chat/completions (OpenAI-compatible, with images
-and streaming) and /v1/reference (documents + images + question → Markdown with checked image references).
-
-example: imageref serve --config serve/config.yaml
-"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 2 wrong input, 130 interrupted)."""
+    """Run one command; returns the exit code (0 done, 1 engine failed or breaches found, 2 wrong input, 130 ended)."""
     arguments = parser().parse_args(argv)
     from imageref_ray.config import ConfigError
+    from imageref_ray.engines.base import EngineError
+    from imageref_ray.watch import Stopped
 
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except ConfigError as error:
         print(f"imageref: {error}", file=sys.stderr)
         return 2
+    except EngineError as error:
+        print(f"imageref: {error}; the same command goes on where this one stood", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print(f"imageref: {stopped}", file=sys.stderr)
+        return 130
     except KeyboardInterrupt:
         print("imageref: interrupted; the same command goes on where this one stood", file=sys.stderr)
         return 130
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands with their help."""
     top = argparse.ArgumentParser(
-        prog="imageref", description=PURPOSE, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="imageref", description=help.PURPOSE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _job(commands, "build", "documents with images → training set", BUILD, _build)
-    _job(commands, "train", "training set → fine-tuned InternVL checkpoint", TRAIN, _train)
+    build = _job(commands, "build", "documents with images → training set", help.BUILD, _build)
+    build.add_argument("--max-budget", metavar="AMOUNT", help="stop at so much: `2000000 tokens`, or money: `20`")
+    plan = _job(commands, "plan", "what a build will cost, from a few of its records", help.PLAN, _plan)
+    plan.add_argument("--records", type=int, default=24, metavar="N", help="records to run (default %(default)s)")
+    plan.add_argument("--seed", type=int, default=0, metavar="S", help="another seed draws other records")
+    _job(commands, "instruct", "images → visual instructions, corrected against the image", help.INSTRUCT, _instruct)
+    retry = _command(commands, "retry", "a build's quarantined records, once more", help.RETRY, _retry)
+    retry.add_argument("run", type=Path, metavar="RUN", help="the build's output")
+    retry.add_argument("--stage", help="only records that failed in this stage: verify, respond, caption, place, …")
+    retry.add_argument("--error", help="only records that failed with this error: ParseError, RequestError, …")
+    _job(commands, "train", "training set → fine-tuned InternVL checkpoint", help.TRAIN, _train)
     evaluate = _command(commands, "evaluate", "test set + checkpoint → metrics", "Measure a checkpoint.")
     measures = evaluate.add_subparsers(title="what to measure", metavar="MEASURE", required=True)
-    _job(measures, "placement", "the right images in the right places?", PLACEMENT, _evaluate_placement)
-    score = _command(commands, "score", "labels + predictions → the same metrics, no engine", SCORE, _score)
+    _job(measures, "placement", "the right images in the right places?", help.PLACEMENT, _evaluate_placement)
+    score = _command(commands, "score", "labels + predictions → the same metrics, no engine", help.SCORE, _score)
     score.add_argument("--labels", type=Path, required=True, metavar="CSV", help="position labels (label.csv)")
     score.add_argument("--predictions", type=Path, required=True, metavar="JSONL", help="one answer a line")
     score.add_argument("--paper", action="store_true", help="the paper's own conventions")
-    corpus = _command(commands, "picturenews", "write the embedded corpus", PICTURENEWS, _picturenews)
+    check = _command(commands, "check", "training set → breaches of the reference contract", help.CHECK, _check)
+    check.add_argument("dataset", type=Path, metavar="DATASET", help="JSONL, JSON list or Parquet")
+    check.add_argument("--root", type=Path, metavar="DIR", help="folder that image paths are relative to")
+    check.add_argument("--first", type=int, default=20, metavar="N", help="breaches to show (default %(default)s)")
+    corpus = _command(commands, "picturenews", "write the embedded corpus", help.PICTURENEWS, _picturenews)
     corpus.add_argument("--events", type=int, required=True, metavar="N", help="how many events")
     corpus.add_argument("--seed", type=int, metavar="S", help="another seed is another world (default 0)")
     corpus.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     corpus.add_argument("--skills", action="store_true", help="what the embedded checkpoint is trained on, instead")
-    _job(commands, "demo", "the whole way, with a report", DEMO, _demo, config=Path("jobs/configs/demo.yaml"))
-    serve = _command(commands, "serve", "start the HTTP endpoint", SERVE, _serve)
+    _job(commands, "demo", "the whole way, with a report", help.DEMO, _demo, config=Path("jobs/configs/demo.yaml"))
+    look = _command(commands, "inspect", "a run directory → one page to look at", help.INSPECT, _inspect)
+    look.add_argument("directory", type=Path, metavar="RUN", help="run directory of a build or an evaluation")
+    look.add_argument("--out", type=Path, metavar="FILE", help="page to write (default RUN/inspect.html)")
+    look.add_argument(
+        "--samples", type=int, default=48, metavar="N", help="samples shown at most (default %(default)s)"
+    )
+    look.add_argument("--seed", type=int, default=0, metavar="S", help="another seed draws other samples")
+    serve = _command(commands, "serve", "start the HTTP endpoint", help.SERVE, _serve)
     serve.add_argument(
         "--config",
         type=Path,
@@ -140,7 +111,9 @@ def _command(commands: Any, name: str, short: str, text: str, run: Run | None = 
     return made
 
 
-def _job(commands: Any, name: str, short: str, text: str, run: Run, config: Path | None = None) -> None:
+def _job(
+    commands: Any, name: str, short: str, text: str, run: Run, config: Path | None = None
+) -> argparse.ArgumentParser:
     """A command that takes `--config FILE --set key=value --output DIR`; `config` is the file where none is given."""
     made = _command(commands, name, short, text, run)
     note = f" (default {config})" if config else ""
@@ -154,6 +127,7 @@ def _job(commands: Any, name: str, short: str, text: str, run: Run, config: Path
     )
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting; repeatable")
     made.add_argument("--output", metavar="DIR", help="run directory (short for --set output=DIR)")
+    return made
 
 
 def _config(kind: type[C], arguments: argparse.Namespace) -> C:
@@ -162,6 +136,8 @@ def _config(kind: type[C], arguments: argparse.Namespace) -> C:
     overrides = [*arguments.set]
     if arguments.output is not None:
         overrides.append(f"output={json.dumps(arguments.output)}")
+    if getattr(arguments, "max_budget", None) is not None:
+        overrides.append(f"max_budget={json.dumps(arguments.max_budget)}")
     return load(kind, arguments.config, overrides)
 
 
@@ -176,6 +152,30 @@ def _build(arguments: argparse.Namespace) -> None:
     from imageref_ray.build import build
 
     build(config)
+
+
+def _instruct(arguments: argparse.Namespace) -> None:
+    from imageref_ray.config import InstructConfig
+
+    config = _config(InstructConfig, arguments)
+    from imageref_ray.instruct import instruct
+
+    instruct(config)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from imageref_ray.config import BuildConfig
+
+    config = _config(BuildConfig, arguments)
+    from imageref_ray.plan import plan
+
+    plan(config, arguments.records, arguments.seed)
+
+
+def _retry(arguments: argparse.Namespace) -> None:
+    from imageref_ray.build import retry
+
+    retry(arguments.run, arguments.stage, arguments.error)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -202,6 +202,14 @@ def _score(arguments: argparse.Namespace) -> None:
     _print(score(arguments.labels, arguments.predictions, arguments.paper))
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from imageref_ray.check import check, told
+
+    report = check(arguments.dataset, arguments.root, arguments.first)
+    print(*told(report), sep="\n")
+    return 1 if report.kinds else 0
+
+
 def _picturenews(arguments: argparse.Namespace) -> None:
     from imageref_ray.picturenews import corpus, skills, tiny
 
@@ -222,6 +230,13 @@ def _demo(arguments: argparse.Namespace) -> None:
     from imageref_ray.demo import demo
 
     demo(config)
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from imageref_ray import inspection
+
+    run = inspection.read(arguments.directory, arguments.samples, arguments.seed)
+    print(inspection.line(run, inspection.write(run, arguments.out or run.directory / "inspect.html")))
 
 
 def _serve(arguments: argparse.Namespace) -> None:

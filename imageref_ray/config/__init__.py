@@ -1,0 +1,41 @@
+"""One pydantic model per job: YAML file + `--set key=value` in, a frozen, fully checked config out.
+
+Unknown keys fail, every message says what is wrong, where, and how to mend it. Relative paths are
+relative to the working directory.
+"""
+
+from imageref_ray.config.base import Config, ConfigError
+from imageref_ray.config.build import BuildConfig, ExportConfig, Format, PriceConfig, SplitConfig, StageConfig
+from imageref_ray.config.engine import EngineConfig, SamplingConfig
+from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig
+from imageref_ray.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
+from imageref_ray.config.read import C, check, load
+from imageref_ray.config.source import FetchConfig, FilterConfig, SourceConfig
+from imageref_ray.config.train import LoraConfig, MixtureEntry, TrainConfig
+
+__all__ = [
+    "BuildConfig",
+    "C",
+    "Config",
+    "ConfigError",
+    "CorrectConfig",
+    "DemoConfig",
+    "EngineConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "FetchConfig",
+    "FilterConfig",
+    "Format",
+    "ImagesConfig",
+    "InstructConfig",
+    "LoraConfig",
+    "MixtureEntry",
+    "PriceConfig",
+    "SamplingConfig",
+    "SourceConfig",
+    "SplitConfig",
+    "StageConfig",
+    "TrainConfig",
+    "check",
+    "load",
+]

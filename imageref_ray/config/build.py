@@ -1,0 +1,104 @@
+"""The settings of a build: source, stages, exports, prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from imageref_ray.config.base import Config
+from imageref_ray.config.engine import EngineConfig, SamplingConfig
+from imageref_ray.config.source import SourceConfig
+
+
+class StageConfig(SamplingConfig):
+    """Sampling of one stage, and its own engine where it has one."""
+
+    engine: EngineConfig | None = Field(None, description="annotator of this stage alone (default: the build's engine)")
+
+
+class SplitConfig(Config):
+    """Shares of the events; a split whose share is 0 is not written."""
+
+    train: float = Field(0, ge=0, le=1)
+    validation: float = Field(0, ge=0, le=1)
+    test: float = Field(0, ge=0, le=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _whole(self) -> SplitConfig:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train, validation and test add up to {total:g}; make it 1, e.g. 0.9, 0.05 and 0.05")
+        return self
+
+
+Format = Literal[
+    "plain", "caption", "captions", "insertion", "records", "mixture", "messages", "sharegpt", "llava", "parquet"
+]
+"""What a build can write; `imageref_ray.export.FILES` says what each holds."""
+
+
+class ExportConfig(Config):
+    """What a build writes of its finished records, for whom, and into which splits."""
+
+    formats: tuple[Format, ...] = ("plain", "caption", "captions", "insertion", "records", "mixture")
+    variant: Literal["plain", "caption"] = Field("plain", description="answers of messages, sharegpt, llava, parquet")
+    embed_images: bool = Field(False, description="parquet: with the image files themselves instead of their paths")
+    tokenizer: str | None = Field(None, description="checkpoint that counts each row's `length`; without: an estimate")
+    split: SplitConfig | None = Field(None, description="by event; without: everything in one file a format")
+    license: str = Field("", description="Hugging Face licence identifier (cc-by-4.0, …) or the licence in words")
+
+    @model_validator(mode="after")
+    def _has_something_to_list(self) -> ExportConfig:
+        listed = {"plain", "caption"}.intersection(self.formats) and (self.split is None or self.split.train > 0)
+        if "mixture" in self.formats and not listed:
+            raise ValueError("mixture lists training annotations; add plain or caption and a train split, or drop it")
+        return self
+
+
+class PriceConfig(Config):
+    """What a build's tokens and GPUs cost, for its estimate; 0 where nothing is charged."""
+
+    currency: str = "USD"
+    prompt: float = Field(0, ge=0, description="price of a million prompt tokens")
+    cached: float | None = Field(
+        None, ge=0, description="… of those served from a cache; left out: as any prompt token"
+    )
+    image: float | None = Field(
+        None, ge=0, description="… of those that stand for images; left out: as any prompt token"
+    )
+    generated: float = Field(0, ge=0, description="price of a million generated tokens")
+    gpu_hour: float = Field(0, ge=0, description="price of one GPU for an hour")
+
+
+class BuildConfig(Config):
+    """`imageref build`: documents with images → training set."""
+
+    source: SourceConfig
+    output: Path = Field(description="run directory; made if missing, resumed if it holds the same work")
+    engine: EngineConfig
+    prompts: str = Field("default-en", description="prompt pack: a shipped name or the path of a YAML file")
+    caption_examples: Path | None = Field(None, description="in-context examples for captions (the paper's JSON list)")
+    place_examples: Path | None = Field(None, description="in-context examples for placement")
+    examples: int = Field(2, ge=0, description="how many in-context examples are used")
+    respond: StageConfig = StageConfig()
+    caption: StageConfig = StageConfig()
+    place: StageConfig = StageConfig()
+    context_tokens: int = Field(4096, ge=1, description="text kept on each side of an image in captioning (estimated)")
+    max_images: int = Field(50, ge=1, description="samples with more images are left out (and reported)")
+    cache: Path | None = Field(
+        None, description="file of replies shared with other runs: equal descriptions and captions are not asked again"
+    )
+    preflight: bool = Field(True, description="end the run early if its heaviest record does not fit the engine")
+    stall_minutes: float = Field(30, gt=0, description="give the run up after so long without a finished record")
+    max_budget: str | None = Field(
+        None,
+        pattern=r"^\d+(\.\d+)?( tokens)?$",
+        description="end in good order once so much is spent: `2000000 tokens`, or money as in prices: `20`",
+    )
+    export: ExportConfig = ExportConfig()
+    commit_records: int = Field(32, ge=1, description="records per commit")
+    commit_seconds: float = Field(30, gt=0, description="longest time between commits")
+    prices: PriceConfig = PriceConfig()
