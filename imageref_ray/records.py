@@ -21,13 +21,17 @@ MARKER = re.compile(r"\[Image (\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture of a document. `id` is `"<doc_id>/<index>.<ext>"`; sizes are pixels, 0 until verified."""
+    """A picture of a document. `id` is `"<doc_id>/<index>.<ext>"`; sizes are pixels (upright), 0 until verified.
+
+    `uri` is where it is read; `origin` is the address it was fetched from, empty for a file used where it lies.
+    """
 
     id: str
     uri: str
     sha256: str = ""
     width: int = 0
     height: int = 0
+    origin: str = ""
 
     @property
     def index(self) -> int:
@@ -37,14 +41,26 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A picture that shows what image `of` (an id of the same sample) shows; only that one is used."""
+
+    image: Image
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """One retrieved text with its images; `text` holds `[Image k]` where image k stood."""
+    """One retrieved text with its images; `text` holds `[Image k]` where image k stood.
+
+    `duplicates` stand in the text too but are no images of the document: they get no number and no caption.
+    """
 
     id: str
     title: str
     text: str
     images: tuple[Image, ...] = ()
     url: str = ""
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +130,80 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """One of several answers to a question; weights compare answers of one question and need not sum to anything."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class VisualQuestion:
+    """An annotated question about an image: identical answers are one, with their summed weight.
+
+    `task` is the annotation's kind (`prompts.TASKS`); `choices` are those of multiple choice, `correct` is the
+    index of the right one (-1: none known).
+    """
+
+    id: str
+    image: Image
+    task: str
+    question: str
+    answers: tuple[Answer, ...]
+    choices: tuple[str, ...] = ()
+    correct: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One step of a correction: a sentence or section, and what became of it.
+
+    `action` is `"kept"`, `"changed"` (`replacement` took its place) or `"dropped"`. Probabilities (0 to 1, that the
+    image shows it) are of the unit and of the replacement that was tried; None where nothing was asked.
+    """
+
+    text: str
+    action: str = "kept"
+    replacement: str = ""
+    before: float | None = None
+    after: float | None = None
+
+    @property
+    def said(self) -> str:
+        """What stands in the corrected answer for it."""
+        return {"kept": self.text, "changed": self.replacement, "dropped": ""}[self.action]
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A question about an image on its way: asked and drafted by one wording, answered anew, corrected in units.
+
+    `draft` came with the question, `answer` is one pass given the question alone, `ended` says why correction did
+    (`"end"`, `"steps"`, `"repeats"`, `"length"`). `candidates` are a knowledge question's answers.
+    `problem` says why it is of no use (its reply was no question, or asked again what was asked before).
+    """
+
+    id: str
+    image: Image
+    task: str
+    instruction: str = ""
+    question: str = ""
+    draft: str = ""
+    answer: str = ""
+    units: tuple[Unit, ...] = ()
+    corrected: str = ""
+    ended: str = ""
+    candidates: tuple[Answer, ...] = ()
+    problem: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
-    """A quarantine row: what failed, where, and why. `item` names the part (an image, a document) if not the whole."""
+    """A quarantine row: what failed, where, why, and what was spent on it.
+
+    `item` names the part (an image, a document) if not the whole.
+    """
 
     record_id: str
     stage: str
@@ -123,6 +211,7 @@ class Failure:
     message: str
     item: str = ""
     attempt: int = 1
+    usage: Usage = field(default_factory=Usage)
 
 
 def to_row(value: Any) -> dict[str, Any]:

@@ -14,16 +14,7 @@ from typing import Any
 
 from imageref_ray.config import ConfigError
 from imageref_ray.records import Document, Failure, Image, Sample
-
-STAGE = "read"
-
-
-class _Unusable(ValueError):
-    """A part of an event cannot be used; `error` is the class of the problem."""
-
-    def __init__(self, error: str, message: str) -> None:
-        super().__init__(message)
-        self.error = error
+from imageref_ray.sources.entries import STAGE, Unusable, json_object, safe_name
 
 
 def read(root: Path, events: str = "events.jsonl", limit: int | None = None) -> Iterator[Sample | Failure]:
@@ -46,8 +37,8 @@ def read(root: Path, events: str = "events.jsonl", limit: int | None = None) -> 
 def document(root: Path, news: str) -> Document:
     """One article by its newsID. Raises ConfigError where it cannot be used."""
     try:
-        return _document(root, _name(news, "BrokenDocument", "newsID"))[0]
-    except _Unusable as problem:
+        return _document(root, safe_name(news, "BrokenDocument", "newsID"))[0]
+    except Unusable as problem:
         raise ConfigError(f"{problem}; mend the file or do not refer to it") from None
 
 
@@ -56,8 +47,8 @@ def responses(events: Path, wanted: set[str]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for line in events.read_text(encoding="utf-8").splitlines():
         try:
-            event = _object(line, "BrokenEvent")
-        except _Unusable:
+            event = json_object(line, "BrokenEvent")
+        except Unusable:
             continue
         if (name := str(event.get("paasEventID"))) in wanted:
             texts[name] = f"# {event.get('title') or ''}\n{event.get('summary') or ''}".strip()
@@ -66,11 +57,11 @@ def responses(events: Path, wanted: set[str]) -> dict[str, str]:
 
 def _event(root: Path, where: str, line: str, seen: set[str]) -> Iterator[Sample | Failure]:
     try:
-        event = _object(line, "BrokenEvent")
-        name = _name(event.get("paasEventID"), "BrokenEvent", "paasEventID")
+        event = json_object(line, "BrokenEvent")
+        name = safe_name(event.get("paasEventID"), "BrokenEvent", "paasEventID")
         if name in seen:
-            raise _Unusable("RepeatedEvent", f"event {name} stands in the file more than once")
-    except _Unusable as problem:
+            raise Unusable("RepeatedEvent", f"event {name} stands in the file more than once")
+    except Unusable as problem:
         yield Failure(where, STAGE, problem.error, f"{where}: {problem}")
         return
     seen.add(name)
@@ -79,8 +70,8 @@ def _event(root: Path, where: str, line: str, seen: set[str]) -> Iterator[Sample
     for source in sources if isinstance(sources, list) else []:
         news = str(source.get("newsID", "")) if isinstance(source, dict) else ""
         try:
-            document, missing = _document(root, _name(news, "BrokenEvent", "newsID"))
-        except _Unusable as problem:
+            document, missing = _document(root, safe_name(news, "BrokenEvent", "newsID"))
+        except Unusable as problem:
             yield Failure(name, STAGE, problem.error, str(problem), item=news)
             continue
         if any(document.id == other.id for other in documents):
@@ -100,16 +91,16 @@ def _document(root: Path, news: str) -> tuple[Document, list[str]]:
     """One article with its pictures in index order, and the names of listed pictures that have no file."""
     path = root / "news" / f"{news}.json"
     try:
-        article = _object(path.read_text(encoding="utf-8"), "BrokenDocument")
+        article = json_object(path.read_text(encoding="utf-8"), "BrokenDocument")
     except FileNotFoundError:
-        raise _Unusable("MissingDocument", f"{path} does not exist") from None
+        raise Unusable("MissingDocument", f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _Unusable("BrokenDocument", f"{path} cannot be read: {error}") from None
-    except _Unusable as problem:
-        raise _Unusable(problem.error, f"{path}: {problem}") from None
+        raise Unusable("BrokenDocument", f"{path} cannot be read: {error}") from None
+    except Unusable as problem:
+        raise Unusable(problem.error, f"{path}: {problem}") from None
     text = article.get("article_text")
     if not isinstance(text, str) or not text.strip():
-        raise _Unusable("EmptyDocument", f"{path} has no article_text")
+        raise Unusable("EmptyDocument", f"{path} has no article_text")
     images = _images(root / "image" / news, news)
     info = article.get("image_info")
     listed = info if isinstance(info, list) else []
@@ -132,24 +123,6 @@ def _images(folder: Path, news: str) -> tuple[Image, ...]:
 def _left_out(folder: Path, index: int) -> bool:
     """`.mpo` files are left out by the layout's own rule: they are not missing."""
     return (folder / f"{index}.mpo").exists()
-
-
-def _object(text: str, error: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as problem:
-        raise _Unusable(error, f"not valid JSON: {problem}") from None
-    if not isinstance(value, dict):
-        raise _Unusable(error, f"expected a JSON object, found {type(value).__name__}")
-    return value
-
-
-def _name(value: object, error: str, key: str) -> str:
-    """An id that is safe as a file name (ids become paths)."""
-    name = str(value if value is not None else "")
-    if not name or name in (".", "..") or Path(name).name != name or "\x00" in name:
-        raise _Unusable(error, f"{key} {name!r} is empty or not usable as a file name")
-    return name
 
 
 def _category(event: dict[str, Any]) -> str:

@@ -1,0 +1,101 @@
+"""An image's address → a file on this machine, or the reason why not; nothing here raises for one picture.
+
+path, file:      used where it lies, if that is inside the source's root or an allowed one
+http:, https:    web.py       ┐
+s3:, gs:         objects.py   ┴─▶ store.py: fetched once, kept by content
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from imageref_ray.config.source import FetchConfig
+from imageref_ray.sources import address, objects, store, web
+from imageref_ray.sources.entries import SCHEME
+from imageref_ray.sources.images import Problem
+
+LONGEST_WAIT_S = 30.0
+
+
+def fetch(
+    uri: str,
+    root: Path,
+    folder: Path,
+    config: FetchConfig,
+    max_bytes: int,
+    resolve: address.Resolve = address.resolve,
+) -> Path | Problem:
+    """The file that holds the picture behind `uri`: its own, or one in `folder`.
+
+    `root` is where local pictures may lie; relative paths are relative to the working directory. Every message
+    begins with the address.
+    """
+    found = _fetched(uri, root, folder, config, max_bytes, resolve)
+    return Problem(found.error, f"{web.shown(uri)} {found.message}") if isinstance(found, Problem) else found
+
+
+def is_local(uri: str) -> bool:
+    """Whether nothing needs to be fetched: a path or a `file:` address."""
+    scheme = SCHEME.match(uri)
+    return scheme is None or scheme[1].lower() == "file"
+
+
+def _fetched(
+    uri: str, root: Path, folder: Path, config: FetchConfig, max_bytes: int, resolve: address.Resolve
+) -> Path | Problem:
+    if is_local(uri):
+        roots = [root, *(Path(allowed) for allowed in config.allow_roots if not SCHEME.match(allowed))]
+        return _local(uri, roots)
+    scheme = uri.partition(":")[0].lower()
+    get: Callable[..., bytes | Problem]
+    if scheme in web.SCHEMES:
+        get = partial(web.get, uri, config, max_bytes, resolve=resolve)
+    elif scheme in objects.SCHEMES:
+        get = partial(objects.get, uri, config, max_bytes)
+    else:
+        return Problem("ForbiddenAddress", "is not fetched; use a path, file:, http:, https:, s3: or gs:")
+    try:
+        return store.once(folder, uri, partial(_retried, get, config))
+    except (OSError, UnicodeError) as error:
+        return Problem("NotKept", f"cannot be kept in {folder}: {error}")
+
+
+def _retried(get: Callable[..., bytes | Problem], config: FetchConfig) -> bytes | Problem:
+    """The answer of the first try that needs no other one; waits grow, with jitter, and never outlast the deadline."""
+    deadline = time.monotonic() + config.deadline_s
+    for attempt in range(1, config.attempts + 1):
+        found = get(deadline=deadline)
+        if isinstance(found, bytes) or found.retry_s is None or attempt == config.attempts:
+            break
+        wait = min(found.retry_s * 2 ** (attempt - 1), LONGEST_WAIT_S) * random.uniform(1, 1.5)
+        if time.monotonic() + wait > deadline:
+            break
+        time.sleep(wait)
+    return found
+
+
+def _local(uri: str, roots: Sequence[Path]) -> Path | Problem:
+    """The path, if it lies (links followed) inside one of `roots`."""
+    try:
+        path = _path(uri)
+        real = path.resolve()
+        if any(real.is_relative_to(root.resolve()) for root in roots):
+            return path
+    except (OSError, ValueError, RuntimeError) as error:  # a zero byte, a host, links in a circle
+        return Problem("BrokenAddress", f"is no valid path: {error}")
+    why = "lies outside the source's root" if real == path.absolute() else f"leads to {real}, outside the source's root"
+    return Problem("ForbiddenAddress", f"{why}; add its folder to source.fetch.allow_roots if it may be read")
+
+
+def _path(uri: str) -> Path:
+    if not SCHEME.match(uri):
+        return Path(uri)
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise ValueError("expected file:///path")
+    return Path(unquote(parts.path))

@@ -1,0 +1,204 @@
+"""Folders of pages: text, title and address are found, every picture keeps its place, junk stays outside."""
+
+from pathlib import Path
+
+import pytest
+
+from imageref_ray import sources
+from imageref_ray.config import ConfigError, SourceConfig
+from imageref_ray.records import Failure, Sample
+from imageref_ray.sources import page
+
+ARTICLE = """<!doctype html><html><head><meta charset="utf-8"><title>The pier | Velmora Times</title>
+<link rel="canonical" href="https://times.example/pier"><base href="/static/">
+<script>var x = "<p>no</p>"</script></head><body class="has-sidebar">
+<header class="masthead"><a href="/"><img src="logo.png" alt=""></a></header>
+<nav><ul><li><a href="/a">Home</a></li></ul></nav>
+<div class="layout"><main><h1>The new pier</h1>
+<p>Mara Holt opened the pier <b>on Monday</b>.</p>
+<figure><picture><source srcset="pier.avif" type="image/avif"><source srcset="pier-s.webp 400w, pier-l.webp 1200w">
+<img src="pier.jpg"></picture><figcaption>The pier at noon</figcaption></figure>
+<p>Boats came<br>from Arlen. <img class="lazy" src="data:image/gif;base64,R0lGODlh" data-src="boats.jpg">
+<noscript><img src="boats.jpg"></noscript> They stayed.</p>
+<h2>What it cost</h2><ul><li>Wood: 3</li><li><p>Iron: 4</p></li></ul>
+<table><tr><th>Year</th><th>Boats</th></tr><tr><td>2024</td><td>7 [Image 0]</td></tr></table>
+<img src="pixel.gif" width="1" height="1"><p hidden>secret</p>
+<div class="related-posts"><p>Read also: <img src="other.jpg"> the market.</p></div>
+</main><div class="sidebar"><p>Weather: sunny</p><img src="sun.png"></div></div>
+<footer><p>Imprint</p></footer></body></html>"""
+
+LONG = "Many words about boats and harbours stand in this paragraph. " * 3
+
+
+def draw(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"picture")
+
+
+def read(root: Path, group: str = "page") -> tuple[list[Sample], list[tuple[str, str]]]:
+    found = list(sources.read(SourceConfig(kind="folder", root=root, group=group)))  # type: ignore[arg-type]
+    failures = [(item.error, item.item) for item in found if isinstance(item, Failure)]
+    return [item.sample for item in found if not isinstance(item, Failure)], failures
+
+
+def test_an_article_is_read_with_every_picture_at_its_place() -> None:
+    found = page.from_html(ARTICLE.encode())
+    assert (found.title, found.url, found.base) == (
+        "The new pier",
+        "https://times.example/pier",
+        "https://times.example/static/",
+    )
+    assert found.text.split("\n") == [
+        "Mara Holt opened the pier on Monday.",
+        "[Image 0]",
+        "The pier at noon",
+        "Boats came",
+        "from Arlen. [Image 1]",
+        "They stayed.",
+        "## What it cost",
+        "- Wood: 3",
+        "- Iron: 4",
+        "Year | Boats",
+        "2024 | 7 (Image 0)",
+    ]
+    assert found.pictures == (("pier-l.webp", "pier-s.webp", "pier.jpg"), ("boats.jpg",))
+
+
+def test_a_page_without_main_or_article_loses_its_marked_junk_only() -> None:
+    menu = "".join(f"<li><a href='/{n}'>Section {n}</a></li>" for n in range(6))
+    source = f"""<body><div class="elementor-widget"><ul>{menu}</ul></div><div><h1>T</h1><img src="hero.jpg"></div>
+    <div><div><p>{LONG}</p></div><section><p>{LONG}</p><img src="b.jpg"></section></div>
+    <div id="cookieConsent"><p>We use cookies</p></div></body>"""
+    found = page.from_html(source.encode())
+    assert found.text.split("\n") == ["[Image 0]", LONG.strip(), LONG.strip(), "[Image 1]"]
+    assert found.pictures == (("hero.jpg",), ("b.jpg",))
+
+
+def test_an_element_that_holds_the_text_is_never_junk() -> None:
+    assert page.from_html(f"<body><div class='comments'><p>{LONG}</p></div></body>".encode()).text == LONG.strip()
+    assert page.from_html(f"<body><header><h1>T</h1><p>{LONG}</p></header></body>".encode()).text == LONG.strip()
+
+
+def test_markdown_keeps_inline_reference_and_html_images() -> None:
+    source = """---
+title: The pier
+url: https://times.example/pier
+date: 2024-01-01
+---
+# The pier
+
+Words ![one](a%20b.png "title") more ![two][ref].
+
+<img src="c.png" data-src="late.png">
+
+```
+code [Image 7]
+  ![no](no.png)
+```
+
+[ref]: https://x.example/two.png
+"""
+    found = page.from_markdown(source.encode())
+    assert (found.title, found.url) == ("The pier", "https://times.example/pier")
+    assert found.pictures == (("a%20b.png",), ("https://x.example/two.png",), ("late.png",))
+    assert found.text.split("\n") == [
+        "Words [Image 0] more [Image 1] .",
+        "[Image 2]",
+        "code (Image 7)",
+        "![no](no.png)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "best"),
+    [
+        ('src="a.jpg"', ("a.jpg",)),
+        ('srcset="a.jpg, b.jpg 2x" src="a.jpg"', ("b.jpg", "a.jpg")),
+        ('srcset="c,1.jpg 100w,d.jpg 300w"', ("d.jpg", "c,1.jpg")),
+        ('src="blank.gif" data-original="a.jpg"', ("a.jpg",)),
+        ('src="blank.gif" data-srcset="a.jpg 1x, b.jpg 2x"', ("b.jpg", "a.jpg")),
+        ('srcset="data:image/gif;base64,R0 1w" src="a.jpg"', ("a.jpg",)),
+        ('src="a.jpg" width="1" height="1"', ()),
+        ('alt="nothing"', ()),
+    ],
+)
+def test_the_true_address_of_an_image_is_found(attributes: str, best: tuple[str, ...]) -> None:
+    found = page.from_html(f"<body><p>Text</p><img {attributes}></body>".encode())
+    assert found.pictures == ((best,) if best else ())
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("<meta charset=gb2312><p>这里有很多图片</p>".encode("gb18030"), "这里有很多图片"),
+        ("\ufeff<p>é</p>".encode(), "é"),
+        ("<p>é–</p>".encode("cp1252"), "é–"),
+        ("<p>é</p>".encode("utf-16"), "é"),
+        (b"<meta charset=nonsense><p>a\xff\x81</p>", "a\ufffd\ufffd"),
+    ],
+)
+def test_pages_come_in_any_encoding(data: bytes, text: str) -> None:
+    assert page.from_html(data).text == text
+
+
+@pytest.mark.parametrize("data", [b"", b"<", b"\x00\x00", b"<frameset><frame></frameset>", b"<svg><img></svg>"])
+def test_no_page_breaks_the_reader(data: bytes) -> None:
+    assert page.from_html(data).pictures == ()
+    assert page.from_markdown(data).pictures == ()
+
+
+def test_deep_nesting_is_read_like_any_other() -> None:
+    assert page.from_html(b"<div>" * 3000 + b"deep").text == "deep"
+
+
+def test_a_picture_is_taken_from_the_crawl_first_and_from_the_web_otherwise(tmp_path: Path) -> None:
+    draw(tmp_path, "news/img/a b.png", "top.png", "news/v.png?v=2")
+    (tmp_path / "news/p.html").write_text(
+        """<link rel=canonical href="https://x.example/news/p.html"><p>Text</p>
+        <img srcset="img/large.png 900w" src="img/a%20b.png?v=1"><img src="/top.png"><img src="img/gone.png">
+        <img src="//cdn.example/c.png"><img src="data:image/png;base64,AA"><img src="v.png?v=2">"""
+    )
+    (sample,), failures = read(tmp_path)
+    assert [image.uri for image in sample.images] == [
+        str(tmp_path / "news/img/a b.png"),
+        str(tmp_path / "top.png"),
+        "https://x.example/news/img/gone.png",
+        "https://cdn.example/c.png",
+        str(tmp_path / "news/v.png?v=2"),
+    ]
+    assert [image.index for image in sample.images] == [0, 1, 2, 3, 5]
+    assert failures == [("EmbeddedImage", f"{sample.id}/4")]
+
+
+def test_a_missing_picture_of_a_page_without_address_stays_a_path(tmp_path: Path) -> None:
+    (tmp_path / "p.md").write_text("# T\n\nText ![x](gone.png)\n")
+    (sample,), _ = read(tmp_path)
+    assert [image.uri for image in sample.images] == [str(tmp_path / "gone.png")]
+
+
+def test_pages_or_folders_are_samples_with_ids_of_their_names(tmp_path: Path) -> None:
+    for name in ("one/index.md", "one/b.md", "two words/a.md"):
+        draw(tmp_path, name)
+        (tmp_path / name).write_text(f"# {name}\n\nText ![x](https://x.example/1.png)\n")
+    (tmp_path / "two words/empty.html").touch()
+    draw(tmp_path, ".git/x.md")
+    pages, failures = read(tmp_path)
+    assert [sample.id.rsplit("-", 1)[0] for sample in pages] == ["b", "index", "a"]
+    assert [error for error, _ in failures] == ["EmptyDocument"]
+    folders, failures = read(tmp_path, "folder")
+    assert [(s.id.rsplit("-", 1)[0], s.instruction, len(s.documents)) for s in folders] == [
+        ("one", "one/index.md", 2),
+        ("two-words", "two words", 1),
+    ]
+    assert [error for error, _ in failures] == ["EmptyDocument"]
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    tmp_path.rename(moved)
+    assert [sample.id for sample in read(moved)[0]] == [sample.id for sample in pages]
+
+
+def test_a_folder_without_pages_says_how_to_mend_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"set source\.root and source\.pages"):
+        read(tmp_path)
+    with pytest.raises(ConfigError, match="is no folder"):
+        read(tmp_path / "gone")
