@@ -36,7 +36,11 @@ class Turn(BaseModel):
 
 
 class ChatBody(BaseModel):
-    """`POST /v1/chat/completions`. `structured_outputs` is vLLM's extension: one of regex, json, choice."""
+    """`POST /v1/chat/completions`, with two of vLLM's extensions.
+
+    `structured_outputs` is one of regex, json, choice; with `continue_final_message` the reply goes on where the
+    last message, an assistant's, ends.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -53,6 +57,7 @@ class ChatBody(BaseModel):
     stream_options: dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     structured_outputs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
 
 
 def to_request(body: ChatBody, folder: Path, settings: ServeConfig) -> Request:
@@ -63,7 +68,8 @@ def to_request(body: ChatBody, folder: Path, settings: ServeConfig) -> Request:
     if body.stream and (body.n or 1) > 1:
         raise WireError("`n` above 1 cannot be streamed", "n")
     images: list[Image] = []
-    messages = tuple(_message(turn, i, images, folder, settings) for i, turn in enumerate(body.messages))
+    turns, prefix = _open_turn(body)
+    messages = tuple(_message(turn, i, images, folder, settings) for i, turn in enumerate(turns))
     sampling = Sampling(
         temperature=1.0 if body.temperature is None else body.temperature,
         max_tokens=body.max_completion_tokens or body.max_tokens or settings.max_tokens,
@@ -71,7 +77,18 @@ def to_request(body: ChatBody, folder: Path, settings: ServeConfig) -> Request:
         seed=body.seed,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
     )
-    return Request(messages, sampling, _guide(body), n=body.n or 1)
+    return Request(messages, sampling, _guide(body), prefix, n=body.n or 1)
+
+
+def _open_turn(body: ChatBody) -> tuple[list[Turn], str]:
+    """The closed turns, and the text of the one to go on with ("" for none)."""
+    if not body.continue_final_message:
+        return body.messages, ""
+    *turns, last = body.messages
+    if not turns or last.role != "assistant" or not isinstance(last.content, str):
+        message = "continue_final_message wants an assistant's message of plain text as the last of several"
+        raise WireError(message, "continue_final_message")
+    return turns, last.content
 
 
 def _message(turn: Turn, at: int, images: list[Image], folder: Path, settings: ServeConfig) -> Message:

@@ -19,6 +19,9 @@ TABLE = {
 
 ARCHITECTURE = "InternVLForConditionalGeneration"
 
+FILLED = frozenset({"messages", "model", "n", "stream"})
+"""Fields of a chat completion that a request decides, never a config."""
+
 
 def make(config: EngineConfig) -> Engine:
     """The engine a config names, started (a vLLM engine takes its GPUs or cores now)."""
@@ -34,6 +37,8 @@ def check(config: EngineConfig) -> None:
         raise ConfigError(f"engine.actors is {[least, most]}; expected [least, most] with 1 <= least <= most")
     if config.kind == "vllm":
         check_model(config.model)
+    elif config.kind == "openai":
+        check_endpoint(config)
     elif config.kind == "scripted":
         module, colon, name = (config.script or "").partition(":")
         try:
@@ -42,6 +47,20 @@ def check(config: EngineConfig) -> None:
             raise ConfigError(f"engine.script {config.script}: {error}; expected package.module:function") from None
         if not callable(found):
             raise ConfigError(f"engine.script is {config.script!r}; expected package.module:function")
+
+
+def check_endpoint(config: EngineConfig) -> None:
+    """Raise ConfigError for an address that is none, and for arguments that the engine fills itself."""
+    url = config.base_url
+    if url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+        raise ConfigError(f"engine.base_url is {url!r}; expected an address like http://127.0.0.1:8000/v1")
+    if url is not None and url.rstrip("/").endswith("/chat/completions"):
+        raise ConfigError(f"engine.base_url is {url}; give the part before /chat/completions")
+    extra = config.args.get("extra_body", {})
+    if not isinstance(extra, dict):
+        raise ConfigError(f"engine.args.extra_body is {extra!r}; expected `field: value` lines")
+    if taken := sorted(FILLED & {*config.args, *extra}):
+        raise ConfigError(f"engine.args sets {', '.join(taken)}, which every request fills itself; leave it out")
 
 
 def check_model(model: str) -> None:

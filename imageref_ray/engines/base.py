@@ -30,6 +30,7 @@ class Sampling:
 
     temperature: float = 0.0
     max_tokens: int = 1024
+    min_tokens: int = 0
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
@@ -47,7 +48,10 @@ class Guide:
 class Request:
     """One call. `prefix` opens the assistant's turn, which the reply then continues (the reply excludes it).
 
-    `logprobs` asks for the log-probability of every generated token (and that many alternatives).
+    `logprobs` asks for the log-probability of every generated token (and that many alternatives to the first).
+    `until` (for n = 1) ends the reply as soon as it is true of the text so far, which then is a token or so longer than
+    needed; an engine that cannot look while it writes goes on to the end, so a reply must be good either way.
+    `shared`: equal requests of a run may have one answer (greedy, without logprobs): it is asked for once.
     """
 
     messages: tuple[Message, ...]
@@ -56,6 +60,8 @@ class Request:
     prefix: str = ""
     n: int = 1
     logprobs: int | None = None
+    shared: bool = False
+    until: Callable[[str], bool] | None = None
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -64,15 +70,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`n` texts with why each ended (`"stop"`, `"length"`) and what the call cost.
+    """`n` texts with why each ended (`"stop"`, `"length"`, `"until"`) and what the call cost.
 
-    `logprobs[i]` holds text i's generated tokens' log-probabilities where the request asked for them.
+    Where the request asked for them, `logprobs[i]` holds the log-probabilities of text i's generated tokens and
+    `openings[i]` those of its likeliest first tokens, by their text, the generated one among them. Under a guide they
+    are of what the guide admits.
     """
 
     texts: tuple[str, ...]
     finish_reasons: tuple[str, ...] = ("stop",)
     usage: Usage = field(default_factory=Usage)
     logprobs: tuple[tuple[float, ...], ...] = ()
+    openings: tuple[dict[str, float], ...] = ()
 
     @property
     def text(self) -> str:
@@ -90,7 +99,14 @@ Generate = Callable[[Request], Awaitable[Reply]]
 
 
 class RequestError(ValueError):
-    """This one request is at fault (too long, too many images, refused): its record is quarantined, the run goes on."""
+    """This one request is at fault (too long, too many images, refused): its record is quarantined, the run goes on.
+
+    `usage` is what it cost nevertheless.
+    """
+
+    def __init__(self, message: str, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.usage = usage or Usage()
 
 
 class EngineError(RuntimeError):

@@ -1,162 +1,231 @@
-"""Any OpenAI-compatible endpoint: Request → chat completion → Reply. Pictures travel as base64 data URLs.
+"""Any OpenAI-compatible endpoint: Request → chat completions → Reply. Pictures travel as base64 data URLs.
 
-Retries what may pass (busy, time-out, server error) with back-off and jitter, and waits as long as Retry-After says.
+    request ─▶ gate (pace) ─▶ call (wire) ─▶ reply ─▶ fits its guide? ─▶ Reply
+                 ▲               └▶ fault ─▶ whose fault?  the request's: RequestError, its record is quarantined
+                 └──── wait ◀── it may pass ◀──┘           the endpoint's: EngineError, the run stops, to be resumed
+
+Usage counts every call that was answered with a completion: also those that could not be used, corrections, and
+the questions by which a dead endpoint is told from a bad request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
+import logging
+import math
 import os
-import random
-from pathlib import Path
-from typing import Any
+import time
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import openai
-import PIL.Image
 
 from imageref_ray.config import ConfigError, EngineConfig
-from imageref_ray.engines.base import EngineError, Guide, Reply, Request, RequestError
-from imageref_ray.records import Image, Usage
+from imageref_ray.engines import faults, guides, wire
+from imageref_ray.engines.base import EngineError, Guide, Message, Reply, Request, RequestError, Sampling
+from imageref_ray.engines.faults import Circuit, Fault
+from imageref_ray.engines.pace import Gate, Pace
+from imageref_ray.records import Usage
 
-RETRIES = 6
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
-REFUSED = (400, 413, 422)
-"""What a server answers when this one request is at fault."""
+T = TypeVar("T")
+
+LOG = logging.getLogger(__name__)
+
+HARMLESS = Request((Message("user", ("Say yes.",)),), Sampling(max_tokens=16))
+"""A request that nothing can be wrong with: an endpoint that fails it serves nobody."""
+
+
+@dataclass
+class _Trial:
+    """How one request fared so far; `faults` leaves out those of a busy endpoint, moments are monotonic seconds."""
+
+    spent: Usage
+    failures: int = 0
+    faults: int = 0
+    since: float = math.inf
+
+    def failed(self, fault: Fault) -> None:
+        self.spent += fault.usage
+        self.failures += 1
+        self.faults += fault.kind != "busy"
+        self.since = min(self.since, time.monotonic())
 
 
 class OpenAIEngine:
-    """Chat completions of `config.model` at `config.base_url`; `config.args` go into every request."""
+    """Chat completions of `config.model` at `config.base_url`; `config.args` are fields of every request."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        key = os.environ.get(config.api_key_env)
+    def __init__(self, config: EngineConfig, pace: Pace | None = None) -> None:
+        self._config, self._pace = config, pace or Pace()
+        key = _plain(config.api_key_env, os.environ.get(config.api_key_env, ""))
         if not key and not config.base_url:
             raise ConfigError(f"no API key: set {config.api_key_env}, or engine.base_url for an endpoint without one")
-        self._config = config
         self._client = openai.AsyncOpenAI(
-            api_key=key or "none", base_url=config.base_url, timeout=config.timeout_s, max_retries=0
+            api_key=key or "none",
+            base_url=config.base_url,
+            timeout=config.timeout_s,
+            max_retries=0,
+            default_headers={name: _header(name, value) for name, value in config.headers.items()},
         )
-        self._room = asyncio.Semaphore(config.concurrency)
+        self._gate = Gate(config.concurrency, self._pace)
+        self._circuit = Circuit(self._pace.failures, config.patience_s)
+        self._probing = asyncio.Lock()
+        self._lacks = wire.NATIVE if config.guides == "validate" else frozenset()
+        self._told = False
 
     async def generate(self, request: Request) -> Reply:
-        """One reply. Raises RequestError when the server refuses this request, EngineError when it serves none."""
-        messages = await asyncio.to_thread(_messages, request)
-        async with self._room:
-            for attempt in range(1, RETRIES + 1):
-                try:
-                    return _reply(
-                        await self._client.chat.completions.create(
-                            model=self._config.model, messages=messages, **_options(request, self._config.args)
-                        )
-                    )
-                except openai.APIError as error:
-                    wait = _wait(error, attempt)
-                    if wait is None or attempt == RETRIES:
-                        raise self._failed(error) from error
-                await asyncio.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
+        """One reply, which fits the request's guide unless the token limit cut it off.
+
+        Raises RequestError when this request cannot be answered, EngineError when the endpoint serves nobody.
+        """
+        if request.guide is None:
+            return await self._ask(request, Usage())
+        guides.check(request.guide)
+        reply = await self._ask(request, Usage())
+        for i, reason in enumerate(reply.finish_reasons):
+            if reason != "length":  # a correction would be cut off as well; the stage tells that the limit is too low
+                reply = await self._fitted(request, request.guide, reply, i)
+        return reply
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    def _failed(self, error: openai.APIError) -> RequestError | EngineError:
-        text = " ".join(str(error).split())
-        if isinstance(error, openai.APITimeoutError):
-            return RequestError(f"no answer within {self._config.timeout_s} s in {RETRIES} attempts")
-        if isinstance(error, openai.APIStatusError) and (error.status_code in REFUSED or error.status_code >= 500):
-            return RequestError(f"the endpoint answered {error.status_code}: {text}")
-        where = self._config.base_url or "api.openai.com"
-        return EngineError(f"{where} does not serve {self._config.model}: {text}")
+    async def _fitted(self, request: Request, guide: Guide, reply: Reply, i: int) -> Reply:
+        """The reply with text i as the guide wants it; the model may correct itself once."""
+        try:
+            return replace(reply, texts=_with(reply.texts, i, guides.fit(reply.texts[i], guide)))
+        except guides.Misfit as misfit:
+            second = await self._ask(guides.correction(request, reply.texts[i], misfit), reply.usage)
+        text, reason = second.text, second.finish_reasons[0]
+        try:
+            text = text if reason == "length" else guides.fit(text, guide)
+        except guides.Misfit as misfit:
+            message = f"the reply does not fit its guide, nor does its correction: {misfit}"
+            raise RequestError(message, second.usage) from None
+        return Reply(
+            texts=_with(reply.texts, i, text),
+            finish_reasons=_with(reply.finish_reasons, i, reason),
+            usage=second.usage,
+            logprobs=_with(reply.logprobs, i, *second.logprobs[:1]),
+            openings=_with(reply.openings, i, *second.openings[:1]),
+        )
+
+    async def _ask(self, request: Request, spent: Usage) -> Reply:
+        """One completion, however many calls it takes; its usage begins with what was spent before."""
+        trial, lacks = _Trial(spent), self._lacks
+        chat = await asyncio.to_thread(wire.messages, request, self._config.picture)
+        while True:
+            try:
+                async with self._gate.slot() as began:
+                    lacks |= self._lacks  # what others learned meanwhile
+                    body = wire.body(request, chat, self._config, lacks)
+                    reply = await self._noted(body, request, began)
+            except Fault as fault:
+                trial.failed(fault)
+                if fault.kind == "refused" and (more := wire.lacking(str(fault), body, self._config)):
+                    lacks |= more  # kept for all once the request goes through without
+                else:
+                    await self._judge(fault, trial)
+            else:
+                self._lacks |= lacks
+                self._tell_of_uncounted(reply.usage)
+                return replace(reply, usage=trial.spent + reply.usage)
+
+    def _tell_of_uncounted(self, usage: Usage) -> None:
+        """Once, in the run's log: costs that are missing must not pass for costs that are nothing."""
+        if not usage.prompt_tokens and not self._told:
+            self._told = True
+            LOG.warning("%s tells no token counts; they stand as 0 in this run's usage", self._client.base_url)
+
+    async def _noted(self, body: dict[str, Any], request: Request, began: float) -> Reply:
+        """One call, whose outcome sets the pace of all. Raises Fault."""
+        try:
+            reply = await self._call(body, request)
+        except Fault as fault:
+            if fault.kind in ("busy", "broken"):
+                self._gate.failed(began)
+            raise
+        self._gate.answered()
+        self._circuit.answered()
+        return reply
+
+    async def _call(self, body: dict[str, Any], request: Request) -> Reply:
+        """One call. Raises Fault."""
+        create = self._client.chat.completions.with_raw_response.create
+        try:
+            # The client's own time-out starts anew with every byte; this one is for the call as a whole.
+            async with asyncio.timeout(self._config.timeout_s):
+                answer = await create(model=self._config.model, messages=body["messages"], extra_body=body)
+        except (TimeoutError, openai.APIError) as error:
+            raise faults.of_error(error, self._config.timeout_s) from error
+        return wire.read(answer.text, request)
+
+    async def _judge(self, fault: Fault, trial: _Trial) -> None:
+        """Waits, where another call may help; else raises RequestError or EngineError, by whose fault it is."""
+        self._circuit.failed(fault)
+        where = f"{self._client.base_url} ({self._config.model})"
+        if fault.wait_s is not None and fault.wait_s > self._config.patience_s:
+            raise EngineError(
+                f"{where} wants no request for {fault.wait_s:.0f} s, longer than engine.patience_s: {fault}; "
+                "run the same command again later, it goes on where it stood"
+            )
+        if fault.kind == "closed" and (fault.label == "401" or self._circuit.answered_at == -math.inf):
+            raise EngineError(f"{where} does not serve us: {fault}; check engine.base_url, engine.model and the key")
+        await self._doubt(fault, trial, where)
+        if fault.kind in ("refused", "closed") or self._used_up(trial):
+            tried = f" (in {trial.failures} attempts)" if trial.failures > 1 else ""
+            raise RequestError(f"{fault}{tried}", trial.spent) from fault
+        if fault.wait_s is None:
+            await asyncio.sleep(self._pace.backoff(trial.failures))
+        else:
+            self._gate.hold(fault.wait_s)
+
+    def _used_up(self, trial: _Trial) -> bool:
+        """A request is given up when it failed often or for long, but only while the endpoint answers others.
+
+        That an endpoint is busy is hardly a request's fault, unless it never has room for this one.
+        """
+        often = trial.faults >= self._pace.attempts or trial.failures >= self._pace.busy_attempts
+        long = trial.faults > 1 and time.monotonic() - trial.since >= self._config.patience_s
+        return (often or long) and self._circuit.answered_at > trial.since
+
+    async def _doubt(self, fault: Fault, trial: _Trial, where: str) -> None:
+        """Where the endpoint may be dead, ask it something harmless. Raises EngineError when that fails as well."""
+        async with self._probing:
+            if fault.kind != "closed" and not self._circuit.suspicious:
+                return
+            try:
+                body = wire.body(HARMLESS, wire.messages(HARMLESS, "original"), self._config, self._lacks)
+                trial.spent += (await self._call(body, HARMLESS)).usage
+            except Fault as last:
+                told = self._circuit.told()
+                self._circuit.reset()  # who asks an endpoint that has come back, as a server does, may try anew
+                raise EngineError(
+                    f"{where} answers nobody any more: {told}, nor does it answer a harmless request: {last}; "
+                    "see to it and run the same command again, it goes on where it stood"
+                ) from last
+            self._circuit.answered()
 
 
-def _wait(error: openai.APIError, attempt: int) -> float | None:
-    """Seconds until the next attempt, None where another would not help."""
-    status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-    if status and status not in (408, 409, 429) and status < 500:
-        return None
-    after = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
-    if after.replace(".", "", 1).isdigit():
-        return min(float(after), LONGEST_WAIT_S)
-    return min(FIRST_WAIT_S * 2.0 ** (attempt - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1.5)
+def _with(values: tuple[T, ...], i: int, *value: T) -> tuple[T, ...]:
+    """`values` with another one at i, where there is one."""
+    return (*values[:i], *value, *values[i + 1 :]) if value else values
 
 
-def _options(request: Request, args: dict[str, Any]) -> dict[str, Any]:
-    sampling = request.sampling
-    extra: dict[str, Any] = dict(args.get("extra_body", {}))
-    options: dict[str, Any] = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_tokens": sampling.max_tokens,
-        "n": request.n,
-        **{key: value for key, value in args.items() if key != "extra_body"},
-    }
-    if sampling.seed is not None:
-        options["seed"] = sampling.seed
-    if sampling.stop:
-        options["stop"] = list(sampling.stop)
-    if request.logprobs is not None:
-        options |= {"logprobs": True, "top_logprobs": request.logprobs}
-    if request.prefix:
-        extra |= {"continue_final_message": True, "add_generation_prompt": False}
-    if request.guide and request.guide.kind == "json":
-        schema = {"name": "reply", "schema": request.guide.value, "strict": True}
-        options["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif request.guide:
-        extra["structured_outputs"] = _structured(request.guide)
-    return options | ({"extra_body": extra} if extra else {})
+def _header(name: str, value: str) -> str:
+    """A header's value; `$NAME` stands for what the environment holds, so that no secret is in a config or manifest."""
+    if not value.startswith("$"):
+        return _plain(f"engine.headers.{name}", value)
+    held = os.environ.get(value[1:])
+    if held is None:
+        raise ConfigError(
+            f"engine.headers.{name} is {value}, which is not set; set {value[1:]} or leave the header out"
+        )
+    return _plain(value[1:], held)
 
 
-def _structured(guide: Guide) -> dict[str, Any]:
-    return {guide.kind: list(guide.value) if guide.kind == "choice" else guide.value}
-
-
-def _messages(request: Request) -> list[Any]:
-    chat: list[Any] = [
-        {"role": message.role, "content": [_part(part) for part in message.parts] if message.images else _text(message)}
-        for message in request.messages
-    ]
-    return [*chat, {"role": "assistant", "content": request.prefix}] if request.prefix else chat
-
-
-def _text(message: Any) -> str:
-    return "".join(message.parts)
-
-
-def _part(part: str | Image) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "image_url", "image_url": {"url": data_url(part)}}
-
-
-def data_url(image: Image) -> str:
-    """The file as it is, as a data URL. Raises RequestError where it cannot be read as a picture."""
-    try:
-        data = Path(image.uri).read_bytes()
-        with PIL.Image.open(image.uri) as picture:
-            kind = PIL.Image.MIME.get(picture.format or "", "image/jpeg")
-    except OSError as error:
-        raise RequestError(f"{image.uri} cannot be sent: {error}") from error
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _reply(completion: Any) -> Reply:
-    used = completion.usage
-    details = getattr(used, "prompt_tokens_details", None)
-    usage = Usage(
-        requests=1,
-        prompt_tokens=used.prompt_tokens if used else 0,
-        image_tokens=int(getattr(details, "image_tokens", 0) or 0),
-        cached_tokens=int(getattr(details, "cached_tokens", 0) or 0),
-        generated_tokens=used.completion_tokens if used else 0,
-    )
-    return Reply(
-        texts=tuple(choice.message.content or "" for choice in completion.choices),
-        finish_reasons=tuple(choice.finish_reason or "stop" for choice in completion.choices),
-        usage=usage,
-        logprobs=tuple(
-            tuple(token.logprob for token in choice.logprobs.content or ())
-            for choice in completion.choices
-            if choice.logprobs
-        ),
-    )
+def _plain(name: str, value: str) -> str:
+    """A value that can stand in a header, without the line break that comes with a key read from a file."""
+    if not (value.strip().isascii() and value.strip().isprintable()):
+        raise ConfigError(f"{name} holds characters that no HTTP header can; set it to the key alone")
+    return value.strip()

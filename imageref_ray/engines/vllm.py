@@ -11,7 +11,8 @@ import asyncio
 import dataclasses
 import itertools
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from vllm import AsyncEngineArgs, AsyncLLMEngine, SamplingParams
@@ -35,57 +36,14 @@ DEFAULTS: dict[str, Any] = {
 """Engine arguments unless the config says otherwise: free white space under a JSON guide may never end."""
 
 
-class VllmEngine:
-    """One AsyncLLMEngine for `config.model`; `config.args` are AsyncEngineArgs."""
+class Template:
+    """A model's chat template over requests."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        try:
-            args = AsyncEngineArgs(model=config.model, **{**DEFAULTS, **config.args})
-        except TypeError as error:
-            raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
-        self._engine = AsyncLLMEngine.from_engine_args(args)
-        self._tokenizer = self._engine.get_tokenizer()
-        self._image_id = self._tokenizer.convert_tokens_to_ids(PLACEHOLDER)
-        special = {PLACEHOLDER, *self._tokenizer.all_special_tokens, *self._tokenizer.get_added_vocab()}
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.image_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
+        special = {PLACEHOLDER, *tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
         self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))))
-        self._numbers = itertools.count()
-
-    async def generate(self, request: Request) -> Reply:
-        """One reply. Raises RequestError (too long, undecodable picture, bad guide) or EngineDied."""
-        final: RequestOutput | None = None
-        async for output in self._outputs(request, RequestOutputKind.FINAL_ONLY):
-            final = output
-        assert final is not None
-        return self._reply(final)
-
-    async def stream(self, request: Request) -> AsyncIterator[Reply]:
-        """One text (n = 1) bit by bit: each reply holds what is new and the usage so far, the last one why it ended.
-
-        Raises what `generate` raises.
-        """
-        generated = 0
-        async for output in self._outputs(request, RequestOutputKind.DELTA):
-            reply = self._reply(output)
-            generated += reply.usage.generated_tokens
-            usage = dataclasses.replace(reply.usage, generated_tokens=generated)
-            yield dataclasses.replace(reply, finish_reasons=(output.outputs[0].finish_reason or "",), usage=usage)
-
-    async def _outputs(self, request: Request, kind: RequestOutputKind) -> AsyncIterator[RequestOutput]:
-        prompt: dict[str, Any] = {"prompt": self.render(request)}
-        images = request.images
-        if images:
-            prompt["multi_modal_data"] = {"image": await self._pictures(images)}
-            prompt["multi_modal_uuids"] = {"image": [image.sha256 or None for image in images]}
-        name = f"{id(self):x}-{next(self._numbers)}"
-        try:
-            async for output in self._engine.generate(prompt, self._sampling(request, kind), name):
-                yield output
-        except EngineDeadError as error:
-            raise EngineDied(f"the vLLM engine died: {error}") from error
-        except EngineGenerateError as error:
-            raise RequestError(f"vLLM could not answer: {error.__cause__ or error}") from error
-        except (VLLMClientError, ValueError, TypeError) as error:
-            raise RequestError(f"{' '.join(str(error).split())} ({len(images)} images in it)") from error
 
     def render(self, request: Request) -> str:
         """The prompt's text: the model's chat template, pictures as placeholders, the open turn's prefix at the end."""
@@ -102,40 +60,100 @@ class VllmEngine:
         """`text` in which no control token of the model can hide (documents come from anywhere)."""
         return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
+
+class VllmEngine:
+    """One AsyncLLMEngine for `config.model`; `config.args` are AsyncEngineArgs."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        try:
+            args = AsyncEngineArgs(model=config.model, **{**DEFAULTS, **config.args})
+        except TypeError as error:
+            raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
+        self._engine = AsyncLLMEngine.from_engine_args(args)
+        self._template = Template(self._engine.get_tokenizer())
+        self._numbers = itertools.count()
+
+    async def generate(self, request: Request) -> Reply:
+        """One reply. Raises RequestError (too long, undecodable picture, bad guide) or EngineDied."""
+        final: RequestOutput | None = None
+        kind = RequestOutputKind.CUMULATIVE if request.until else RequestOutputKind.FINAL_ONLY
+        async with aclosing(self._outputs(request, kind)) as outputs:
+            async for final in outputs:
+                if request.until and not final.finished and request.until(final.outputs[0].text):
+                    break
+        assert final is not None
+        return self._reply(final)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Reply, None]:
+        """One text (n = 1) bit by bit: each reply holds what is new and the usage so far, the last one why it ended.
+
+        Raises what `generate` raises.
+        """
+        generated = 0
+        async with aclosing(self._outputs(request, RequestOutputKind.DELTA)) as outputs:
+            async for output in outputs:
+                reply = self._reply(output)
+                generated += reply.usage.generated_tokens
+                usage = dataclasses.replace(reply.usage, generated_tokens=generated)
+                yield dataclasses.replace(reply, finish_reasons=(output.outputs[0].finish_reason or "",), usage=usage)
+
+    async def _outputs(self, request: Request, kind: RequestOutputKind) -> AsyncGenerator[RequestOutput, None]:
+        prompt: dict[str, Any] = {"prompt": self._template.render(request)}
+        images = request.images
+        if images:
+            prompt["multi_modal_data"] = {"image": await self._pictures(images)}
+            prompt["multi_modal_uuids"] = {"image": [image.sha256 or None for image in images]}
+        name = f"{id(self):x}-{next(self._numbers)}"
+        try:
+            # Closed at once when its reader stops reading: that is what ends the request inside the engine.
+            async with aclosing(self._engine.generate(prompt, sampling(request, kind), name)) as outputs:
+                async for output in outputs:
+                    yield output
+        except EngineDeadError as error:
+            raise EngineDied(f"the vLLM engine died: {error}") from error
+        except EngineGenerateError as error:
+            raise RequestError(f"vLLM could not answer: {error.__cause__ or error}") from error
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise RequestError(f"{' '.join(str(error).split())} ({len(images)} images in it)") from error
+
     async def _pictures(self, images: tuple[Image, ...]) -> list[Any]:
         try:
             return list(await asyncio.gather(*(asyncio.to_thread(open_rgb, image.uri) for image in images)))
         except (OSError, ValueError, SyntaxError) as error:
             raise RequestError(f"a picture cannot be opened: {error}") from error
 
-    def _sampling(self, request: Request, kind: RequestOutputKind) -> SamplingParams:
-        wanted = request.sampling
-        return SamplingParams(
-            n=request.n,
-            temperature=wanted.temperature,
-            top_p=wanted.top_p,
-            max_tokens=wanted.max_tokens,
-            seed=wanted.seed,
-            stop=list(wanted.stop) or None,
-            logprobs=request.logprobs,
-            structured_outputs=_guide(request.guide) if request.guide else None,
-            output_kind=kind,
-        )
-
     def _reply(self, output: RequestOutput) -> Reply:
         prompt = list(output.prompt_token_ids or ())
         return Reply(
             texts=tuple(one.text for one in output.outputs),
-            finish_reasons=tuple(one.finish_reason or "stop" for one in output.outputs),
+            finish_reasons=tuple(one.finish_reason or "until" for one in output.outputs),
             usage=Usage(
                 requests=1,
                 prompt_tokens=len(prompt),
-                image_tokens=prompt.count(self._image_id),
+                image_tokens=prompt.count(self._template.image_id),
                 cached_tokens=output.num_cached_tokens or 0,
                 generated_tokens=sum(len(one.token_ids) for one in output.outputs),
             ),
             logprobs=tuple(_chosen(one) for one in output.outputs if one.logprobs is not None),
+            openings=tuple(_opening(one) for one in output.outputs if one.logprobs is not None),
         )
+
+
+def sampling(request: Request, kind: RequestOutputKind) -> SamplingParams:
+    """What vLLM is told of how tokens are drawn, and how the output comes."""
+    wanted = request.sampling
+    return SamplingParams(
+        n=request.n,
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        max_tokens=wanted.max_tokens,
+        min_tokens=wanted.min_tokens,
+        seed=wanted.seed,
+        stop=list(wanted.stop) or None,
+        logprobs=request.logprobs,
+        structured_outputs=_guide(request.guide) if request.guide else None,
+        output_kind=kind,
+    )
 
 
 def _guide(guide: Guide) -> StructuredOutputsParams:
@@ -149,3 +167,9 @@ def _guide(guide: Guide) -> StructuredOutputsParams:
 def _chosen(output: Any) -> tuple[float, ...]:
     """The log-probability of every token that was generated."""
     return tuple(step[token].logprob for token, step in zip(output.token_ids, output.logprobs, strict=True))
+
+
+def _opening(output: Any) -> dict[str, float]:
+    """The likeliest first tokens with their log-probabilities, the one that was generated among them."""
+    first = output.logprobs[0] if output.logprobs else {}
+    return {one.decoded_token or "": one.logprob for one in first.values()}
