@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -181,11 +181,13 @@ def references(answer: str) -> list[Reference]:
     found: list[Reference] = []
     slot, free = 0, False
     for i, line in enumerate(lines(answer)):
-        alone = REFERENCE.fullmatch(line) is not None
-        for match in REFERENCE.finditer(line):
-            k = int(match["shown"] or match["bare"])
-            found.append(Reference(i, k, match["caption"] or "", slot if alone and free else 0))
-        rest = strip_images(line)
+        rest = line
+        if "IMAGE_" in line or "![" in line:  # few lines are worth the patterns' time
+            alone = REFERENCE.fullmatch(line) is not None
+            for match in REFERENCE.finditer(line):
+                k = int(match["shown"] or match["bare"])
+                found.append(Reference(i, k, match["caption"] or "", slot if alone and free else 0))
+            rest = strip_images(line)
         slot += bool(rest) and not is_header(rest)
         free = bool(rest) and not is_header(rest)
     return found
@@ -194,24 +196,35 @@ def references(answer: str) -> list[Reference]:
 def check(answer: str, sample: Sample) -> list[Breach]:
     """The reference contract: every image of an answer exists in its sample, stands at a legal slot, is used
     at most once, and traces back to its document, uri and sha256. An empty list means it holds."""
-    breaches: list[Breach] = []
-    used: set[str] = set()
     sources = [(document.id, image) for document in sample.documents for image in document.images]
+    breaches = check_references(answer, [image.id for _, image in sources])
     for ref in references(answer):
-        where = f"IMAGE_{ref.k} on line {ref.line + 1}"
         if not 1 <= ref.k <= len(sources):
-            breaches.append(Breach("exists", f"{where} does not exist: the sample has {len(sources)} images.", ref.k))
             continue
-        if not ref.slot:
-            breaches.append(Breach("slot", f"{where} must be the only image line right after a paragraph.", ref.k))
         document, image = sources[ref.k - 1]
-        if image.id in used:
-            breaches.append(Breach("once", f"{where} ({image.id}) was used before; an image may stand once.", ref.k))
-        used.add(image.id)
         lacking = [key for key in ("uri", "sha256") if not getattr(image, key)]
         if lacking or image.id.rsplit("/", 1)[0] != document:
             why = f"it has no {' and no '.join(lacking)}" if lacking else f"its id is not of document {document}"
-            breaches.append(Breach("source", f"{where} ({image.id}) cannot be traced back: {why}.", ref.k))
+            where = f"IMAGE_{ref.k} on line {ref.line + 1} ({image.id})"
+            breaches.append(Breach("source", f"{where} cannot be traced back: {why}.", ref.k))
+    return breaches
+
+
+def check_references(answer: str, images: Sequence[str]) -> list[Breach]:
+    """The contract as far as an annotation file tells: `images[k - 1]` names `IMAGE_k`, and that is all we know."""
+    breaches: list[Breach] = []
+    used: set[str] = set()
+    for ref in references(answer):
+        where = f"IMAGE_{ref.k} on line {ref.line + 1}"
+        if not 1 <= ref.k <= len(images):
+            breaches.append(Breach("exists", f"{where} does not exist: the sample has {len(images)} images.", ref.k))
+            continue
+        if not ref.slot:
+            breaches.append(Breach("slot", f"{where} must be the only image line right after a paragraph.", ref.k))
+        name = images[ref.k - 1]
+        if name in used:
+            breaches.append(Breach("once", f"{where} ({name}) was used before; an image may stand once.", ref.k))
+        used.add(name)
     for match in FOREIGN.finditer(answer):
         breaches.append(Breach("source", f"{match[0]} is not one of the sample's images; write IMAGE_k."))
     return breaches
