@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -65,6 +66,45 @@ def time_bar(stages: Sequence[tuple[str, float]]) -> str:
         start += width
     told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in stages)
     return f'<svg viewBox="0 0 1080 34" class="time" role="img" aria-label="{escape(told)}">{body}</svg>'
+
+
+def histogram(values: Sequence[float], name: str) -> str:
+    """How many records have which value: up to 24 bars from the least to the most, a line at the median."""
+    if not values:
+        return ""
+    low, high, middle = min(values), max(values), statistics.median(values)
+    whole = all(value == int(value) for value in values)
+    bars = min(24, int(high - low) + 1) if whole else 24 if high > low else 1
+    counts = [0] * bars
+    for value in values:
+        counts[min(int((value - low) / ((high - low) or 1) * bars), bars - 1)] += 1
+    wide, body = 240 / bars, ""
+    for number, count in enumerate(counts):
+        tall = max(count / max(counts) * 62, 1.5 if count else 0)
+        body += (
+            f'<rect x="{number * wide + 0.5:.1f}" y="{66 - tall:.1f}" width="{wide - 1:.1f}" height="{tall:.1f}" rx="1"'
+        )
+        body += ' fill="var(--tuned)"/>'
+    body += '<line x1="0" x2="240" y1="66.5" y2="66.5" class="grid"/>'
+    at = _scale(middle, low, high, wide / 2, 240 - wide / 2) if high > low else 120
+    body += f'<path d="M{at:.1f} 2V66" class="whisker" stroke-dasharray="3 3"/>'
+    body += _text(0, 86, f"{low:,.0f}") + (_text(240, 86, f"{high:,.0f}", "end") if high > low else "")
+    told = f"{name} per record: from {low:,.0f} to {high:,.0f}, median {middle:,.0f}"
+    return f'<svg viewBox="0 0 240 92" role="img" aria-label="{escape(told)}">{body}</svg>'
+
+
+def rise(points: Sequence[tuple[float, int]]) -> str:
+    """Records committed over seconds, as steps: a part is there at once."""
+    if len(points) < 2:
+        return ""
+    ticks = _ticks(points[-1][1])
+    last = points[-1][0] or 1.0
+    path = f"M{LEFT} {_height(0, ticks[-1]):.1f}"
+    for seconds, count in points:
+        path += f"H{_scale(seconds, 0, last, LEFT, WIDTH - 12):.1f}V{_height(count, ticks[-1]):.1f}"
+    body = _grid(ticks, "{:,g}") + f'<path d="{path}" fill="none" stroke="var(--tuned)" stroke-width="2.5"/>'
+    body += _text(LEFT, HEIGHT - 8, "start") + _text(WIDTH - 12, HEIGHT - 8, duration(last), "end")
+    return _svg(f"{points[-1][1]:,} records committed within {duration(last)}", HEIGHT, body)
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,8 +44,21 @@ class Question:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """`images[k - 1]` is `IMAGE_k`."""
-        return tuple(part for part in self.prompt if isinstance(part, Image))
+        """`images[k - 1]` is `IMAGE_k`: by the label before each image, or by their order where not all have theirs.
+
+        A document's text may show its images in another order than they are numbered.
+        """
+        pairs = itertools.pairwise(("", *self.prompt))
+        found = [(_label(before), image) for before, image in pairs if isinstance(image, Image)]
+        if sorted(label for label, _ in found) == list(range(1, len(found) + 1)):
+            found.sort(key=lambda pair: pair[0])
+        return tuple(image for _, image in found)
+
+
+def _label(before: str | Image) -> int:
+    """The k of the `IMAGE_k:` that ends a text, else 0."""
+    found = re.search(r"IMAGE_(\d+):\s*$", before) if isinstance(before, str) else None
+    return int(found[1]) if found else 0
 
 
 def image_id(path: str) -> str:

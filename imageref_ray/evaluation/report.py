@@ -6,16 +6,15 @@ document or a model is escaped.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from imageref_ray import markdown
+from imageref_ray import markdown, page
 from imageref_ray.evaluation import figures
 from imageref_ray.evaluation.placement import Placed, Relevance, verdicts
+from imageref_ray.sources.images import open_rgb
 
 LARGEST = 320
 """Longest side of an embedded picture in pixels."""
@@ -95,15 +94,11 @@ def write_report(path: Path, data: ReportData) -> None:
 
 def render(data: ReportData) -> str:
     """The page as a string."""
-    import jinja2
     from markupsafe import Markup
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    page = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     base, tuned = data["evaluate"]["base"], data["evaluate"]["tuned"]
-    return page.get_template("report.html").render(
+    return page.render(
+        Path(__file__).with_name("report.html"),
         data=data,
         base=base,
         tuned=tuned,
@@ -143,7 +138,7 @@ def _answer(event: Event, placed: Placed, pictures: Mapping[str, Shown]) -> dict
     blocks: list[Block] = []
     for number, line in enumerate(markdown.lines(text)):
         mark = after.get(place.get(number, 0))
-        blocks += [_line(line), mark] if mark and mark["verdict"] != "empty" else [_line(line)]
+        blocks += [page.line(line), mark] if mark and mark["verdict"] != "empty" else [page.line(line)]
     return {"blocks": blocks, "counts": Counter(told.values())}
 
 
@@ -153,7 +148,7 @@ def _blocks(answer: str, pictures: Mapping[int, Shown]) -> list[Block]:
     blocks: list[Block] = []
     for number, line in enumerate(markdown.lines(answer)):
         if rest := markdown.strip_images(line):
-            blocks.append(_line(rest))
+            blocks.append(page.line(rest))
         blocks += [
             {"kind": "slot", "verdict": "unlabelled", "picture": pictures[ref.k], "wanted": []}
             for ref in found
@@ -162,22 +157,11 @@ def _blocks(answer: str, pictures: Mapping[int, Shown]) -> list[Block]:
     return blocks
 
 
-def _line(line: str) -> Block:
-    level = len(line) - len(line.lstrip("#"))
-    kind = "text" if not level else "title" if level == 1 else "header"
-    return {"kind": kind, "text": line.lstrip("#").strip()}
-
-
 def _data_uri(path: str) -> str:
     """A picture as a data URI, at most `LARGEST` pixels wide or high; empty where it cannot be opened."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB")
+        return page.data_uri(open_rgb(path), LARGEST)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return ""
-    picture.thumbnail((LARGEST, LARGEST))
-    packed = io.BytesIO()
-    picture.save(packed, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")

@@ -35,7 +35,7 @@ def evaluate_placement(config: EvaluateConfig) -> dict[str, Any]:
     """
     labels, questions = _matching(config)
     settings = _settings(config)
-    finished = manifest.begin(config.output, settings)
+    finished = manifest.begin(config.output, settings, config.model_dump(mode="json"))
     if finished is not None:
         return finished
     task = Pass(

@@ -149,3 +149,14 @@ def test_a_flawed_annotation_file_is_named_by_line(tmp_path, changes, message):
     with pytest.raises(ConfigError) as error:
         read_questions(write(tmp_path / "test.jsonl", annotation(**changes)), tmp_path)
     assert message in str(error.value)
+
+
+def test_images_are_numbered_by_their_labels(tmp_path):
+    def ids(human):
+        turns = [{"from": "human", "value": human}, {"from": "gpt", "value": "# T\nB"}]
+        row = {"id": "7", "image": ["n/1.png", "n/0.png"], "conversations": turns}
+        found = read_questions(write(tmp_path / "data.jsonl", json.dumps(row)), tmp_path)["7"]
+        return [image.id for image in found.images]
+
+    assert ids("Tell.\nIMAGE_2: <image>\ntext IMAGE_1: <image>") == ["n/0.png", "n/1.png"]
+    assert ids("Tell.\n<image>\nIMAGE_1: <image>") == ["n/1.png", "n/0.png"]

@@ -1,0 +1,145 @@
+"""VQA accuracies by hand on their edges, the normalisation as published, multiple choice by two likelihoods."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageref_ray.evaluation import vqa
+from imageref_ray.evaluation.vqa import Choice, choose, normalise, official, release, summarise, summarise_choices
+from imageref_ray.records import Answer, Image, VisualQuestion
+
+TEN = ["cat"] * 3 + ["dog"] * 5 + ["bird", "cow"]
+
+
+def question(id: str, answers: dict[str, float], choices: tuple[str, ...] = (), correct: int = -1) -> VisualQuestion:
+    given = tuple(Answer(text, weight) for text, weight in answers.items())
+    return VisualQuestion(id, Image("1", "1.jpg"), "okvqa", "What?", given, choices, correct)
+
+
+@pytest.mark.parametrize(
+    ("answer", "normal"),
+    [
+        ("The Cat.", "cat"),
+        ("two dogs", "2 dogs"),
+        ("none", "0"),
+        ("dont", "don't"),
+        ("couldntve", "couldntve"),
+        ("couldnt've", "couldn't've"),
+        ("somebody'd", "somebodyd"),
+        ("oclock", "o'clock"),
+        ("1,000", "1000"),
+        ("3.5", "3.5"),
+        ("u.s.a.", "usa"),
+        ("red/white", "red white"),
+        ("red / white", "red white"),
+        ("red-white, blue", "red white blue"),
+        ("t-shirt", "t shirt"),
+        ("t-shirt -", "tshirt"),
+        (" a \n an\tthe ", ""),
+        ("yes!", "yes"),
+        ("", ""),
+    ],
+)
+def test_answers_are_normalised_as_published(answer: str, normal: str) -> None:
+    assert normalise(answer) == normal
+
+
+def test_the_tables_are_the_published_ones() -> None:
+    assert (
+        len(vqa.CONTRACTIONS) == 114
+    )  # 120 published, less four in capitals (never met) and two that map to themselves
+    assert vqa.CONTRACTIONS["yall'll"] == vqa.CONTRACTIONS["y'allll"] == "y'all'll"
+    assert vqa.CONTRACTIONS["ow's'at"] == "'ow's'at"
+    assert "shes" not in vqa.CONTRACTIONS and "lets" not in vqa.CONTRACTIONS
+    assert vqa.NUMBERS["zero"] == vqa.NUMBERS["none"] == "0" and vqa.NUMBERS["ten"] == "10"
+
+
+def test_the_official_accuracy_leaves_every_annotator_out_once() -> None:
+    assert official("dog", TEN) == 1
+    assert official("a cat", TEN) == pytest.approx((3 * (2 / 3) + 7 * 1) / 10)
+    assert official("bird", TEN) == pytest.approx(9 * (1 / 3) / 10)
+    assert official("horse", TEN) == 0
+
+
+def test_the_release_takes_shares_of_distinct_answers() -> None:
+    assert release("dog", TEN) == 1
+    assert release("Cat", TEN) == 1
+    assert release("bird", TEN) == pytest.approx(1 / 3)
+    assert release("horse", TEN) == 0
+
+
+def test_with_one_label_the_two_differ_most() -> None:
+    assert official("cat", ["cat"]) == 0  # nobody else is there to agree
+    assert release("cat", ["cat"]) == 1
+
+
+@given(
+    st.text(max_size=8), st.lists(st.text(max_size=8) | st.sampled_from(["cat", "a cat", "2"]), min_size=1, max_size=12)
+)
+def test_accuracies_lie_between_0_and_1_and_order_does_not_matter(answer: str, labels: list[str]) -> None:
+    for accuracy in (official, release):
+        assert 0 <= accuracy(answer, labels) <= 1
+        assert accuracy(answer, labels) == accuracy(answer, labels[::-1])
+        assert accuracy("cat", ["cat"] * 10) == 1
+
+
+def test_no_labels_are_an_error() -> None:
+    for accuracy in (official, release):
+        with pytest.raises(ValueError, match="no labels"):
+            accuracy("cat", [])
+
+
+def test_a_long_choice_may_win_by_mean_and_lose_by_total() -> None:
+    assert choose([[-1.0], [-0.6, -0.6, -0.6]]) == Choice(total=0, mean=1)
+    assert choose([[-1.0], [-1.0]]) == Choice(0, 0)
+    assert choose([[0.0, 0.0], [-0.1]]) == Choice(0, 0)
+
+
+@pytest.mark.parametrize(("given", "says"), [([], "no choices"), ([[-1.0], []], "choice 1 has no tokens")])
+def test_a_choice_without_tokens_is_an_error(given: list[list[float]], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        choose(given)
+
+
+def test_a_summary_counts_what_is_missing_and_what_cannot_be_judged() -> None:
+    asked = [
+        question("1", {"cat": 10}),
+        question("2", {"cat": 9, "dog": 1}),
+        question("3", {"cat": 2}),
+        question("4", {}),
+        question("5", {"cat": 10}),
+    ]
+    summary = summarise(asked, {"1": "cat", "2": "dog", "3": "", "4": "cat", "other": "cat"})
+    assert (summary["questions"], summary["missing"]) == (4, 1)
+    assert (summary["unlabelled"], summary["few_labels"]) == (1, 1)
+    assert summary["release"] == pytest.approx(100 * (1 + 1 / 3) / 4)
+    assert summary["official"] == pytest.approx(100 * (1 + 9 * (1 / 3) / 10) / 4)
+    low, high = summary["intervals"]["official"]
+    assert low <= summary["official"] <= high
+
+
+def test_an_empty_answer_is_never_right() -> None:
+    assert summarise([question("1", {"a": 10})], {"1": " "})["release"] == 0  # "a" is an article: it normalises to ""
+
+
+def test_weights_that_are_no_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="question 1: weights are no counts"):
+        summarise([question("1", {"cat": 0.4})], {"1": "cat"})
+
+
+def test_nothing_to_judge_is_an_error() -> None:
+    with pytest.raises(ValueError, match="none of 1 questions has annotated answers"):
+        summarise([question("1", {})], {})
+    with pytest.raises(ValueError, match="none of 1 questions has choices"):
+        summarise_choices([question("1", {"cat": 1})], {})
+
+
+def test_multiple_choice_is_summarised_by_both_likelihoods() -> None:
+    asked = [question(id, {}, ("a", "b c d"), 1) for id in "123"] + [question("4", {})]
+    summary = summarise_choices(asked, {"1": [[-1.0], [-0.6, -0.6]], "2": [[-2.0], [-0.1, -0.1]]})
+    assert (summary["total"], summary["mean"]) == (pytest.approx(100 / 3), pytest.approx(200 / 3))
+    assert (summary["questions"], summary["missing"], summary["unlabelled"]) == (3, 1, 1)
+    with pytest.raises(ValueError, match="question 1: 1 log-likelihoods, 2 choices"):
+        summarise_choices(asked, {"1": [[-1.0]]})
