@@ -1,10 +1,11 @@
 """Results on disk: results and failures → Parquet parts that are there wholly or not at all → each record once.
 
-    <run>/records/part-<writer>-<n>.parquet      id, the record's row (JSON), what it cost
-    <run>/quarantine/part-<writer>-<n>.parquet   one row per `Failure`
+    <run>/records/part-<attempt>-<writer>-<n>.parquet      id, the record's row (JSON), what it cost
+    <run>/quarantine/part-<attempt>-<writer>-<n>.parquet   one row per `Failure`
 
 A part is written under another name and renamed when it is complete, so a kill leaves whole parts only. Two
-writers can commit the same record (one was given up but lived on): readers keep the first.
+writers can commit the same record (one was given up but lived on): readers keep the first. A writer of an attempt
+that another has taken over commits nothing (`attempt.Superseded`).
 """
 
 from __future__ import annotations
@@ -17,21 +18,29 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from imageref_ray import attempt
 from imageref_ray.records import Failure, Usage, from_row, to_row
 
 RECORDS, QUARANTINE, IN_FLIGHT = "records", "quarantine", "in-flight"
+
+OPEN_PARTS = 64
+"""Parts held while records are read in another order than theirs: neighbours in a source lie in few parts."""
 
 _COSTS = tuple(f.name for f in dataclasses.fields(Usage))
 _SCHEMAS = {
     RECORDS: pa.schema([("id", pa.string()), ("row", pa.string()), *((name, pa.int64()) for name in _COSTS)]),
     QUARANTINE: pa.schema(
-        [(name, pa.string()) for name in ("record_id", "stage", "error", "message", "item")] + [("attempt", pa.int64())]
+        [
+            *((name, pa.string()) for name in ("record_id", "stage", "error", "message", "item")),
+            *((name, pa.int64()) for name in ("attempt", *_COSTS)),
+        ]
     ),
 }
 
@@ -48,8 +57,9 @@ class Result:
 class Store:
     """One writer's view of a run directory: it writes parts and knows which records anyone has committed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, number: int = 0) -> None:
         self.directory = directory
+        self._attempt = number
         self._writer = uuid.uuid4().hex[:12]
         self._count = 0
         self._seen: set[str] = set()
@@ -82,24 +92,35 @@ class Store:
         """Commit both; failures first, so that no finished record lacks the account of what it lost."""
         self._count += 1
         if failures:
-            self._part(QUARANTINE, [to_row(failure) for failure in failures])
+            self._part(QUARANTINE, [_failure_row(failure) for failure in failures])
         if results:
             self._part(RECORDS, [_result_row(result) for result in results])
 
     def _part(self, kind: str, rows: list[dict[str, Any]]) -> None:
         folder = self.directory / kind
         folder.mkdir(parents=True, exist_ok=True)
-        final = folder / f"part-{self._writer}-{self._count:06d}.parquet"
+        final = folder / f"part-{self._attempt:06d}-{self._writer}-{self._count:06d}.parquet"
         hidden = folder / f".{final.name}.tmp"
         with hidden.open("wb") as file:
             pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMAS[kind]), file)
             file.flush()
             os.fsync(file.fileno())
-        hidden.rename(final)
+        try:
+            attempt.check(self.directory, self._attempt)
+            hidden.rename(final)
+        except attempt.Superseded:
+            hidden.unlink(missing_ok=True)
+            raise
 
 
 def _result_row(result: Result) -> dict[str, Any]:
     return {"id": result.id, "row": json.dumps(result.row, ensure_ascii=False), **to_row(result.usage)}
+
+
+def _failure_row(failure: Failure) -> dict[str, Any]:
+    row = to_row(failure)
+    costs = row.pop("usage")
+    return {**row, **costs}
 
 
 def results(directory: Path) -> Iterator[Result]:
@@ -111,12 +132,26 @@ def results(directory: Path) -> Iterator[Result]:
             yield Result(row["id"], json.loads(row["row"]), from_row(Usage, row))
 
 
+def results_of(directory: Path, ids: Iterable[str]) -> Iterator[Result]:
+    """The committed records among `ids`, in the order of `ids`; a few parts are in memory at a time."""
+    place: dict[str, tuple[Path, int]] = {}
+    for path in _parts(directory, RECORDS):
+        for number, id in enumerate(pq.read_table(path, columns=["id"])["id"].to_pylist()):
+            place.setdefault(id, (path, number))
+    opened = lru_cache(OPEN_PARTS)(partial(pq.read_table, schema=_SCHEMAS[RECORDS]))
+    for id in ids:
+        if id in place:
+            path, number = place[id]
+            (row,) = opened(path).slice(number, 1).to_pylist()
+            yield Result(id, json.loads(row["row"]), from_row(Usage, row))
+
+
 def failures(directory: Path) -> list[Failure]:
     """The last attempt's account of every record and item, without records that a later attempt finished."""
     done = Store(directory).done()
     latest: dict[tuple[str, str, str], Failure] = {}
     for row in _rows(directory, QUARANTINE):
-        failure = from_row(Failure, row)
+        failure = dataclasses.replace(from_row(Failure, row), usage=from_row(Usage, row))
         key = (failure.record_id, failure.item, failure.stage if failure.item else "")
         mended = failure.item == "" and failure.record_id in done
         if not mended and (key not in latest or failure.attempt >= latest[key].attempt):
@@ -127,6 +162,34 @@ def failures(directory: Path) -> list[Failure]:
 def attempts(directory: Path) -> dict[str, int]:
     """How often each record has been tried without success (0 is not listed)."""
     return {failure.record_id: failure.attempt for failure in failures(directory) if not failure.item}
+
+
+def costs(directory: Path) -> Iterator[tuple[str, Usage]]:
+    """Record id → what was paid, for records kept, attempts that failed, and records committed twice."""
+    for row in _rows(directory, RECORDS, ["id", *_COSTS]):
+        yield row["id"], from_row(Usage, row)
+    for row in _rows(directory, QUARANTINE, ["record_id", *_COSTS]):
+        yield row["record_id"], from_row(Usage, row)
+
+
+def spent(directory: Path) -> Usage:
+    """All that was paid for."""
+    return sum((usage for _, usage in costs(directory)), Usage())
+
+
+def seconds(directory: Path, *, working: bool = False) -> float:
+    """How long the attempts took, each from its start (or from its first engine's, if `working`) to its last commit."""
+    last: dict[int, float] = {}
+    for path in (*_parts(directory, RECORDS), *_parts(directory, QUARANTINE)):
+        number = int(path.name.split("-")[1])
+        last[number] = max(last.get(number, 0.0), path.stat().st_mtime)
+    began = attempt.times(directory, working=working)
+    return sum(max(0.0, end - began[number]) for number, end in last.items() if number in began)
+
+
+def idle(directory: Path) -> bool:
+    """Whether no batch is in flight."""
+    return not any((directory / IN_FLIGHT).glob("*"))
 
 
 def sweep(directory: Path) -> None:
@@ -141,6 +204,6 @@ def _parts(directory: Path, kind: str) -> Iterable[Path]:
     return sorted((directory / kind).glob("part-*.parquet"))
 
 
-def _rows(directory: Path, kind: str) -> Iterator[dict[str, Any]]:
+def _rows(directory: Path, kind: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     for path in _parts(directory, kind):
-        yield from pq.read_table(path, schema=_SCHEMAS[kind]).to_pylist()
+        yield from pq.read_table(path, schema=_SCHEMAS[kind], columns=columns).to_pylist()

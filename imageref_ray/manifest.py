@@ -23,6 +23,8 @@ WHOLE_BYTES = 256 * 2**20
 OPERATIONAL = frozenset(
     {
         "gpu_memory_utilization",
+        "max_model_len",
+        "limit_mm_per_prompt",
         "max_num_seqs",
         "max_num_batched_tokens",
         "enforce_eager",
@@ -38,27 +40,44 @@ OPERATIONAL = frozenset(
         "distributed_executor_backend",
     }
 )
-"""vLLM arguments that change how fast rows come, not what they are."""
+"""vLLM arguments that change how fast rows come, or which do not fit, but not what they are."""
 
 
-def begin(directory: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Open or resume a run; the summary of a run that is already done, else None.
+def begin(
+    directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Open or resume a run; the summary of a run that is already done, else None. `config` is kept for `held`.
 
     Raises ConfigError, naming every differing key, when the directory holds other work.
     """
     path = directory / "fingerprint.json"
     flat = _flat(settings)
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        if held != flat:
-            raise ConfigError(_difference(directory, held, flat))
-        return summary(directory)
+        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        if before != flat:
+            raise ConfigError(_difference(directory, before, flat))
+        if (finished := summary(directory)) is not None:
+            return finished
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output {directory} cannot be made: {error.strerror}; give another output") from None
-    write_json(path, {"fingerprint": fingerprint(settings), "settings": flat})
+    write_json(path, {"fingerprint": fingerprint(settings), "settings": flat, "config": dict(config or {})})
     return None
+
+
+def held(directory: Path) -> dict[str, Any]:
+    """The config that the run was last begun with. Raises ConfigError where there is no run."""
+    path = directory / "fingerprint.json"
+    if not path.is_file():
+        raise ConfigError(f"{directory} is no run directory (it has no fingerprint.json); give the output of a build")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["config"]
+    return found
+
+
+def reopen(directory: Path) -> None:
+    """Take back that the run is done."""
+    (directory / "manifest.json").unlink(missing_ok=True)
 
 
 def summary(directory: Path) -> dict[str, Any] | None:
@@ -94,6 +113,8 @@ def engine_settings(config: EngineConfig) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": config.kind, "model": config.model, "args": args}
     if config.kind == "scripted":
         found["script"] = config.script
+    if config.kind == "openai":
+        found |= {"guides": config.guides, "picture": config.picture}
     if config.kind == "vllm" and Path(config.model).is_dir():
         found["model"] = Path(config.model).resolve().name
         found["files"] = files_identity(Path(config.model))
@@ -121,6 +142,11 @@ def content_identity(path: Path, whole: int = WHOLE_BYTES) -> str:
                 file.seek((size - 2**20) * piece // 63)
                 digest.update(file.read(2**20))
     return digest.hexdigest()[:16]
+
+
+def digest(value: Any) -> str:
+    """A hash of any plain value (16 hexadecimal digits)."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def git_revision() -> str | None:

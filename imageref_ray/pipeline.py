@@ -1,22 +1,22 @@
 """The only file that imports ray.data: rows → CPU step → autoscaling pool of engine actors → status rows.
 
-    from_items ─▶ prepare (a fraction of a CPU) ─▶ actors (an engine, many coroutines) ─▶ status rows ─▶ driver
-                                                     └─▶ Parquet parts, written where the engine is
+    rows ─▶ todo file ─▶ prepare (a fraction of a CPU) ─▶ actors (an engine, many coroutines) ─▶ status rows ─▶ driver
+                                                            ├─▶ Parquet parts, written where the engine is
+                                                            └─◀▶ the book of shared replies (one actor)
 
 Rows carry paths and hashes. Results never travel back: an actor commits them, the driver reads them when all is done.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import logging
 import os
-import sys
-import time
+import re
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,121 +25,107 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.exceptions import RayError
-from rich.console import Console
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from imageref_ray import commit, engines
+from imageref_ray import attempt, cluster, commit, engines, memo, todo
 from imageref_ray.config import ConfigError
 from imageref_ray.engines.base import EngineDied, EngineError
 from imageref_ray.manifest import write_json
 from imageref_ray.progress import COSTS, Display
 from imageref_ray.records import Failure, Usage
+from imageref_ray.todo import Todo
+from imageref_ray.watch import Stalled, Stopped, Watch, signals
 from imageref_ray.worker import BATCH, Pass, Row, Worker, packed, prepared
 
-LOG, REASON = "run.log", "reason.json"
+LOG, REASON, REPLIES = "run.log", "reason.json", "replies.sqlite"
 PREPARE_CPUS = 0.1
 _TEXT, _NUMBER = pa.string(), pa.int64()
 _TRAVELLING = pa.schema([("id", _TEXT), ("attempt", _NUMBER), ("row", _TEXT), ("failures", _TEXT)])
-_STATUS = pa.schema([("id", _TEXT), ("ok", pa.bool_()), ("errors", _TEXT), *((name, _NUMBER) for name in COSTS)])
+_STATUS = pa.schema([("id", _TEXT), ("ok", pa.bool_()), ("skipped", pa.bool_()), *((name, _NUMBER) for name in COSTS)])
 
 
-def run_pass(task: Pass, rows: Iterable[Row], early: Sequence[Failure] = ()) -> dict[str, Any]:
-    """Run `task` over every row (plain JSON values with an `"id"`) that is not committed yet; returns `summary`.
+def run_pass(
+    task: Pass, rows: Iterable[Row], early: Sequence[Failure] = (), again: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Run `task` over every row (plain JSON values with an `"id"`) that is not accounted for yet; returns `summary`.
 
-    `early` are failures found before the pass. Raises ConfigError for what the user can mend and EngineError when
-    the engine fails; what one record raises is in the quarantine. Call it again after any end: it goes on.
+    Accounted for are records that are committed and records in the quarantine, but for those whose id is in `again`.
+    `early` are failures found before the pass. Raises ConfigError for what the user can mend, EngineError when the
+    engine fails or nothing moves, Stopped when it was asked to end; what one record raises is in the quarantine.
+    Call it again after any end: it goes on.
     """
     task.directory.mkdir(parents=True, exist_ok=True)
+    task = dataclasses.replace(task, attempt=attempt.begin(task.directory))
     commit.sweep(task.directory)
     (task.directory / REASON).unlink(missing_ok=True)
-    store = commit.Store(task.directory)
+    store = commit.Store(task.directory, task.attempt)
     known = set(commit.failures(task.directory))
     store.write([], [failure for failure in early if failure not in known])
     done, tried = store.done(), commit.attempts(task.directory)
-    waiting = [packed(row, tried.get(str(row["id"]), 0) + 1) for row in rows if str(row["id"]) not in done]
-    began = time.monotonic()
-    tokens = 0
-    if waiting:
+    left = (row for row in rows if str(row["id"]) not in done and (row["id"] not in tried or row["id"] in again))
+    waiting = (packed(row, tried.get(str(row["id"]), 0) + 1) for row in left)
+    work = todo.write(task.directory, waiting, BATCH, task.weight)
+    if work.count:
         engines.check(task.engine)
-        log = task.directory / LOG
-        with _noise_to(log) as screen, cluster(log), Display(task.name, len(waiting), log, screen) as display:
-            for statuses in _statuses(task, waiting):
-                display.update(statuses)
-                tokens += sum(status["generated_tokens"] for status in statuses)
-    seconds = time.monotonic() - began
-    speed = tokens / seconds if waiting else 0.0
-    return summary(task.directory) | {"seconds": round(seconds, 2), "tokens_per_second": round(speed, 1)}
+        _run(dataclasses.replace(task, heaviest=work.heaviest), work)
+    todo.clear(task.directory)
+    return summary(task.directory)
 
 
-def summary(directory: Path) -> dict[str, Any]:
-    """What is on disk: records, quarantined (whole records), problems (reason → rows), and the summed costs."""
+def summary(directory: Path, before: Sequence[Path] = ()) -> dict[str, Any]:
+    """What is on disk: records, quarantined (whole records), problems (reason → rows), costs and seconds so far.
+
+    Costs and seconds are those of the passes in `before` as well.
+    """
     failures = commit.failures(directory)
-    usage, records = Usage(), 0
-    for result in commit.results(directory):
-        usage, records = usage + result.usage, records + 1
+    usage = sum((commit.spent(place) for place in (directory, *before)), Usage())
+    seconds = sum(commit.seconds(place) for place in (directory, *before))
     return {
-        "records": records,
+        "records": len(commit.Store(directory).done()),
         "quarantined": len({failure.record_id for failure in failures if not failure.item}),
         "problems": dict(sorted(Counter(failure.error for failure in failures).items())),
         **{name: getattr(usage, name) for name in COSTS},
+        "seconds": round(seconds, 2),
+        "tokens_per_second": round(usage.generated_tokens / seconds, 1) if seconds else 0.0,
     }
 
 
-@contextmanager
-def _noise_to(log: Path) -> Iterator[Console]:
-    """Whatever libraries print goes to `log`; the console that is given writes to the real stderr."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = {number: os.dup(number) for number in (1, 2)}
-    try:
-        _speak_to(log)
-        with os.fdopen(os.dup(kept[2]), "w", encoding="utf-8") as screen:
-            yield Console(file=screen)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, real in kept.items():
-            os.dup2(real, number)
-            os.close(real)
+def _run(task: Pass, work: Todo) -> None:
+    log, spent = task.directory / LOG, commit.spent(task.directory)
 
+    def ask(reason: str) -> None:
+        attempt.ask_to_stop(task.directory, task.attempt)
+        display.say(f"{reason}: finishing what is in flight (Ctrl-C again: stop at once)")
 
-@contextmanager
-def cluster(log: Path) -> Iterator[None]:
-    """Ray, quiet: the connection that is open, else the cluster in RAY_ADDRESS, else one on this machine alone."""
-    began = not ray.is_initialized()
-    if began:
-        address = os.environ.get("RAY_ADDRESS")
-        local: dict[str, Any] = {"include_dashboard": False, "num_cpus": max(2, os.cpu_count() or 1)}
+    watch = Watch(task.patience_s, ask, partial(commit.idle, task.directory))
+    with (
+        cluster.noise_to(log) as screen,
+        cluster.connected(log),
+        Display(task.name, work.count, log, screen, spent) as display,
+        signals(watch.stop),
+    ):
         try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else local),
-            )
-        except ConnectionError as error:
-            raise ConfigError(f"no Ray cluster answers at {address} ({error}); check RAY_ADDRESS or unset it") from None
-    handler = logging.FileHandler(log, encoding="utf-8")
-    chatty = logging.getLogger("ray.data")
-    before, chatty.handlers = chatty.handlers, [handler]
-    try:
-        yield
-    finally:
-        chatty.handlers = before
-        handler.close()
-        if began:
-            ray.shutdown()
+            for statuses in watch.over(_statuses(task, work)):
+                display.update(statuses)
+                if task.budget and not watch.reason and (reason := task.budget(display.spent)):
+                    watch.stop(reason)
+        except Stalled as error:
+            raise EngineError(f"{error}: {display.state}; {cluster.state()} (log: {log})") from None
+        except (RayError, RuntimeError) as error:
+            raise _cause(error, task.directory) from error
+    if watch.reason:
+        raise Stopped(f"{watch.reason}: {display.state}; the same command goes on")
 
 
-def _statuses(task: Pass, waiting: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Status rows as they come; a failure of the system is raised as what it is."""
+def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
+    """Status rows as they come, a list a batch."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    data = ray.data.from_items(waiting, override_num_blocks=-(-len(waiting) // BATCH))
-    if task.prepare:
-        data = data.map_batches(
-            partial(_prepare, task), batch_size=BATCH, batch_format="pyarrow", num_cpus=PREPARE_CPUS
-        )
+    data = ray.data.from_items([{"batch": n} for n in range(work.batches)], override_num_blocks=work.batches)
+    data = data.map_batches(
+        partial(_prepare, task, work), batch_size=None, batch_format="pyarrow", num_cpus=PREPARE_CPUS
+    )
     least, most = task.engine.actors
     pool = ray.data.ActorPoolStrategy(
         min_size=least,
@@ -147,35 +133,36 @@ def _statuses(task: Pass, waiting: list[dict[str, Any]]) -> Iterator[list[dict[s
         max_tasks_in_flight_per_actor=task.slots,
         max_concurrent_calls_per_actor=task.slots,
     )
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    keeper = ray.remote(memo.Book).options(num_cpus=0, max_concurrency=10_000, scheduling_strategy=here)
+    book = keeper.remote(task.replies or task.directory / REPLIES)
     data = data.map_batches(
         _EngineActor,
-        fn_constructor_args=(task,),
-        batch_size=BATCH,
+        fn_constructor_args=(task, book),
+        batch_size=None,
         batch_format="pyarrow",
         compute=pool,
         num_cpus=_cpus(task.engine.cpus, least),
         num_gpus=task.engine.gpus or None,
         runtime_env={"env_vars": task.engine.env} if task.engine.env else None,
     )
-    try:
-        for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield batch.to_pylist()
-    except (RayError, RuntimeError) as error:
-        raise _cause(error, task.directory) from error
+    for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield batch.to_pylist()
 
 
-def _prepare(task: Pass, batch: pa.Table) -> pa.Table:
-    return pa.Table.from_pylist([prepared(task, row) for row in batch.to_pylist()], schema=_TRAVELLING)
+def _prepare(task: Pass, work: Todo, batch: pa.Table) -> pa.Table:
+    rows = [row for number in batch["batch"].to_pylist() for row in todo.read(work, number)]
+    return pa.Table.from_pylist([prepared(task, row) for row in rows], schema=_TRAVELLING)
 
 
 class _EngineActor:
     """One engine and the coroutines over it, in one Ray actor."""
 
-    def __init__(self, task: Pass) -> None:
-        _speak_to(task.directory / LOG)
+    def __init__(self, task: Pass, book: Any) -> None:
+        cluster.speak_to(task.directory / LOG)
         self._reason = task.directory / REASON
         with self._telling():
-            self._worker = Worker(task, engines.make(task.engine))
+            self._worker = Worker(task, engines.make(task.engine), _Book(book))
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         with self._telling():
@@ -192,15 +179,36 @@ class _EngineActor:
         except Exception as error:
             kind = "config" if isinstance(error, ConfigError) else "engine"
             words = str(error) if isinstance(error, ConfigError | EngineError) else f"{type(error).__name__}: {error}"
-            write_json(self._reason, {"kind": kind, "message": " ".join(words.split())})
+            with suppress(OSError):  # a full disk: the text alone has to do
+                write_json(self._reason, {"kind": kind, "message": " ".join(words.split())})
             raise
 
 
-def _speak_to(log: Path) -> None:
-    """Send all that this process and its children print to the run's log."""
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+class _Book:
+    """`memo.Memo` over the actor that holds the book."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def claim(self, key: str, owner: str) -> str | None:
+        found: str | None = await self._ask("claim", key, owner)
+        return found
+
+    async def keep(self, key: str, value: str) -> None:
+        await self._ask("keep", key, value)
+
+    async def drop(self, key: str) -> None:
+        await self._ask("drop", key)
+
+    async def alive(self, owner: str) -> None:
+        await self._ask("alive", owner)
+
+    async def _ask(self, method: str, *arguments: str) -> Any:
+        try:
+            return await getattr(self._actor, method).remote(*arguments)
+        except RayError as error:
+            told = str(error).strip().splitlines()[0]
+            raise EngineError(f"the shared replies cannot be read or written: {told}") from error
 
 
 def _cpus(wanted: float, actors: int) -> float:
@@ -210,10 +218,12 @@ def _cpus(wanted: float, actors: int) -> float:
 
 
 def _cause(error: BaseException, run: Path) -> Exception:
-    """What an actor left as its reason, else the last line of what Ray raised; both name the log."""
+    """What an actor left as its reason, else the last error named in what Ray raised; both name the log."""
     if (run / REASON).is_file():
         reason = json.loads((run / REASON).read_text(encoding="utf-8"))
         if reason["kind"] == "config":
             return ConfigError(reason["message"])
         return EngineError(f"{reason['message']} (log: {run / LOG})")
-    return EngineError(f"the run stopped: {str(error).strip().splitlines()[0]} (log: {run / LOG})")
+    lines = str(error).strip().splitlines()
+    named = [line for line in lines if re.match(r"(?!ray\.)[\w.]*(Error|Exception): ", line)]
+    return EngineError(f"the run stopped: {(named or lines[:1])[-1]} (log: {run / LOG})")

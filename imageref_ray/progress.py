@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from imageref_ray.records import Usage, from_row
+
 LINE_SECONDS = 5.0
 """Seconds between two progress lines where the screen is not a terminal."""
 
@@ -27,7 +29,10 @@ COSTS = {
 class Display:
     """Records done of `total`, failures and generated tokens a second, while a pass runs."""
 
-    def __init__(self, name: str, total: int, log: Path, console: Console | None = None) -> None:
+    def __init__(
+        self, name: str, total: int, log: Path, console: Console | None = None, spent: Usage | None = None
+    ) -> None:
+        self.spent = spent or Usage()
         self._name, self._total, self._log = name, total, log
         self._console = console or Console(stderr=True)
         self._done = self._failed = self._tokens = 0
@@ -44,12 +49,15 @@ class Display:
             self._row = self._bar.add_task(self._name, total=self._total, note="starting the engine")
             self._bar.start()
         else:
-            self._say(f"0/{self._total} records, starting the engine (log: {self._log})")
+            self.say(f"0/{self._total} records, starting the engine (log: {self._log})")
         return self
 
     def update(self, statuses: Iterable[Mapping[str, Any]]) -> None:
-        """Count status rows: `ok`, `generated_tokens`."""
+        """Count status rows: `ok`, `skipped`, and the costs."""
         for status in statuses:
+            if status["skipped"]:
+                continue
+            self.spent += from_row(Usage, dict(status))
             self._done += 1
             self._failed += not status["ok"]
             self._tokens += status["generated_tokens"]
@@ -58,7 +66,7 @@ class Display:
             self._bar.update(self._row, completed=self._done, note=note)
         elif time.monotonic() - self._printed >= LINE_SECONDS or self._done == self._total:
             self._printed = time.monotonic()
-            self._say(f"{self._done}/{self._total} records, {note}, {self._printed - self._began:.0f} s")
+            self.say(f"{self._done}/{self._total} records, {note}, {self._printed - self._began:.0f} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -66,7 +74,13 @@ class Display:
         if self._bar:
             self._bar.stop()
 
-    def _say(self, text: str) -> None:
+    @property
+    def state(self) -> str:
+        """Where the pass stands, in words."""
+        return f"{self._done} of {self._total} records done, {self._failed} of them failed"
+
+    def say(self, text: str) -> None:
+        """One line on the screen, above the moving one."""
         self._console.print(f"{self._name}: {text}", highlight=False, soft_wrap=True)
 
 

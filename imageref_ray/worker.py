@@ -1,7 +1,8 @@
 """What runs beside an engine: rows in → many coroutines over one engine → committed results, status rows out.
 
 Knows nothing of Ray. Every status row that comes back stands for a record that is on disk, as a result or in
-the quarantine: whoever is given a batch a second time runs only what is missing.
+the quarantine, or for one that was not begun because the run is to stop: whoever is given a batch a second time
+runs only what is missing.
 """
 
 from __future__ import annotations
@@ -9,15 +10,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from imageref_ray import attempt as attempts
+from imageref_ray import manifest, memo
 from imageref_ray.commit import Result, Store
-from imageref_ray.config import EngineConfig
-from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request
+from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
 from imageref_ray.records import Failure, Usage, from_row, to_row
 
 Row = dict[str, Any]
@@ -37,6 +43,8 @@ class Pass:
 
     `work` makes a result row of a row (a module-level function or a partial of one: it travels to the actors);
     `prepare` runs before it on a CPU, without the engine, and reports parts left out. Rows are plain JSON values.
+    With a `weight` (how long a row's prompts are, in any unit) the heaviest row goes first, and the run ends before
+    it has cost much if the engine refuses that one. `budget` gives the reason to stop once too much is spent.
     """
 
     name: str
@@ -46,6 +54,15 @@ class Pass:
     prepare: Prepare | None = None
     commit_records: int = 32
     commit_seconds: float = 30.0
+    weight: Callable[[Row], float] | None = None
+    budget: Callable[[Usage], str] | None = None
+    replies: Path | None = None
+    """The file of shared replies; None: one in the directory."""
+    patience_s: float = 1800.0
+    """Seconds without a finished record after which the run is given up."""
+    attempt: int = 0
+    heaviest: str = ""
+    """Both are filled in by `run_pass`: the number of this attempt, and the id of the heaviest row."""
 
     @property
     def slots(self) -> int:
@@ -88,8 +105,9 @@ def prepared(task: Pass, travelling: Mapping[str, Any]) -> dict[str, Any]:
     attempt = int(travelling["attempt"])
     row: Row = {}
     failures: list[Failure] = []
+    if task.prepare is None:
+        return dict(travelling)
     with boundary(travelling["id"], attempt, failures), stage("prepare"):
-        assert task.prepare is not None
         row, parts = task.prepare(json.loads(travelling["row"]))
         failures.extend(dataclasses.replace(part, attempt=attempt) for part in parts)
     return {
@@ -97,6 +115,10 @@ def prepared(task: Pass, travelling: Mapping[str, Any]) -> dict[str, Any]:
         "row": json.dumps(row, ensure_ascii=False),
         "failures": json.dumps([to_row(failure) for failure in failures], ensure_ascii=False),
     }
+
+
+def _status(record_id: str, ok: bool = False, usage: Usage | None = None, *, skipped: bool = False) -> dict[str, Any]:
+    return {"id": record_id, "ok": ok, "skipped": skipped, **to_row(usage or Usage())}
 
 
 def _given_up(travelling: Mapping[str, Any], deaths: int) -> dict[str, Any]:
@@ -119,9 +141,13 @@ class _Open:
 class Worker:
     """Runs batches of packed rows over one engine, at most `engine.concurrency` requests and records at once."""
 
-    def __init__(self, task: Pass, engine: Engine) -> None:
-        self._task, self._engine = task, engine
-        self._store = Store(task.directory)
+    def __init__(self, task: Pass, engine: Engine, shared: memo.Memo | None = None) -> None:
+        self._task, self._engine, self._memo = task, engine, shared
+        self._name, self._identity = uuid.uuid4().hex, manifest.fingerprint(manifest.engine_settings(task.engine))
+        self._store = Store(task.directory, task.attempt)
+        self._heartbeat: asyncio.Task[None] | None = None
+        attempts.ready(task.directory, task.attempt)
+        self._looked, self._stop = 0.0, False
         self._requests = asyncio.Semaphore(task.engine.concurrency)
         self._records = asyncio.Semaphore(task.engine.concurrency)
         self._running = 0
@@ -131,6 +157,10 @@ class Worker:
 
     async def run(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One status row a row, given back when all of them are on disk. Raises EngineError when the engine fails."""
+        if self._stopping():
+            return [_status(row["id"], skipped=True) for row in rows]
+        if self._memo and not self._heartbeat:
+            self._heartbeat = asyncio.create_task(self._beat(self._memo))
         async with self._lock:
             deaths = await asyncio.to_thread(self._store.begin, rows[0]["id"])
             done = await asyncio.to_thread(self._store.done)
@@ -145,34 +175,70 @@ class Worker:
         usage = Usage()
         failures = [from_row(Failure, failure) for failure in json.loads(travelling["failures"])]
         result: Result | None = None
+        skipped = False
         try:
             failed = any(not failure.item for failure in failures)
             if not done and not failed:
                 async with self._records:
-                    result, usage = await self._attempt(travelling, failures)
+                    skipped = self._stopping()
+                    if not skipped:
+                        result, usage = await self._attempt(travelling, failures)
         finally:
             self._running -= 1
-        if done:
+        if done or skipped:
             self._commit_if_idle()
         else:
             await self._kept(result, failures)
-        errors = [failure.error for failure in failures]
-        return {"id": travelling["id"], "ok": done or result is not None, "errors": json.dumps(errors), **to_row(usage)}
+        return _status(travelling["id"], done or result is not None, usage, skipped=skipped)
 
     async def _attempt(self, travelling: Mapping[str, Any], failures: list[Failure]) -> tuple[Result | None, Usage]:
         costs: list[Usage] = []
 
-        async def generate(request: Request) -> Reply:
+        async def ask(request: Request) -> Reply:
             async with self._requests:
-                reply = await self._engine.generate(request)
+                try:
+                    reply = await self._engine.generate(request)
+                except RequestError as error:
+                    costs.append(error.usage)
+                    raise
             costs.append(reply.usage)
             return reply
 
+        async def generate(request: Request) -> Reply:
+            if not request.shared or self._memo is None:
+                return await ask(request)
+            return await memo.once(self._memo, memo.key(request, self._identity), self._name, partial(ask, request))
+
         result: Result | None = None
-        with boundary(travelling["id"], int(travelling["attempt"]), failures):
+        found: list[Failure] = []
+        with boundary(travelling["id"], int(travelling["attempt"]), found):
             row = await self._task.work(json.loads(travelling["row"]), generate)
             result = Result(travelling["id"], json.loads(json.dumps(row)), sum(costs, Usage()))
+        self._check_preflight(found)
+        failures.extend(dataclasses.replace(failure, usage=sum(costs, Usage())) for failure in found)
         return result, sum(costs, Usage())
+
+    def _check_preflight(self, failures: Sequence[Failure]) -> None:
+        """Raise ConfigError where the engine refused the heaviest record: it would refuse others, hours later."""
+        for failure in failures:
+            if failure.record_id == self._task.heaviest and failure.error == RequestError.__name__:
+                raise ConfigError(
+                    f"the heaviest record, {failure.record_id}, does not fit the engine ({failure.stage}: "
+                    f"{failure.message}); change the engine's limits, lower max_images or context_tokens, or set "
+                    "preflight: false to leave such records in the quarantine"
+                )
+
+    def _stopping(self) -> bool:
+        """Whether the driver wants an end (looked up at most twice a second)."""
+        if not self._stop and time.monotonic() - self._looked > 0.5:
+            self._looked = time.monotonic()
+            self._stop = attempts.stopping(self._task.directory, self._task.attempt)
+        return self._stop
+
+    async def _beat(self, shared: memo.Memo) -> None:
+        while True:
+            await shared.alive(self._name)
+            await asyncio.sleep(memo.LEASE_S / 4)
 
     async def _kept(self, result: Result | None, failures: Sequence[Failure]) -> None:
         """Put a record into the open part and wait until that is on disk."""
@@ -207,5 +273,7 @@ class Worker:
                 await asyncio.to_thread(self._store.write, part.results, part.failures)
         except OSError as error:
             part.written.set_exception(EngineError(f"results cannot be written to {self._task.directory}: {error}"))
+        except attempts.Superseded as error:
+            part.written.set_exception(EngineError(str(error)))
         else:
             part.written.set_result(None)

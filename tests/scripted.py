@@ -1,10 +1,12 @@
 """Engines written as functions: what a perfectly obedient model would say to the compact prompts."""
 
+import asyncio
 import os
 import time
 
 from imageref_ray import markdown, prompts
 from imageref_ray.engines.base import EngineError, Request, RequestError
+from imageref_ray.records import Usage
 
 RESPONSE = "# A day out\nWhat happened in short.\n### The harbour\nBoats came.\n### The market\nPeople bought fish."
 
@@ -21,6 +23,23 @@ def annotator(request: Request) -> str:
     return "Two red boats."
 
 
+STORY = (
+    " Two red boats lie here. They cost 3.5 dollars each. Dr. Holt paints one of them.\n\n"
+    "A dog sleeps on the pier. Nobody is afraid of it."
+)
+
+
+def storyteller(request: Request) -> str:
+    """STORY from where the open turn stands; asked about it, denies the dog and sees a cat, after which all is told."""
+    asked = "".join(part for part in request.messages[-1].parts if isinstance(part, str)).strip()
+    if asked.endswith("Is this in the picture?"):
+        return "no" if "dog" in asked else "yes"
+    if asked.startswith("Not "):
+        return "A cat sleeps on the pier. It is grey."
+    told = request.prefix.rpartition("Answer:")[2]
+    return STORY.removeprefix(told) if STORY.startswith(told) else " That is all."
+
+
 def slow_annotator(request: Request) -> str:
     """As `annotator`, slow enough to be killed in the middle."""
     time.sleep(0.02)
@@ -35,6 +54,11 @@ def picky(request: Request) -> str:
     if number == 5:
         raise ZeroDivisionError("a bug in somebody's script")
     return "nonsense" if number == 7 else f"echo {number}"
+
+
+def costly(request: Request) -> str:
+    """Refuses after two calls."""
+    raise RequestError("does not fit its guide", Usage(2, 14))
 
 
 def broken(request: Request) -> str:
@@ -63,3 +87,43 @@ def broken_for_three(request: Request) -> str:
     if request.messages[-1].parts == ("3",):
         raise RequestError("too busy for this one")
     return echoes(request)
+
+
+def counted(request: Request) -> str:
+    """As `echoes`, slowly, and every call is a line in the file named by CALLS."""
+    with open(os.environ["CALLS"], "a") as calls:
+        calls.write(f"{request.messages[-1].parts[0]}\n")
+    time.sleep(0.01)
+    return echoes(request)
+
+
+def moody_annotator(request: Request) -> str:
+    """As `annotator` once the file named by MENDED is there; before, it refuses everything."""
+    if not os.path.exists(os.environ["MENDED"]):
+        raise RequestError("not in the mood")
+    return annotator(request)
+
+
+async def hangs(request: Request) -> str:
+    """Never answers."""
+    await asyncio.Event().wait()
+    return ""
+
+
+def inquirer(request: Request) -> str:
+    """A question with a poor draft, and a better answer to it."""
+    asked = "".join(part for part in request.messages[-1].parts if isinstance(part, str))
+    if "Ask a question" in asked and not request.prefix:
+        return "Question: What is shown? Answer: A boat."
+    return "Two red boats. They lie at the harbour."
+
+
+def slow_inquirer(request: Request) -> str:
+    """As `inquirer`, slow enough to be killed in the middle."""
+    time.sleep(0.1)
+    return inquirer(request)
+
+
+def mumbler(request: Request) -> str:
+    """Never a question."""
+    return "hm"

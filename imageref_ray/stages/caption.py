@@ -1,4 +1,7 @@
-"""Record → record with `captions`: every image described by itself, then captioned in its document."""
+"""Record → record with `captions`: every image described by itself, then captioned in its document.
+
+Both requests are shared: an image is described once a run and captioned once a document, whoever uses it.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ async def caption(
     """
 
     async def one(document: Document, image: Image) -> tuple[Caption, Usage]:
-        seen = await generate(Request(prompts.describe(pack, image, examples), sampling))
+        seen = await generate(Request(prompts.describe(pack, image, examples), sampling, shared=True))
         description = parsing.caption(whole(seen, f"description of {image.id}", sampling))
         turns = prompts.caption(pack, document, image, description, examples, context_tokens)
-        known = await generate(Request(turns, sampling))
+        known = await generate(Request(turns, sampling, shared=True))
         text = parsing.caption(whole(known, f"caption of {image.id}", sampling))
         return Caption(image.id, description, text), seen.usage + known.usage
 

@@ -1,5 +1,6 @@
 """The pass on real Ray: two CPUs, actors that die, drivers that are killed, endpoints that are gone."""
 
+import dataclasses
 import io
 import json
 import os
@@ -16,11 +17,13 @@ import pytest
 from rich.console import Console
 
 from imageref_ray import commit
-from imageref_ray.build import build
+from imageref_ray.build import build, retry
 from imageref_ray.config import BuildConfig, ConfigError, EngineConfig, check
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
 from imageref_ray.picturenews import corpus
 from imageref_ray.pipeline import run_pass
+from imageref_ray.plan import plan
+from imageref_ray.watch import Stopped
 from imageref_ray.worker import Pass, Row
 
 ROOT = Path(__file__).parents[2]
@@ -134,11 +137,74 @@ def test_a_wrong_engine_setting_is_the_users_to_mend(local_ray: None, tmp_path: 
         run_pass(Pass("test", tmp_path, echo, engine), numbered(4))
 
 
-def test_failed_records_are_tried_again_by_the_next_run(local_ray: None, tmp_path: Path) -> None:
+def test_failed_records_stay_in_the_quarantine_until_they_are_asked_for(local_ray: None, tmp_path: Path) -> None:
     first = run_pass(task(tmp_path, "broken_for_three"), numbered(5))
     assert (first["records"], first["problems"]) == (4, {"RequestError": 1})
     second = run_pass(task(tmp_path, "echoes"), numbered(5))
-    assert (second["records"], second["problems"]) == (5, {})
+    assert (second["records"], second["problems"]) == (4, {"RequestError": 1})
+    third = run_pass(task(tmp_path, "echoes"), numbered(5), again=frozenset({"r3"}))
+    assert (third["records"], third["problems"], third["requests"]) == (5, {}, 5)
+
+
+def test_retry_runs_what_matches_and_the_training_set_grows(local_ray: None, news: Path, tmp_path: Path) -> None:
+    flag = tmp_path / "mended"
+    values = build_values(news, tmp_path / "run", script="tests.scripted:moody_annotator", env={"MENDED": str(flag)})
+    first = build(check(BuildConfig, {**values, "preflight": False}, "test"), Console(file=io.StringIO()))
+    assert (first["records"], first["quarantined"]) == (0, 12)
+    assert first["problems"] == {"RequestError": 12}
+    with pytest.raises(ConfigError, match="no quarantined record matches; it has --stage respond --error RequestError"):
+        retry(tmp_path / "run", stage="place")
+    flag.touch()
+    second = retry(tmp_path / "run", error="RequestError", console=Console(file=io.StringIO()))
+    assert (second["records"], second["quarantined"], second["problems"]) == (12, 0, {})
+    assert len(Path(second["files"]["plain"]).read_text().splitlines()) == 12
+
+
+def test_two_engines_make_two_passes_over_the_same_records(local_ray: None, news: Path, tmp_path: Path) -> None:
+    other = {"kind": "scripted", "model": "other", "script": "tests.scripted:annotator"}
+    values = build_values(news, tmp_path / "run") | {"respond": {"engine": other}}
+    summary = build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
+    together = build(config(news, tmp_path / "together"), Console(file=io.StringIO()))
+    assert (summary["records"], summary["requests"]) == (12, together["requests"])
+    assert len(list(commit.results(tmp_path / "run/passes/1-respond"))) == 12
+
+
+def test_a_shared_document_is_captioned_once(local_ray: None, tmp_path: Path) -> None:
+    root = tmp_path / "news"
+    corpus.write(root, 4, 5)
+    once = build(config(root, tmp_path / "once"), Console(file=io.StringIO()))
+    events = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
+    copies = [{**event, "paasEventID": f"{k}{event['paasEventID']}"} for k in range(1, 6) for event in events]
+    (root / "events.jsonl").write_text("".join(json.dumps(copy) + "\n" for copy in copies))
+    shared = build(config(root, tmp_path / "shared"), Console(file=io.StringIO()))
+    captions = once["requests"] - 2 * once["records"]
+    assert shared["records"] == 5 * once["records"]
+    assert shared["requests"] - 2 * shared["records"] == captions
+
+
+def test_a_budget_ends_the_build_in_good_order(local_ray: None, news: Path, tmp_path: Path) -> None:
+    slow = build_values(news, tmp_path / "run", script="tests.scripted:slow_annotator", concurrency=1)
+    values = slow | {"max_budget": "1 tokens", "commit_records": 1}
+    with pytest.raises(Stopped, match=r"the budget of 1 tokens is used up: \d+ of 12 records done"):
+        build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
+    done = len(commit.Store(tmp_path / "run").done())
+    assert 0 < done < 12
+    assert build(check(BuildConfig, slow, "test"), Console(file=io.StringIO()))["records"] == 12
+
+
+def test_a_plan_tells_what_the_build_will_cost(local_ray: None, news: Path, tmp_path: Path) -> None:
+    settings = config(news, tmp_path / "run")
+    planned = plan(settings, 8, console=Console(file=io.StringIO()))
+    summary = build(settings, Console(file=io.StringIO()))
+    assert (planned.records, planned.measured) == (12, 8)
+    for name in ("requests", "generated_tokens"):
+        assert abs(summary["plan"][name]["relative"]) < 0.1
+
+
+def test_a_run_in_which_nothing_moves_is_given_up(local_ray: None, tmp_path: Path) -> None:
+    stuck = dataclasses.replace(task(tmp_path, "hangs"), patience_s=5)
+    with pytest.raises(EngineError, match=r"nothing was finished .*: 0 of 4 records done.* CPUs free \(log:"):
+        run_pass(stuck, numbered(4))
 
 
 @pytest.mark.timeout(300)

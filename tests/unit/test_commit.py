@@ -17,6 +17,13 @@ def test_a_record_committed_twice_is_read_once(tmp_path: Path) -> None:
     assert found["a"] == Result("a", {"n": 1}, usage)
 
 
+def test_records_are_read_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
+    Store(tmp_path).write([Result("a", {"n": 1}), Result("b", {"n": 2})], [])
+    Store(tmp_path).write([Result("c", {"n": 3}, Usage(1)), Result("a", {"n": 1})], [])
+    found = list(commit.results_of(tmp_path, ["c", "gone", "a", "b"]))
+    assert found == [Result("c", {"n": 3}, Usage(1)), Result("a", {"n": 1}), Result("b", {"n": 2})]
+
+
 def test_a_store_sees_what_others_commit_later(tmp_path: Path) -> None:
     mine, other = Store(tmp_path), Store(tmp_path)
     assert mine.done() == frozenset()

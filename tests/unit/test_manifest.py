@@ -45,6 +45,15 @@ def test_speed_settings_and_the_folder_do_not_change_the_fingerprint(tmp_path: P
     assert settings("d", b"1", args={"dtype": "bfloat16"}) != first
 
 
+def test_how_an_endpoint_is_asked_changes_the_fingerprint_and_how_fast_does_not() -> None:
+    def settings(**more: object) -> str:
+        config = EngineConfig.model_validate({"kind": "openai", "model": "m", **more})
+        return manifest.fingerprint(manifest.engine_settings(config))
+
+    assert settings(concurrency=9, timeout_s=5, patience_s=9, headers={"x": "y"}, base_url="http://b/v1") == settings()
+    assert len({settings(), settings(picture="thumbnail"), settings(guides="validate")}) == 3
+
+
 def test_a_large_file_is_told_apart_by_its_end(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     a.write_bytes(bytes(2**21) + b"a")

@@ -1,17 +1,17 @@
 """Many coroutines over one engine: nothing is reported that is not on disk, nothing is lost, nothing doubles."""
 
 import asyncio
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imageref_ray import commit
-from imageref_ray.config import EngineConfig
+from imageref_ray import attempt, commit
+from imageref_ray.config import ConfigError, EngineConfig
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
 from imageref_ray.engines.scripted import ScriptedEngine
+from imageref_ray.memo import Book
 from imageref_ray.records import Failure
 from imageref_ray.worker import DEATHS, Pass, Row, Worker, packed, prepared, stage
 
@@ -64,6 +64,11 @@ def test_a_batch_given_again_runs_nothing_twice(tmp_path: Path) -> None:
     assert len(list((tmp_path / commit.RECORDS).iterdir())) == 2
 
 
+def test_what_a_failed_request_cost_is_in_its_status(tmp_path: Path) -> None:
+    (status,) = run(make(tmp_path, "costly"), rows(0))
+    assert (status["ok"], status["requests"], status["prompt_tokens"]) == (False, 2, 14)
+
+
 def test_a_dead_endpoint_stops_the_run_instead_of_failing_every_record(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="nobody answers"):
         run(make(tmp_path, "broken"), rows(0, 1))
@@ -92,18 +97,22 @@ def test_records_are_committed_in_parts_of_the_asked_size(tmp_path: Path) -> Non
 
 
 def test_a_slow_record_does_not_keep_finished_ones_from_disk(tmp_path: Path) -> None:
-    async def scenario() -> float:
-        task = Pass("test", tmp_path, sleepy, make(tmp_path).engine, commit_seconds=0.05)
-        worker = Worker(task, ScriptedEngine(task.engine))
-        running = asyncio.create_task(worker.run(rows(0, 1)))
-        began = time.monotonic()
+    async def scenario() -> None:
+        gate = asyncio.Event()
+
+        async def gated(row: Row, generate: Generate) -> Row:
+            if row["n"]:
+                await gate.wait()
+            return row
+
+        task = Pass("test", tmp_path, gated, make(tmp_path).engine, commit_seconds=0.05)
+        running = asyncio.create_task(Worker(task, ScriptedEngine(task.engine)).run(rows(0, 1)))
         while "r0" not in commit.Store(tmp_path).done():
             await asyncio.sleep(0.01)
-        waited = time.monotonic() - began
+        gate.set()
         await running
-        return waited
 
-    assert asyncio.run(scenario()) < 0.5
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_a_batch_that_kills_its_engine_again_and_again_is_given_up(tmp_path: Path) -> None:
@@ -119,6 +128,47 @@ async def echo(row: Row, generate: Generate) -> Row:
     return row
 
 
-async def sleepy(row: Row, generate: Generate) -> Row:
-    await asyncio.sleep(row["n"])
-    return row
+async def ask_shared(row: Row, generate: Generate) -> Row:
+    reply = await generate(Request((Message("user", (str(row["n"] % 2),)),), shared=True))
+    return {"text": reply.text}
+
+
+def test_equal_requests_are_asked_once_and_cost_once(tmp_path: Path) -> None:
+    async def scenario() -> list[dict[str, Any]]:
+        task = Pass("test", tmp_path, ask_shared, make(tmp_path, "echoes").engine)
+        book = Book(tmp_path / "replies.sqlite")
+        return await Worker(task, ScriptedEngine(task.engine), book).run(rows(*range(8)))
+
+    statuses = asyncio.run(scenario())
+    assert sum(status["requests"] for status in statuses) == 2
+    assert {result.row["text"] for result in commit.results(tmp_path)} == {"echo 0", "echo 1"}
+    assert commit.spent(tmp_path).requests == 2
+
+
+def test_what_a_failed_record_cost_is_in_the_account(tmp_path: Path) -> None:
+    run(make(tmp_path), rows(7))
+    assert commit.failures(tmp_path)[0].usage.requests == commit.spent(tmp_path).requests == 1
+
+
+def test_a_stop_begins_nothing_new(tmp_path: Path) -> None:
+    number = attempt.begin(tmp_path)
+    attempt.ask_to_stop(tmp_path, number)
+    statuses = run(make(tmp_path, attempt=number), rows(0, 1))
+    assert [status["skipped"] for status in statuses] == [True, True]
+    assert commit.idle(tmp_path)
+    assert not list(commit.results(tmp_path))
+
+
+def test_the_heaviest_record_ends_the_run_when_the_engine_refuses_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"heaviest record, r3, .*9000 tokens is longer than 2048.*preflight: false"):
+        run(make(tmp_path, heaviest="r3"), rows(2, 3))
+    assert commit.failures(tmp_path) == []
+
+
+def test_a_superseded_writer_commits_nothing(tmp_path: Path) -> None:
+    old = attempt.begin(tmp_path)
+    attempt.begin(tmp_path)
+    with pytest.raises(EngineError, match=r"attempt 1 .* was taken over by attempt 2"):
+        run(make(tmp_path, "echoes", attempt=old), rows(0))
+    assert not list(commit.results(tmp_path))
+    assert not list(tmp_path.glob("records/*"))

@@ -1,0 +1,148 @@
+"""A build's work on its records, pass by pass: records in, annotated records on disk.
+
+verify pictures ─▶ respond ─▶ caption ─▶ place ─▶ check the contract
+                 └── consecutive stages on one engine are one pass ──┘
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from imageref_ray import commit, engines, markdown, sources
+from imageref_ray.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig
+from imageref_ray.engines.base import Generate
+from imageref_ray.estimate import money
+from imageref_ray.export import VARIANTS, answer
+from imageref_ray.recipe import Recipe
+from imageref_ray.records import Failure, Record, Usage, from_row, to_row
+from imageref_ray.sources.gather import gather
+from imageref_ray.stages.caption import caption
+from imageref_ray.stages.place import place
+from imageref_ray.stages.respond import respond
+from imageref_ray.worker import Pass, Row, stage
+
+STAGES = ("respond", "caption", "place")
+
+
+def records(config: BuildConfig) -> tuple[list[Record], list[Failure]]:
+    """What there is to build, and what of the source could not be read. Raises ConfigError before anything is paid."""
+    for _, engine, _ in passes(config):
+        engines.check(engine)
+    found = list(sources.read(config.source))
+    return (
+        [record for record in found if isinstance(record, Record)],
+        [failure for failure in found if isinstance(failure, Failure)],
+    )
+
+
+def passes(config: BuildConfig) -> list[tuple[Path, EngineConfig, tuple[str, ...]]]:
+    """Where each pass commits, its engine and its stages: consecutive stages on equal engines share one pool.
+
+    The last pass commits to the run itself, those before it to folders of the run.
+    """
+    wanted = [(getattr(config, name).engine or config.engine, name) for name in STAGES]
+    grouped = itertools.groupby(wanted, lambda pair: pair[0])
+    plan = [(engine, tuple(name for _, name in group)) for engine, group in grouped]
+    folders = [config.output / "passes" / f"{n}-{'-'.join(stages)}" for n, (_, stages) in enumerate(plan[:-1], 1)]
+    return [(folder, *one) for folder, one in zip([*folders, config.output], plan, strict=True)]
+
+
+def run_passes(
+    config: BuildConfig,
+    made: Recipe,
+    chosen: Sequence[Record],
+    early: Sequence[Failure] = (),
+    again: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """All passes over these records: the results of one are the rows of the next. Returns the summary of all."""
+    from imageref_ray.pipeline import run_pass, summary
+
+    rows: Iterable[Row] = ({"id": record.id, "record": to_row(record)} for record in chosen)
+    spent = Usage()
+    for directory, engine, stages in passes(config):
+        run_pass(_task(config, made, directory, engine, stages, spent), rows, early, again)
+        rows = ({"id": result.id, "record": result.row} for result in commit.results(directory))
+        early = [dataclasses.replace(failure, usage=Usage()) for failure in commit.failures(directory)]
+        spent += commit.spent(directory)
+    return summary(config.output, [directory for directory, _, _ in passes(config)[:-1]])
+
+
+def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tuple[Row, tuple[Failure, ...]]:
+    """The CPU step: pictures fetched and verified, bad ones left out; the record fails without any or with too many."""
+    record = from_row(Record, row["record"])
+    sample, failures = gather(record.sample, source, folder)
+    count = len(sample.images)
+    if count == 0:
+        failures += (Failure(sample.id, "verify", "NoImages", "no usable picture is left"),)
+    if count > max_images:
+        message = f"{count} images, more than the {max_images} of max_images"
+        failures += (Failure(sample.id, "verify", "TooManyImages", message),)
+    return {**row, "record": to_row(dataclasses.replace(record, sample=sample))}, failures
+
+
+async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequence[str] = STAGES) -> Row:
+    """One record through these stages; raises ValueError (ParseError, RequestError) when one of them fails.
+
+    A record that brings its response keeps it.
+    """
+    record = from_row(Record, row["record"])
+    for name in stages:
+        with stage(name):
+            match name:
+                case "respond" if not record.response:
+                    record = await respond(record, generate, recipe.pack, recipe.respond)
+                case "caption":
+                    record = await caption(
+                        record, generate, recipe.pack, recipe.caption, recipe.caption_examples, recipe.context_tokens
+                    )
+                case "place":
+                    record = await place(record, generate, recipe.pack, recipe.place, recipe.place_examples)
+                    _hold(record)
+    return to_row(record)
+
+
+def _hold(record: Record) -> None:
+    """The reference contract over both variants of the answer; raises ValueError with every breach."""
+    with stage("assemble"):
+        for variant in VARIANTS:
+            if breaches := markdown.check(answer(record, variant), record.sample):
+                told = "; ".join(breach.message for breach in breaches)
+                raise ValueError(f"the answer breaks the reference contract: {told}")
+
+
+def weight(row: Row) -> float:
+    """How long a record's prompts are, roughly, in tokens: four characters a token, 256 tokens an image."""
+    sample = from_row(Record, row["record"]).sample
+    return sum(len(document.text) for document in sample.documents) / 4 + 256 * len(sample.images)
+
+
+def _task(
+    config: BuildConfig, made: Recipe, directory: Path, engine: EngineConfig, stages: tuple[str, ...], spent: Usage
+) -> Pass:
+    pictures = partial(verify, source=config.source, folder=config.output / "images", max_images=config.max_images)
+    return Pass(
+        name="build" if stages == STAGES else f"build: {', '.join(stages)}",
+        directory=directory,
+        work=partial(annotate, recipe=made, stages=stages),
+        engine=engine,
+        prepare=pictures if stages[0] == STAGES[0] else None,
+        commit_records=config.commit_records,
+        commit_seconds=config.commit_seconds,
+        weight=weight if config.preflight else None,
+        budget=partial(over_budget, config.max_budget, config.prices, spent) if config.max_budget else None,
+        replies=config.cache,
+        patience_s=60 * config.stall_minutes,
+    )
+
+
+def over_budget(limit: str, prices: PriceConfig, before: Usage, spent: Usage) -> str:
+    """Why the build has to stop, or nothing yet: `limit` is `"N tokens"`, or an amount in the prices' currency."""
+    amount, _, unit = limit.partition(" ")
+    whole = before + spent
+    used = whole.prompt_tokens + whole.generated_tokens if unit == "tokens" else money(whole, 0.0, prices)
+    return f"the budget of {limit} is used up" if used >= float(amount) else ""

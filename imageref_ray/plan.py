@@ -1,0 +1,117 @@
+"""`imageref plan`: what a build will cost, from a few of its records that are run for real.
+
+    source ─▶ a random few ─▶ the build's own passes ─▶ what each cost ─▶ estimate.py ─▶ totals with intervals
+
+The few are run in `<output>/plan`, where `plan.json` is left; the build compares itself with it when it is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from imageref_ray import commit, estimate, manifest
+from imageref_ray.choice import choose
+from imageref_ray.config import BuildConfig, ConfigError
+from imageref_ray.estimate import Cost, Estimate, Plan
+from imageref_ray.passes import passes, records, run_passes
+from imageref_ray.recipe import recipe
+from imageref_ray.records import Record, Usage
+
+FOLDER, FILE = "plan", "plan.json"
+WORDS = {
+    "requests": "requests",
+    "prompt_tokens": "prompt tokens",
+    "image_tokens": "… of images",
+    "cached_tokens": "… from the cache",
+    "generated_tokens": "generated tokens",
+    "gpu_hours": "GPU-hours",
+    "money": "money",
+}
+
+
+def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console | None = None) -> Plan:
+    """Run `count` of the build's samples and predict what all of them will cost.
+
+    Raises ConfigError for what the user can mend, EngineError when the engine fails.
+    """
+    console = console or Console()
+    made = recipe(config)
+    everything, _ = records(config)
+    chosen = choose(everything, count, seed, lambda record: record.id)
+    if len(chosen) < min(estimate.LEAST, len(everything)):
+        raise ConfigError(f"--records {count} is too few to tell a spread; give at least {estimate.LEAST}")
+    directory = config.output / FOLDER
+    shutil.rmtree(directory, ignore_errors=True)
+    small = config.model_copy(update={"output": directory})
+    run_passes(small, made, chosen)
+    known = {record.id: estimate.covariates(record.sample) for record in everything}
+    found = estimate.plan(known, costs(small, chosen), config.prices, gpus=1, seed=seed)
+    manifest.write_json(directory / FILE, dataclasses.asdict(found))
+    console.print(table(found, config.prices.currency))
+    return found
+
+
+def costs(config: BuildConfig, measured: Iterable[Record]) -> dict[str, Cost]:
+    """What each of these records cost in all passes of the build, failed ones too; seconds are GPU-seconds.
+
+    A pass's working time is divided among its records by the tokens the engine had to compute for them.
+    """
+    found = {record.id: Cost() for record in measured}
+    for directory, engine, _ in passes(config):
+        spent: dict[str, Usage] = {}
+        for id, usage in commit.costs(directory):
+            spent[id] = spent.get(id, Usage()) + usage
+        computed = {
+            id: usage.prompt_tokens - usage.cached_tokens + usage.generated_tokens for id, usage in spent.items()
+        }
+        per_token = commit.seconds(directory, working=True) * engine.gpus / max(sum(computed.values()), 1)
+        for id in found.keys() & spent.keys():
+            found[id] = Cost(found[id].usage + spent[id], found[id].seconds + per_token * computed[id])
+    return found
+
+
+def compare(config: BuildConfig, built: Iterable[Record]) -> dict[str, Any] | None:
+    """How far the plan in the run's directory was off, by figure; None without a plan for this many records."""
+    path = config.output / FOLDER / FILE
+    if not path.is_file():
+        return None
+    planned = _read(json.loads(path.read_text(encoding="utf-8")))
+    truth = estimate.totals(costs(config, built), config.prices, gpus=1)
+    return {name: dataclasses.asdict(deviation) for name, deviation in estimate.compare(planned, truth).items()}
+
+
+def table(found: Plan, currency: str) -> Table:
+    """The plan for people."""
+    made = Table(
+        title=f"plan for {found.records:,} records, from {found.measured} of them", title_justify="left", box=None
+    )
+    made.add_column("", style="bold")
+    made.add_column("estimate", justify="right")
+    made.add_column("95 % interval", justify="right")
+    for name, words in WORDS.items():
+        figure = found.figures[name]
+        if name in ("gpu_hours", "money") and not figure.value:
+            continue
+        unit = f" {currency}" if name == "money" else ""
+        made.add_row(
+            words,
+            f"{_number(name, figure.value)}{unit}",
+            f"{_number(name, figure.low)} to {_number(name, figure.high)}",
+        )
+    return made
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:,.2f}" if name in ("gpu_hours", "money") else f"{value:,.0f}"
+
+
+def _read(values: Mapping[str, Any]) -> Plan:
+    figures = {name: Estimate(**figure) for name, figure in values["figures"].items()}
+    return Plan(values["records"], values["measured"], values["covariates"], figures)

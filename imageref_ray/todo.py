@@ -1,0 +1,84 @@
+"""What a pass has still to do, on disk: packed rows → one file, read back a batch at a time by whoever works on it.
+
+    <run>/todo/rows.jsonl      a packed row a line, the heaviest last
+    <run>/todo/offsets.bin     where each batch begins (and the end), 64-bit little-endian
+
+Neither the driver nor Ray's object store holds the rows, however many there are.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = "todo"
+_ITEM = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """`count` rows in `batches` batches of at most `size`; `heaviest` is the heaviest one's id ("" if not asked)."""
+
+    folder: Path
+    size: int
+    count: int
+    batches: int
+    heaviest: str
+
+
+def write(
+    directory: Path, rows: Iterable[dict[str, Any]], size: int, weight: Callable[[dict[str, Any]], float] | None
+) -> Todo:
+    """Write packed rows (see `worker.packed`) in order, apart from the heaviest, which is kept for the end."""
+    folder = directory / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    offsets, count, most = array.array("q"), 0, 0.0
+    last: dict[str, Any] | None = None
+    with (folder / "rows.jsonl").open("wb") as file:
+
+        def put(row: dict[str, Any]) -> None:
+            nonlocal count
+            if count % size == 0:
+                offsets.append(file.tell())
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            count += 1
+
+        for row in rows:
+            heavy = weight(json.loads(row["row"])) if weight else 0.0
+            if not weight or (last and heavy <= most):
+                put(row)
+                continue
+            if last:
+                put(last)
+            last, most = row, heavy
+        if last is not None:
+            put(last)
+        batches = len(offsets)
+        offsets.append(file.tell())
+    with (folder / "offsets.bin").open("wb") as index:
+        offsets.tofile(index)
+    return Todo(folder, size, count, batches, last["id"] if last else "")
+
+
+def read(todo: Todo, batch: int) -> list[dict[str, Any]]:
+    """The rows of a batch; batch 0 is the last one on disk, which holds the heaviest row."""
+    place = (batch - 1) % todo.batches
+    ends = array.array("q")
+    with (todo.folder / "offsets.bin").open("rb") as index:
+        index.seek(place * _ITEM)
+        ends.frombytes(index.read(2 * _ITEM))
+    begin, end = ends
+    with (todo.folder / "rows.jsonl").open("rb") as file:
+        file.seek(begin)
+        return [json.loads(line) for line in file.read(end - begin).splitlines()]
+
+
+def clear(directory: Path) -> None:
+    """Remove the file once all of it is done."""
+    shutil.rmtree(directory / FOLDER, ignore_errors=True)

@@ -1,0 +1,213 @@
+"""Everything that can be killed is killed: every record is there exactly once, and little is paid for twice."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageref_ray import attempt, commit
+from imageref_ray.engines.base import EngineError
+from imageref_ray.pipeline import run_pass
+from tests.ray.echo_pass import COMMIT, CONCURRENCY, echo_pass
+
+ROOT = Path(__file__).parents[2]
+ROWS = 240
+IN_FLIGHT = CONCURRENCY + COMMIT
+"""Records a single engine works on, and those that wait for their commit."""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which the scripted engine notes every call."""
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    return tmp_path / "calls"
+
+
+def driver(directory: Path, rows: int = ROWS) -> subprocess.Popen[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests/ray/echo_pass.py"), str(directory), str(rows)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(done: int, directory: Path, process: subprocess.Popen[str]) -> bool:
+    """Until so many records are committed; False where the driver ended before."""
+    while len(commit.Store(directory).done()) < done:
+        if process.poll() is not None:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def committed(directory: Path) -> list[str]:
+    return sorted((result.id for result in commit.results(directory)), key=lambda id: int(id[1:]))
+
+
+@pytest.mark.timeout(600)
+def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(tmp_path: Path, calls: Path) -> None:
+    run, kills = tmp_path / "run", 0
+    for point in sorted(random.Random(7).sample(range(8, ROWS - 40), 5)):
+        process = driver(run)
+        if wait_for(point, run, process):
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    last = driver(run)
+    printed, _ = last.communicate()
+    assert last.returncode == 0, printed
+    assert kills == 5
+    assert committed(run) == [f"r{n}" for n in range(ROWS)]
+    assert commit.failures(run) == []
+    asked = Counter(calls.read_text().split())
+    assert len(asked) == ROWS
+    assert asked.total() - ROWS <= kills * IN_FLIGHT
+    assert attempt.newest(run) == 6
+
+
+@pytest.mark.timeout(300)
+def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(tmp_path: Path, calls: Path) -> None:
+    run = tmp_path / "run"
+    process = driver(run)
+    assert wait_for(16, run, process)
+    process.terminate()
+    printed, _ = process.communicate()
+    assert process.returncode == 1
+    assert "SIGTERM: finishing what is in flight" in printed
+    assert "the same command goes on" in printed
+    done = len(committed(run))
+    assert 16 <= done < ROWS
+    assert len(calls.read_text().split()) == done
+    again = driver(run)
+    printed, _ = again.communicate()
+    assert again.returncode == 0, printed
+    assert committed(run) == [f"r{n}" for n in range(ROWS)]
+    assert len(calls.read_text().split()) == ROWS
+
+
+@pytest.mark.timeout(300)
+def test_a_driver_that_wakes_up_late_writes_nothing(tmp_path: Path, calls: Path) -> None:
+    run = tmp_path / "run"
+    old = driver(run)
+    assert wait_for(16, run, old)
+    attempt.begin(run)  # what a second driver does first
+    printed, _ = old.communicate()
+    assert old.returncode != 0
+    assert "attempt 1" in printed and "was taken over by attempt 2" in printed
+    assert "Traceback" not in printed or "EngineError" in printed
+    parts = {path.name.split("-")[1] for path in (run / commit.RECORDS).iterdir()}
+    assert parts == {"000001"}
+    assert len(committed(run)) < ROWS
+
+
+@pytest.fixture
+def three_nodes() -> Iterator[object]:
+    """A cluster of three nodes in one machine: a head without room for engines, two workers."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "resources": {"head": 1}})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.mark.timeout(300)
+def test_a_node_that_dies_takes_no_record_with_it(
+    three_nodes: object, tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    assert not ray.is_initialized(), "this test needs a cluster of its own"
+    monkeypatch.setenv("RAY_ADDRESS", three_nodes.address)  # type: ignore[attr-defined]
+    run = tmp_path / "run"
+
+    def kill_one() -> None:
+        while len(commit.Store(run).done()) < 32:
+            time.sleep(0.02)
+        victim = three_nodes.worker_nodes.copy().pop()  # type: ignore[attr-defined]
+        three_nodes.remove_node(victim, allow_graceful=False)  # type: ignore[attr-defined]
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    task = echo_pass(run, actors=(2, 2), cpus=0.8, env={"CALLS": str(calls)})
+    summary = run_pass(task, [{"id": f"r{n}", "n": n} for n in range(ROWS)])
+    killer.join()
+    assert (summary["records"], summary["problems"]) == (ROWS, {})
+    assert committed(run) == [f"r{n}" for n in range(ROWS)]
+    assert len(calls.read_text().split()) - ROWS <= 2 * IN_FLIGHT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted, which takes root")
+@pytest.mark.timeout(300)
+def test_a_full_disk_is_said_and_nothing_committed_is_lost(local_ray: None, tmp_path: Path, calls: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], check=True)
+    task = echo_pass(disk / "run", env={"CALLS": str(calls)})
+    rows = [{"id": f"r{n}", "n": n} for n in range(ROWS)]
+    try:
+        with pytest.raises((EngineError, OSError), match="No space left on device"):
+            run_pass(task, rows)
+        before = committed(disk / "run")
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        summary = run_pass(task, rows)
+        assert (summary["records"], summary["problems"]) == (ROWS, {})
+        assert set(before) <= set(committed(disk / "run"))
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Ray keeps the log open for a while
+
+
+@pytest.mark.timeout(600)
+def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
+    local_ray: None, tmp_path: Path, checkpoint: Path
+) -> None:
+    from imageref_ray.build import build
+    from imageref_ray.config import BuildConfig, check
+    from imageref_ray.picturenews import corpus
+
+    corpus.write(tmp_path / "news", 24, 5)
+    engine = {
+        "model": str(checkpoint),
+        "concurrency": 8,
+        "args": {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048},
+        "env": {"VLLM_CPU_KVCACHE_SPACE": "1"},
+    }
+    values = {"source": {"root": tmp_path / "news"}, "output": tmp_path / "run", "prompts": "compact"}
+    killed: list[int] = []
+
+    def kill_engine() -> None:
+        while not commit.Store(tmp_path / "run").done():
+            time.sleep(0.02)
+        killed.extend(engine_processes())
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+
+    threading.Thread(target=kill_engine, daemon=True).start()
+    summary = build(check(BuildConfig, {**values, "engine": engine, "commit_records": 4}, "test"))
+    assert killed
+    assert summary["records"] + summary["quarantined"] == 24
+    assert "EngineDied" not in summary["problems"]
+    lines = Path(summary["files"]["plain"]).read_text().splitlines()
+    assert len({json.loads(line)["id"] for line in lines}) == len(lines) == summary["records"]
+
+
+def engine_processes() -> list[int]:
+    """vLLM's engine processes (they name themselves)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"EngineCore" in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
