@@ -122,27 +122,25 @@ def _prediction(entry: Any, images: Sequence[str]) -> Placement | None:
 
 
 QA_SAMPLE = "Question: What colour are the boats?\nAnswer: Red."
-QUESTION = re.compile(
-    r"(?:question|问题|问)\s*[:：]\s*(?P<question>.+?)\s+(?:answer|答案|回答|答)\s*[:：]\s*(?P<answer>.+)",
-    re.IGNORECASE | re.DOTALL,
-)
+QUESTION = re.compile(r"(?:\bquestion|问题|^\s*问)\s*[:：]", re.IGNORECASE | re.MULTILINE)
+ANSWER = re.compile(r"(?:\banswer|答案|回答|^\s*答)\s*[:：]", re.IGNORECASE | re.MULTILINE)
 
 
 def qa(reply: str) -> QA:
-    """A question with its answer, as two labelled parts (on one line or two) or as JSON with `question` and `answer`.
+    """A question with its answer: what follows the last `Question:`, in two parts around one `Answer:`; or as JSON.
 
-    Raises ParseError where one of them is missing or empty.
+    Labels may be Chinese, their colons full-width. Raises ParseError where a part is missing, empty, or one too many.
     """
     text = unfenced(reply).replace("**", "")
-    match = QUESTION.search(text)
-    if match:
-        question, answer = match["question"], match["answer"]
+    labelled = QUESTION.split(text)
+    if len(labelled) > 1:
+        parts: list[Any] = ANSWER.split(labelled[-1])
     else:
         data = _json(reply)
-        question, answer = (data.get("question"), data.get("answer")) if isinstance(data, dict) else (None, None)
-    if not (isinstance(question, str) and isinstance(answer, str) and question.strip() and answer.strip()):
-        raise ParseError(f"the reply lacks a question or its answer: {_beginning(reply)}")
-    return QA(question.strip(), answer.strip())
+        parts = [data.get("question"), data.get("answer")] if isinstance(data, dict) else []
+    if len(parts) != 2 or not all(isinstance(part, str) and part.strip() for part in parts):
+        raise ParseError(f"the reply is not one question and its answer: {_beginning(reply)}")
+    return QA(parts[0].strip(), parts[1].strip())
 
 
 def unfenced(reply: str) -> str:

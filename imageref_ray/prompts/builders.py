@@ -41,8 +41,8 @@ class PlaceExample:
 
 def describe(pack: Pack, image: Image, examples: Sequence[CaptionExample] = ()) -> tuple[Message, ...]:
     """What is visible in the image, asked without any text around it."""
-    shown = [(_fill(pack.describe, image=(example.image,)), example.description) for example in examples]
-    return _turns(pack, pack.describe, shown, _fill(pack.describe, image=(image,)))
+    shown = [(fill(pack.describe, image=(example.image,)), example.description) for example in examples]
+    return _turns(pack, pack.describe, shown, fill(pack.describe, image=(image,)))
 
 
 def caption(
@@ -57,7 +57,7 @@ def caption(
 
     def asked(document: Document, image: Image, description: str) -> tuple[Part, ...]:
         before, after = context(document, image, context_tokens)
-        return _fill(
+        return fill(
             pack.caption, before=(before,), image=(image,), after=(after,), description=(" ".join(description.split()),)
         )
 
@@ -68,7 +68,7 @@ def caption(
 def respond(pack: Pack, sample: Sample) -> tuple[Message, ...]:
     """The textual response, asked over the sample's documents without their images."""
     documents = "\n\n".join(markdown.render(document) for document in sample.documents)
-    asked = _fill(pack.respond, instruction=(sample.instruction,), documents=(documents,))
+    asked = fill(pack.respond, instruction=(sample.instruction,), documents=(documents,))
     return _turns(pack, pack.respond, [], asked)
 
 
@@ -79,7 +79,7 @@ def place(
 
     def asked(response: str, captions: Sequence[str]) -> tuple[Part, ...]:
         text = markdown.with_slots(response, "before")
-        return _fill(pack.place, captions=(numbered(captions),), response=(text,))
+        return fill(pack.place, captions=(numbered(captions),), response=(text,))
 
     shown = [(asked(example.response, example.captions), example.result) for example in examples]
     return _turns(pack, pack.place, shown, asked(response, captions))
@@ -97,7 +97,7 @@ def answer(pack: Pack, sample: Sample, system: str | None = None) -> tuple[Messa
         for part in markdown.pieces(document):
             documents += [f"IMAGE_{numbers[part.id]}: ", part] if isinstance(part, Image) else [part]
     task = pack.answer if system is None else pack.answer.model_copy(update={"system": system})
-    asked = _fill(task, instruction=(sample.instruction,), documents=tuple(documents))
+    asked = fill(task, instruction=(sample.instruction,), documents=tuple(documents))
     return _turns(pack, task, [], asked)
 
 
@@ -148,7 +148,7 @@ def _nearest(ordered: list[str], budget: int, side: int) -> list[str]:
     return kept
 
 
-def _fill(task: Task, **values: tuple[Part, ...]) -> tuple[Part, ...]:
+def fill(task: Task, **values: tuple[Part, ...]) -> tuple[Part, ...]:
     """The template with its fields replaced; a line that only holds an empty field is dropped."""
     texts = FIELD.split(task.user)
     parts: list[Part] = [texts[0]]

@@ -67,8 +67,9 @@ def load_pack(name_or_path: str) -> Pack:
 
 
 def pack_names() -> list[str]:
-    """The names of the shipped packs."""
-    return sorted(entry.name[:-5] for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml"))
+    """The names of the shipped packs (those of visual instructions are `instruct`'s)."""
+    names = [entry.name[:-5] for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")]
+    return sorted(name for name in names if not name.startswith("instruct-"))
 
 
 def _checked(pack: Pack, where: str) -> Pack:

@@ -14,18 +14,29 @@ HEAVY = ("deepspeed", "ray", "torch", "transformers", "vllm")
 LAYERS = {
     "records": 0,
     "config": 0,
+    "choice": 0,
+    "page": 0,
     "engines.base": 1,
     "markdown": 1,
+    "sentences": 1,
+    "attempt": 1,
     "commit": 1,
+    "memo": 2,
+    "todo": 1,
+    "watch": 0,
     "prompts": 2,
     "parsing": 2,
     "sources": 2,
+    "estimate": 2,
     "engines": 3,
     "evaluation": 3,
     "stages": 3,
     "export": 3,
+    "instruct_rows": 3,
     "picturenews": 3,
     "training": 3,
+    "check": 4,
+    "inspection": 4,
     "worker": 4,
     "pipeline": 5,
     "build": 6,
@@ -35,7 +46,20 @@ LAYERS = {
 }
 """Imports go to the same or a lower number, never up."""
 
-LIGHT = ["records", "markdown", "prompts", "parsing", "stages", "config", "cli", "engines", "engines.base"]
+LIGHT = [
+    "records",
+    "markdown",
+    "sentences",
+    "prompts",
+    "parsing",
+    "stages",
+    "config",
+    "cli",
+    "engines",
+    "engines.base",
+    "estimate",
+    "inspection",
+]
 
 
 def modules() -> list[Path]:

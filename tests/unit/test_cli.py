@@ -7,7 +7,20 @@ import pytest
 
 from imageref_ray.cli import main, parser
 
-COMMANDS = ["build", "train", "evaluate placement", "score", "picturenews", "demo", "serve"]
+COMMANDS = [
+    "build",
+    "plan",
+    "instruct",
+    "retry",
+    "train",
+    "evaluate placement",
+    "score",
+    "check",
+    "inspect",
+    "picturenews",
+    "demo",
+    "serve",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from imageref_ray import config
-from imageref_ray.config import BuildConfig, Config, ConfigError, EvaluateConfig, TrainConfig, load
+from imageref_ray.config import BuildConfig, Config, ConfigError, EvaluateConfig, InstructConfig, TrainConfig, load
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "jobs" / "configs").glob("*.yaml"))
@@ -17,6 +17,8 @@ def kind_of(values: dict[str, Any]) -> type[Config]:
     """Which job a file is for: each model has a key that no other has."""
     if "source" in values:
         return BuildConfig
+    if "images" in values:
+        return InstructConfig
     if "mixture" in values:
         return TrainConfig
     return EvaluateConfig if "data" in values else config.DemoConfig
@@ -29,7 +31,9 @@ def test_every_shipped_config_parses(path: Path) -> None:
 
 
 def test_configs_are_shipped_for_every_job() -> None:
-    assert {BuildConfig, TrainConfig, EvaluateConfig} <= {kind_of(yaml.safe_load(path.read_text())) for path in SHIPPED}
+    assert {BuildConfig, InstructConfig, TrainConfig, EvaluateConfig} <= {
+        kind_of(yaml.safe_load(path.read_text())) for path in SHIPPED
+    }
 
 
 def test_an_override_reaches_the_nested_key_and_leaves_the_file_alone(tmp_path: Path) -> None:

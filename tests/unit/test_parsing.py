@@ -99,6 +99,31 @@ def test_questions_are_read_from_one_line_two_lines_chinese_and_json() -> None:
         assert parsing.qa(text) == expected
 
 
+def test_the_last_question_of_a_reply_counts() -> None:
+    twice = "Question: Old? Answer: No. Question: New?\nAnswer: Yes."
+    assert parsing.qa(twice) == parsing.QA("New?", "Yes.")
+    assert parsing.qa("A harder question: why?\nAnswer：so.") == parsing.QA("why?", "so.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Question: How many?",
+        "How many? Answer: Two",
+        "Question: Answer: Two",
+        "Question: How many? Answer: ",
+        "Question: How many? Answer: Two Answer: Three",
+        '{"question": "How many?"}',
+        '{"question": 1, "answer": "Two"}',
+        "[1]",
+    ],
+)
+def test_anything_but_one_question_with_one_answer_is_a_parse_error(text: str) -> None:
+    with pytest.raises(ParseError, match="reply"):
+        parsing.qa(text)
+
+
 def mangled(sample: str) -> st.SearchStrategy[str]:
     """The sample cut, doubled, with a stretch replaced, or plain noise."""
     places = st.integers(0, len(sample))
@@ -156,4 +181,5 @@ def test_any_json_is_a_placement_or_a_parse_error(data: Any) -> None:
 @given(mangled(parsing.QA_SAMPLE))
 def test_any_reply_is_a_full_question_and_answer_or_a_parse_error(text: str) -> None:
     value = value_or_parse_error(parsing.qa, text)
-    assert value is None or (value.question and value.answer)
+    assert value is None or (value.question.strip() and value.answer.strip())
+    assert value is None or "question:" not in f" {value.question} {value.answer} ".lower().split()

@@ -127,6 +127,18 @@ def test_several_choices_and_guides_are_passed_on() -> None:
     ]
 
 
+def test_an_open_turn_is_continued_and_not_repeated() -> None:
+    engine = Engine(lambda request: " came in.")
+    turns = [{"role": "user", "content": "What happened?"}, {"role": "assistant", "content": "Three boats"}]
+    body = {"messages": turns, "continue_final_message": True, "add_generation_prompt": False}
+    answered = client(engine).post("/v1/chat/completions", json=body).json()
+    assert answered["choices"][0]["message"]["content"] == " came in."
+    assert ([message.role for message in engine.requests[0].messages], engine.requests[0].prefix) == (
+        ["user"],
+        "Three boats",
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
@@ -145,6 +157,7 @@ def test_several_choices_and_guides_are_passed_on() -> None:
         (chat([image_part(data_url(picture()))] * 3), 400, "more than 2 pictures"),
         (chat("x", structured_outputs={"regex": "a", "choice": ["b"]}), 400, "exactly one of"),
         (chat("x", response_format={"type": "xml"}), 400, "response_format.type"),
+        (chat("x", continue_final_message=True), 400, "continue_final_message wants an assistant's message"),
     ],
 )
 def test_what_cannot_be_answered_is_an_openai_error(body: dict[str, Any], status: int, message: str) -> None:

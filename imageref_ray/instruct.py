@@ -1,0 +1,180 @@
+"""`imageref instruct`: images → questions with drafts → answers corrected against the image → training set (VIGC).
+
+images ─▶ verify ─▶ ask ─▶ correct      (conversation, detail, reasoning) ─▶ instructions ─▶ vig, vic, vqg rows
+                     └──▶ candidates   (okvqa, a_okvqa)
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from imageref_ray import commit, engines, manifest
+from imageref_ray.config import ConfigError, ImagesConfig, InstructConfig
+from imageref_ray.engines.base import Generate
+from imageref_ray.evaluation.formats import write_jsonl
+from imageref_ray.instruct_rows import RATIOS, own, repeat_times, rows
+from imageref_ray.progress import closing_table
+from imageref_ray.prompts.instruct import TASKS, InstructPack, load_instruct
+from imageref_ray.recipe import sampling
+from imageref_ray.records import Failure, Image, Instruction, from_row, to_row
+from imageref_ray.sources import visual
+from imageref_ray.sources.images import Problem, verify
+from imageref_ray.stages.correct import correct
+from imageref_ray.stages.generate import SHORT, ask, candidates
+from imageref_ray.worker import Pass, Row, stage
+
+
+def instruct(
+    config: InstructConfig, console: Console | None = None, again: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Make, or go on with, the instructions in `config.output`; returns the run's summary, with `instructions`.
+
+    Raises ConfigError for what the user can mend, EngineError when the engine fails, Stopped when it is told to end.
+    """
+    console = console or Console()
+    engines.check(config.engine)
+    pack = load_instruct(config.prompts)
+    images, early = _images(config.images)
+    settings = fingerprint_settings(config, pack, images)
+    finished = manifest.begin(config.output, settings, config.model_dump(mode="json"))
+    if finished is not None:
+        console.print(f"{config.output} is done: {finished['records']} images, nothing left to do", highlight=False)
+        return finished
+    from imageref_ray.pipeline import run_pass
+
+    outcome = run_pass(
+        _task(config, pack), ({"id": image.id, "image": to_row(image)} for image in images), early, again
+    )
+    outcome["instructions"] = counts(instructions(config.output))
+    outcome["files"] = _export(config, pack)
+    manifest.finish(config.output, config.model_dump(mode="json"), settings, outcome)
+    console.print(closing_table(f"instruct: {config.output}", outcome))
+    return outcome
+
+
+def instructions(directory: Path) -> Iterator[Instruction]:
+    """Every instruction of a run, problems included, image by image."""
+    for result in commit.results(directory):
+        yield from (from_row(Instruction, row) for row in result.row["instructions"])
+
+
+def counts(items: Iterable[Instruction]) -> dict[str, Any]:
+    """What became of the instructions and of the units of their answers, with the units' mean probabilities."""
+    kinds: Counter[str] = Counter()
+    units: Counter[str] = Counter()
+    sure: dict[str, list[float]] = {"before": [], "after": []}
+    for item in items:
+        kinds[f"{item.task}: unusable" if item.problem else item.task] += 1
+        for unit in item.units:
+            units[unit.action] += 1
+            for when, value in (("before", unit.before), ("after", unit.after)):
+                if value is not None:
+                    sure[when].append(value)
+    means = {when: round(sum(values) / len(values), 4) for when, values in sure.items() if values}
+    return {"by_task": dict(sorted(kinds.items())), "units": dict(sorted(units.items())), "probability": means}
+
+
+def prepare(row: Row, max_bytes: int, max_pixels: int) -> tuple[Row, tuple[Failure, ...]]:
+    """The CPU step: the picture verified, or the record's failure."""
+    found = verify(from_row(Image, row["image"]), max_bytes, max_pixels)
+    if isinstance(found, Problem):
+        return row, (Failure(row["id"], "verify", found.error, found.message),)
+    return {**row, "image": to_row(found)}, ()
+
+
+async def work(row: Row, generate: Generate, config: InstructConfig, pack: InstructPack) -> Row:
+    """All tasks of one image: `{"id", "instructions": [row, …]}`."""
+    image = from_row(Image, row["image"])
+    made: list[Instruction] = []
+    for task in config.tasks:
+        with stage("generate"):
+            asked = await ask(image, generate, pack, task, sampling(config.generate), config.questions, config.seed)
+        for item in asked:
+            if TASKS[task] == "knowledge":
+                with stage("candidates"):
+                    item = await candidates(item, generate, pack, SHORT, config.candidates)
+            elif config.correct:
+                with stage("correct"):
+                    item = await correct(item, generate, pack, sampling(config.answer), config.correct)
+            made.append(item)
+    return {"id": row["id"], "instructions": [to_row(item) for item in made]}
+
+
+def fingerprint_settings(config: InstructConfig, pack: InstructPack, images: Sequence[Image]) -> dict[str, Any]:
+    """Every setting that changes rows; not concurrency, time-outs, output or how rows become training samples."""
+    kept = {"tasks", "questions", "generate", "answer", "correct", "candidates", "seed"}
+    return {
+        "job": "instruct",
+        "engine": manifest.engine_settings(config.engine),
+        "prompts": {"name": config.prompts, "content": manifest.digest(pack.model_dump())},
+        "images": manifest.digest([image.id for image in images]),
+        **config.model_dump(mode="json", include=kept),
+    }
+
+
+def _images(config: ImagesConfig) -> tuple[list[Image], list[Failure]]:
+    exclude = visual.exclusions(config.exclude) if config.exclude else frozenset()
+    found = list(visual.read(config.kind, config.root, exclude))
+    images = [image for image in found if isinstance(image, Image)][: config.limit]
+    if not images:
+        raise ConfigError(f"images: none of {config.root} is left after its exclusions; give other images")
+    return images, [failure for failure in found if isinstance(failure, Failure)]
+
+
+def _task(config: InstructConfig, pack: InstructPack) -> Pass:
+    images = config.images
+    return Pass(
+        name="instruct",
+        directory=config.output,
+        work=partial(work, config=config, pack=pack),
+        engine=config.engine,
+        prepare=partial(prepare, max_bytes=images.max_image_bytes, max_pixels=images.max_image_pixels),
+        commit_records=config.commit_records,
+        commit_seconds=config.commit_seconds,
+        patience_s=60 * config.stall_minutes,
+    )
+
+
+def _export(config: InstructConfig, pack: InstructPack) -> dict[str, str]:
+    """The training set: one annotation file a task and use, and the mixture that names them with their ratios."""
+    folder = config.output / "dataset"
+    folder.mkdir(parents=True, exist_ok=True)
+    root = config.images.root if config.images.kind != "manifest" else config.images.root.parent
+    files, sets = {"instructions": folder / "instructions.jsonl"}, {}
+    write_jsonl(files["instructions"], map(to_row, instructions(config.output)))
+    for task in config.tasks:
+        corrected = config.correct is not None or TASKS[task] == "knowledge"
+        for use in config.uses:
+            mine = (item for item in instructions(config.output) if item.task == task)
+            good = (question for question in own(mine, corrected) if not isinstance(question, Failure))
+            drawn = rows(
+                good,
+                [use],
+                pack,
+                root,
+                seed=config.seed,
+                draws=config.draws,
+                topk=config.topk,
+                score_thr=config.score_thr,
+            )
+            lines = [row for row in drawn if not isinstance(row, Failure)]
+            if lines:
+                name = f"{task}.{use}"
+                files[name] = folder / f"{name}.jsonl"
+                write_jsonl(files[name], lines)
+                sets[name] = len(lines)
+    files["meta"] = folder / "meta.json"
+    shares = repeat_times(sets, {name: RATIOS[name.split(".")[0]] for name in sets}) if sets else {}
+    entries = {
+        name: {"root": str(root), "annotation": str(files[name]), "repeat_time": round(share, 6), "length": sets[name]}
+        for name, share in shares.items()
+    }
+    files["meta"].write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    return {kind: str(path) for kind, path in files.items()}

@@ -1,0 +1,8 @@
+"""What `ray job submit` runs: `python jobs/instruct.py …` is `imageref instruct …`."""
+
+import sys
+
+from imageref_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["instruct", *sys.argv[1:]]))

@@ -1,0 +1,91 @@
+"""Instructions on real Ray: every image once, whatever is killed, and a training set that the trainer reads."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from imageref_ray import commit
+from imageref_ray.config import ConfigError, InstructConfig, check
+from imageref_ray.instruct import instruct, instructions
+from imageref_ray.picturenews import corpus
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images of six events."""
+    root = tmp_path_factory.mktemp("pictures")
+    corpus.write(root, 6, 5)
+    return root / "image"
+
+
+def values(images: Path, output: Path, script: str = "inquirer", **more: Any) -> dict[str, Any]:
+    engine = {"kind": "scripted", "model": "none", "script": f"tests.scripted:{script}", "concurrency": 2}
+    settings = {"prompts": "compact", "tasks": ["conversation"], "commit_records": 2, **more}
+    return {"images": {"root": str(images), "limit": 12}, "output": str(output), "engine": engine, **settings}
+
+
+def config(images: Path, output: Path, **more: Any) -> InstructConfig:
+    return check(InstructConfig, values(images, output, **more), "test")
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+def test_images_become_rows_that_the_trainer_reads(local_ray: None, pictures: Path, tmp_path: Path) -> None:
+    summary = instruct(config(pictures, tmp_path / "run", correct={"reread": "continue"}), quiet())
+    assert (summary["records"], summary["quarantined"]) == (12, 0)
+    assert summary["instructions"]["by_task"] == {"conversation": 12}
+    assert summary["instructions"]["units"] == {"kept": 24}
+    for item in instructions(tmp_path / "run"):
+        assert (item.question, item.draft) == ("What is shown?", "A boat.")
+        assert item.corrected == "Two red boats. They lie at the harbour."
+    meta = json.loads(Path(summary["files"]["meta"]).read_text())
+    assert sorted(meta) == ["conversation.vic", "conversation.vig"]
+    rows = [json.loads(line) for line in Path(meta["conversation.vic"]["annotation"]).read_text().splitlines()]
+    assert len(rows) == 12
+    assert all((pictures / row["image"][0]).is_file() for row in rows)
+
+
+def test_a_broken_picture_and_a_reply_that_is_no_question_are_named(local_ray: None, tmp_path: Path) -> None:
+    corpus.write(tmp_path, 2, 5)
+    first = sorted((tmp_path / "image").rglob("*.jpg"))[0]
+    first.write_bytes(b"no picture")
+    summary = instruct(config(tmp_path / "image", tmp_path / "run", script="mumbler"), quiet())
+    assert summary["problems"] == {"NotAnImage": 1}
+    assert set(summary["instructions"]["by_task"]) == {"conversation: unusable"}
+    assert summary["requests"] == summary["records"]  # a reply that is no question costs no more calls
+
+
+def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no picture"):
+        instruct(config(tmp_path, tmp_path / "run"), quiet())
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_driver_leaves_work_that_the_next_one_finishes(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "instruct.yaml").write_text(json.dumps(values(pictures, tmp_path / "run", script="slow_inquirer")))
+    command = [sys.executable, "-m", "imageref_ray.cli", "instruct", "--config", str(tmp_path / "instruct.yaml")]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    with (tmp_path / "screen").open("w") as screen:
+        driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=screen, stderr=screen)
+        while not commit.Store(tmp_path / "run").done():
+            assert driver.poll() is None, (tmp_path / "screen").read_text()
+            time.sleep(0.05)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    names = [result.id for result in commit.results(tmp_path / "run")]
+    assert len(names) == len(set(names)) == 12

@@ -1,0 +1,98 @@
+"""Packs of visual instructions: what they must hold, how they are filled, which words questions begin with."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imageref_ray.config import ConfigError
+from imageref_ray.engines.base import Message
+from imageref_ray.parsing import QA, qa
+from imageref_ray.prompts import instruct
+from imageref_ray.prompts.instruct import TASKS, load_instruct
+from imageref_ray.records import Image
+
+BOATS = Image("7", "7.jpg")
+EN, COMPACT = load_instruct("en"), load_instruct("compact")
+
+
+def test_there_are_enough_wordings_of_every_task_and_no_two_are_alike() -> None:
+    counts = {kind: len(set(wordings)) for kind, wordings in EN.ask.items()}
+    assert counts == {"conversation": 10, "detail": 10, "reasoning": 10, "knowledge": 9}
+    assert all(len(set(wordings)) == len(wordings) for wordings in (*EN.ask.values(), EN.short, EN.reverse))
+
+
+def test_inference_takes_the_first_wording_and_training_draws_all() -> None:
+    assert instruct.wording(EN, "okvqa") == EN.ask["knowledge"][0]
+    drawn = {instruct.wording(EN, "detail", random.Random(seed)) for seed in range(200)}
+    assert drawn == set(EN.ask["detail"])
+
+
+def test_the_compact_pack_is_what_the_checkpoint_was_trained_on() -> None:
+    asked = (Message("user", (BOATS, "\nAsk a question about the picture and answer it.")),)
+    assert all(instruct.turn(COMPACT, BOATS, instruct.wording(COMPACT, task)) == asked for task in TASKS)
+    question = instruct.turn(COMPACT, BOATS, instruct.short(COMPACT, "What is shown?"))
+    assert question == (Message("user", (BOATS, "\nWhat is shown?")),)
+
+
+def test_the_text_so_far_stands_before_the_image() -> None:
+    (message,) = instruct.turn(EN, BOATS, "Why?", " A boat.")
+    assert message.parts == ("An answer about the picture below begins like this: A boat.\n", BOATS, "\nWhy?")
+    assert instruct.turn(EN, BOATS, "Why?", " ") == (Message("user", (BOATS, "\nWhy?")),)
+
+
+def test_braces_in_texts_are_no_fields() -> None:
+    (message,) = instruct.verify(COMPACT, BOATS, "{unit}?", "", "A {question} {image}.")
+    assert message.parts == (BOATS, "\nA {question} {image}. Is this in the picture?")
+    assert "{answer}" in instruct.short(EN, "{answer}?")
+
+
+def test_a_pair_is_read_as_it_was_written() -> None:
+    assert instruct.pair("Why?", "So.") == "Question: Why? Answer: So."
+    assert instruct.pair("Why?") == "Question: Why? Answer:"
+    assert qa(instruct.pair("Why?", "So.")) == QA("Why?", "So.")
+
+
+def test_first_words_come_by_their_weights() -> None:
+    rng = random.Random(7)
+    drawn = Counter(instruct.first_word(EN, "okvqa", rng) for _ in range(4000))
+    weights = EN.first_words["okvqa"]
+    assert drawn["Question: What"] / 4000 == pytest.approx(5919 / sum(weights.values()), abs=0.03)
+    assert drawn["Question: What's"] and drawn["Question: How"] > drawn["Question: Why"] > drawn["Question: In"]
+    assert instruct.first_word(COMPACT, "okvqa", rng) == instruct.first_word(EN, "detail", rng) == "Question:"
+
+
+def test_first_words_are_the_published_ones() -> None:
+    totals = {task: (len(words), sum(words.values())) for task, words in EN.first_words.items()}
+    assert totals == {"okvqa": (21, 8810), "a_okvqa": (21, 16731)}
+    assert EN.first_words["a_okvqa"]["on"] == 19
+
+
+def test_an_unknown_task_or_pack_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="task chat is unknown; take one of conversation, detail, reasoning, okvqa"):
+        instruct.wording(EN, "chat")
+    with pytest.raises(ConfigError, match="no pack is called english; take one of compact, en"):
+        load_instruct("english")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"verify": "Is it so?"}, r"verify lacks {unit}"),
+        ({"turn": "{image} {mood} {text} {request}"}, r"turn uses unknown field {mood}; known fields: image"),
+        ({"short": ["{question}", "Well?"]}, r"short lacks {question}; add it to 'Well\?'"),
+        ({"short": []}, "short has no wording"),
+        ({"ask": {"detail": ["Describe."]}}, "ask.conversation has no wording"),
+        ({"no": "yeah"}, "must begin with different letters"),
+        ({"first_words": {"okvqa": {"what": 0}}}, "first_words.okvqa is no task with weights of at least 1"),
+    ],
+)
+def test_a_wrong_pack_is_refused_with_what_and_where(changes: dict[str, object], says: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(COMPACT.model_dump() | changes), encoding="utf-8")
+    with pytest.raises(ConfigError, match=says):
+        load_instruct(str(path))
