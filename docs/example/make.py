@@ -1,6 +1,6 @@
 """Writes the request of the README's example: one test event's articles (request.json) and its pictures.
 
-    python docs/example/make.py
+python docs/example/make.py
 """
 
 import json
