@@ -147,12 +147,12 @@ def test_a_node_that_dies_takes_no_record_with_it(
     assert len(calls.read_text().split()) - ROWS <= 2 * IN_FLIGHT
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted, which takes root")
 @pytest.mark.timeout(300)
 def test_a_full_disk_is_said_and_nothing_committed_is_lost(local_ray: None, tmp_path: Path, calls: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], check=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("a small disk has to be mounted, which takes root")
     task = echo_pass(disk / "run", env={"CALLS": str(calls)})
     rows = [{"id": f"r{n}", "n": n} for n in range(ROWS)]
     try:
