@@ -1,5 +1,6 @@
-"""A driver to be killed: `python echo_pass.py DIRECTORY ROWS` asks the scripted engine one question a row."""
+"""A driver to be killed: `python echo_pass.py DIRECTORY ROWS [ENGINES]` asks scripted engines one question a row."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -25,7 +26,10 @@ def echo_pass(directory: Path, script: str = "counted", **engine: object) -> Pas
 
 
 if __name__ == "__main__":
+    engines = [int(count) for count in sys.argv[3:]]
+    settings = {"actors": (engines[0], engines[0]), "cpus": 0.8} if engines else {}
+    task = echo_pass(Path(sys.argv[1]), env={"CALLS": os.environ["CALLS"]}, **settings)
     try:
-        print(run_pass(echo_pass(Path(sys.argv[1])), [{"id": f"r{n}", "n": n} for n in range(int(sys.argv[2]))]))
+        print(run_pass(task, [{"id": f"r{n}", "n": n} for n in range(int(sys.argv[2]))]))
     except Stopped as stopped:
         sys.exit(f"stopped: {stopped}")
