@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from imageref_ray.config import ConfigError
 from imageref_ray.engines.base import Message
-from imageref_ray.export.rows import TAG
+from imageref_ray.export.rows import TAG, path
 from imageref_ray.prompts import instruct
 from imageref_ray.prompts.instruct import TASKS, InstructPack
 from imageref_ray.records import Answer, Failure, Image, Instruction, VisualQuestion
@@ -111,14 +111,9 @@ def _row(
     else:
         asked, told = instruct.reverse(pack, answer, rng), question.question
     turns = [*map(_turn, instruct.turn(pack, question.image, asked)), {"from": "gpt", "value": told}]
-    return {"id": name, "image": [_path(question.image, root)], "conversations": turns}
+    return {"id": name, "image": [path(question.image, root)], "conversations": turns}
 
 
 def _turn(message: Message) -> dict[str, str]:
     texts = [TAG if isinstance(part, Image) else part.replace(TAG, "< image>") for part in message.parts]
     return {"from": "system" if message.role == "system" else "human", "value": "".join(texts)}
-
-
-def _path(image: Image, root: Path) -> str:
-    path = Path(image.uri)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else image.uri

@@ -63,8 +63,10 @@ def run_pass(
     store.write([], [failure for failure in early if failure not in known])
     done, tried = store.done(), commit.attempts(task.directory)
     left = (row for row in rows if str(row["id"]) not in done and (row["id"] not in tried or row["id"] in again))
-    waiting = (packed(row, tried.get(str(row["id"]), 0) + 1) for row in left)
-    work = todo.write(task.directory, waiting, BATCH, task.weight)
+    waiting = (
+        (packed(row, tried.get(str(row["id"]), 0) + 1), task.weight(row) if task.weight else None) for row in left
+    )
+    work = todo.write(task.directory, waiting, BATCH)
     if work.count:
         engines.check(task.engine)
         _run(dataclasses.replace(task, heaviest=work.heaviest), work)

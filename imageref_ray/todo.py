@@ -11,7 +11,7 @@ from __future__ import annotations
 import array
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,11 @@ class Todo:
     heaviest: str
 
 
-def write(
-    directory: Path, rows: Iterable[dict[str, Any]], size: int, weight: Callable[[dict[str, Any]], float] | None
-) -> Todo:
-    """Write packed rows (see `worker.packed`) in order, apart from the heaviest, which is kept for the end."""
+def write(directory: Path, rows: Iterable[tuple[dict[str, Any], float | None]], size: int) -> Todo:
+    """Write packed rows (see `worker.packed`), each with its weight, in order.
+
+    The heaviest of those that have a weight is kept for the end.
+    """
     folder = directory / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -49,9 +50,8 @@ def write(
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             count += 1
 
-        for row in rows:
-            heavy = weight(json.loads(row["row"])) if weight else 0.0
-            if not weight or (last and heavy <= most):
+        for row, heavy in rows:
+            if heavy is None or (last and heavy <= most):
                 put(row)
                 continue
             if last:

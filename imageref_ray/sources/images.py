@@ -21,7 +21,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from imageref_ray.records import Document, Failure, Image, Sample
+from imageref_ray.records import Image
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 """Only these decoders are tried: others start helper programs or are of no use to a model."""
@@ -165,24 +165,6 @@ def _is_text(data: bytes) -> bool:
         return data[:512].decode("utf-8").isprintable() or "\n" in data[:512].decode("utf-8")
     except UnicodeDecodeError:
         return False
-
-
-def verify_sample(sample: Sample, max_bytes: int, max_pixels: int) -> tuple[Sample, tuple[Failure, ...]]:
-    """`sample` with its good pictures verified and the bad ones left out, and one failure for each of those."""
-    failures: list[Failure] = []
-
-    def kept(document: Document) -> Document:
-        good = []
-        for image in document.images:
-            found = verify(image, max_bytes, max_pixels)
-            if isinstance(found, Problem):
-                failures.append(Failure(sample.id, "verify", found.error, found.message, item=image.id))
-            else:
-                good.append(found)
-        return dataclasses.replace(document, images=tuple(good))
-
-    documents = tuple(kept(document) for document in sample.documents)
-    return dataclasses.replace(sample, documents=documents), tuple(failures)
 
 
 def open_rgb(uri: str) -> PIL.Image.Image:

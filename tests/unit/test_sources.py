@@ -9,10 +9,11 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from imageref_ray.config import ConfigError
+from imageref_ray.config import ConfigError, SourceConfig
 from imageref_ray.records import Document, Failure, Image, Sample
 from imageref_ray.sources import paper
-from imageref_ray.sources.images import open_rgb, verify, verify_sample
+from imageref_ray.sources.gather import gather
+from imageref_ray.sources.images import open_rgb, verify
 
 LIMITS = {"max_bytes": 1_000_000, "max_pixels": 1_000_000}
 
@@ -148,8 +149,9 @@ def test_a_good_picture_gets_its_hash_and_size(tmp_path: Path) -> None:
 
 def test_bad_pictures_leave_their_sample_and_are_named(tmp_path: Path) -> None:
     good = Image("n/0.png", str(draw(tmp_path, "n/0.png")))
-    sample = Sample("7", "?", (Document("n", "T", "text", (good, Image("n/1.png", "nowhere"))),))
-    kept, failures = verify_sample(sample, **LIMITS)
+    sample = Sample("7", "?", (Document("n", "T", "text", (good, Image("n/1.png", str(tmp_path / "nowhere")))),))
+    source = SourceConfig(root=tmp_path, max_image_bytes=1_000_000, max_image_pixels=1_000_000)
+    kept, failures = gather(sample, source, tmp_path / "fetched")
     assert [image.id for image in kept.images] == ["n/0.png"]
     assert [(f.record_id, f.stage, f.error, f.item) for f in failures] == [("7", "verify", "MissingImage", "n/1.png")]
 
