@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -23,9 +24,10 @@ from imageref_ray.engines import make
 from imageref_ray.engines.base import Engine, Message, Request, Sampling
 from imageref_ray.parsing import ParseError
 from imageref_ray.parsing import placement as parse_placement
-from imageref_ray.picturenews import corpus, truth
+from imageref_ray.picturenews import corpus, details, truth
 from imageref_ray.picturenews.events import Event, Shot, questions, response
 from imageref_ray.picturenews.facts import describe
+from imageref_ray.prompts import instruct
 from imageref_ray.records import Image
 
 SHIPPED = "imageref_ray/picturenews/checkpoint"
@@ -86,9 +88,22 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
             asks.append((f"caption {kind}", messages, partial(_judged, truth.caption_right, event, shot)))
             asks.append((f"deed {kind}", messages, partial(_judged, truth.deed_right, event, shot)))
             asks += [("vqa", _question(image, asked), partial(_same, told)) for asked, told in questions(shot.picture)]
+            asks += _correcting(image, shot)
     messages = prompts.place(pack, response(event), corpus.numbered_captions(event))
     asks.append(("place", messages, partial(_slots_right, event)))
     asks.append(("respond", prompts.respond(pack, corpus.sample(event, root)), partial(_same, response(event))))
+    return asks
+
+
+def _correcting(image: Image, shot: Shot) -> list[Ask]:
+    """What correction asks for: everything that can be seen, and whether a true and a false sentence are."""
+    pack = instruct.load_instruct("compact")
+    told = " ".join(details.sentences(shot.picture))
+    asks: list[Ask] = [("detail", instruct.turn(pack, image, details.QUESTION), partial(_same, told))]
+    wrong, right = details.falsehood(shot.picture, random.Random(shot.id))
+    for unit, expected in ((wrong, pack.no), (right, pack.yes)):
+        asks.append(("verify", instruct.verify(pack, image, details.QUESTION, "", unit), partial(_same, expected)))
+    asks.append(("instead", instruct.instead(pack, image, details.QUESTION, "", wrong), partial(_same, right)))
     return asks
 
 

@@ -15,8 +15,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -62,16 +63,25 @@ class Store:
         self._attempt = number
         self._writer = uuid.uuid4().hex[:12]
         self._count = 0
+        self._looked = 0
         self._seen: set[str] = set()
         self._done: set[str] = set()
 
-    def done(self) -> frozenset[str]:
-        """Ids committed by any writer up to now (only parts not seen before are opened)."""
-        for path in _parts(self.directory, RECORDS):
-            if path.name not in self._seen:
-                self._done.update(pq.read_table(path, columns=["id"], memory_map=True)["id"].to_pylist())
-                self._seen.add(path.name)
-        return frozenset(self._done)
+    def done(self) -> Set[str]:
+        """Ids committed by any writer up to now; the next call adds to the same set.
+
+        Asked for every batch of a long run: only parts not seen before are opened, and none are looked for in a folder
+        in which nothing has happened since (of the last second its time stamp is not trusted).
+        """
+        folder = self.directory / RECORDS
+        changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
+        if changed != self._looked or time.time_ns() - changed < 1e9:
+            new = {name for name in _names(folder) if name not in self._seen}
+            for name in new:
+                self._done.update(pq.read_table(folder / name, columns=["id"], memory_map=True)["id"].to_pylist())
+            self._seen |= new
+            self._looked = changed
+        return self._done
 
     def begin(self, batch: str) -> int:
         """Note that a batch (named by its first record) is begun; returns how often it was before without an end."""
@@ -201,7 +211,12 @@ def sweep(directory: Path) -> None:
 
 
 def _parts(directory: Path, kind: str) -> Iterable[Path]:
-    return sorted((directory / kind).glob("part-*.parquet"))
+    return [directory / kind / name for name in sorted(_names(directory / kind))]
+
+
+def _names(folder: Path) -> Iterator[str]:
+    names = os.listdir(folder) if folder.is_dir() else []
+    return (name for name in names if name.startswith("part-"))
 
 
 def _rows(directory: Path, kind: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from imageref_ray import commit, engines, manifest
 from imageref_ray.config import ConfigError, ImagesConfig, InstructConfig
@@ -56,6 +57,7 @@ def instruct(
     outcome["files"] = _export(config, pack)
     manifest.finish(config.output, config.model_dump(mode="json"), settings, outcome)
     console.print(closing_table(f"instruct: {config.output}", outcome))
+    console.print(_told(outcome["instructions"]))
     return outcome
 
 
@@ -79,6 +81,22 @@ def counts(items: Iterable[Instruction]) -> dict[str, Any]:
                     sure[when].append(value)
     means = {when: round(sum(values) / len(values), 4) for when, values in sure.items() if values}
     return {"by_task": dict(sorted(kinds.items())), "units": dict(sorted(units.items())), "probability": means}
+
+
+def _told(found: dict[str, Any]) -> Table:
+    """`counts` for people."""
+    table = Table(title="instructions", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for task, count in found["by_task"].items():
+        table.add_row(task, f"{count:,}")
+    table.add_section()
+    all_units = sum(found["units"].values())
+    for action, count in found["units"].items():
+        table.add_row(f"units {action}", f"{count:,} ({count / all_units:.1%})")
+    for when, mean in found["probability"].items():
+        table.add_row(f"mean probability {when}", f"{mean:.3f}")
+    return table
 
 
 def prepare(row: Row, max_bytes: int, max_pixels: int) -> tuple[Row, tuple[Failure, ...]]:

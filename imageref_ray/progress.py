@@ -95,7 +95,9 @@ def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
         table.add_row(f"  {error}", f"{count:,}")
     table.add_section()
     for key, words in COSTS.items():
-        table.add_row(words, f"{summary[key]:,}")
+        part = key in ("image_tokens", "cached_tokens") and summary["prompt_tokens"] > 0
+        share = f" ({summary[key] / summary['prompt_tokens']:.0%})" if part else ""
+        table.add_row(words, f"{summary[key]:,}{share}")
     table.add_section()
     table.add_row("generated tokens/s", f"{summary['tokens_per_second']:,.0f}")
     table.add_row("seconds", f"{summary['seconds']:,.1f}")

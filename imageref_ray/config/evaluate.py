@@ -44,3 +44,6 @@ class DemoConfig(Config):
     prompts: str = "compact"
     variant: Literal["plain", "caption"] = Field("plain", description="how answers name a picture")
     train: dict[str, Any] = Field(description="train settings other than model, output and mixture")
+    instruct: dict[str, Any] = Field(
+        description="instruct settings other than images' root, output, engine and prompts"
+    )

@@ -62,6 +62,23 @@ class Event(TypedDict):
     free: NotRequired[str]
 
 
+class Sentence(TypedDict):
+    """A sentence of an answer, whether it is true of the picture, and its `mark`: kept (empty), new or gone."""
+
+    text: str
+    true: bool
+    mark: str
+
+
+class Correction(TypedDict):
+    """A question about a picture with its drafted answer, and by mode what correction made of it (`new`, `gone`)."""
+
+    path: str
+    question: str
+    draft: Sequence[Sentence]
+    versions: Mapping[str, Sequence[Sentence]]
+
+
 class ReportData(TypedDict):
     """What `write_report` needs. `corpus`, `build`, `train`, `evaluate` and `seconds` are report.json's values:
 
@@ -70,8 +87,9 @@ class ReportData(TypedDict):
       seconds and `agreement` {precision, recall, captions}, shares of 1
     * `train`: steps, first_loss, last_loss, seconds
     * `evaluate`: `base` and `tuned`, each a summary of `placement.summarise`
+    * `instruct`: mode of correction → false units in drafts and in corrected answers (`picturenews.units.measure`)
     * `loss`: (step, loss) as logged; `stages`: (name, seconds) in the order they ran; `seconds`: the whole
-    * `events`: the ones to show
+    * `events`, `corrections`: the ones to show
     """
 
     title: str
@@ -80,10 +98,12 @@ class ReportData(TypedDict):
     build: Mapping[str, Any]
     train: Mapping[str, Any]
     evaluate: Mapping[str, Mapping[str, Any]]
+    instruct: Mapping[str, Mapping[str, Any]]
     loss: Sequence[tuple[float, float]]
     stages: Sequence[tuple[str, float]]
     seconds: float
     events: Sequence[Event]
+    corrections: Sequence[Correction]
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -109,6 +129,7 @@ def render(data: ReportData) -> str:
         bars=Markup(figures.metric_bars(base, tuned)),
         time=Markup(figures.time_bar(data["stages"])),
         events=[_event(event) for event in data["events"]],
+        corrections=[{**one, "src": _data_uri(one["path"]), "caption": one["question"]} for one in data["corrections"]],
     )
 
 

@@ -4,7 +4,11 @@
     vqa       picture, questions → answers             find     several pictures, a description → which one
     respond   articles → Markdown response             place    captions + response → which picture where
     ask       picture → a question and its answer      text     articles, questions → names and things
-    recall    a list of who has what → asked back in another order (general text: how copying is learned early)
+    detail    picture → all that can be seen, one fact a sentence; at times the first ones are given before the picture
+    verify    picture, sentences → is this in it?      recall    who has what → asked back in another order
+
+`recall` is general text: how copying is learned early. `detail` and `verify` are in the words of instruction generation
+and correction.
 
 The end-to-end task (articles with pictures → response with pictures in place) is not among them: that is what
 fine-tuning teaches. Events come from the `base` seed alone.
@@ -21,9 +25,10 @@ from typing import Any
 from imageref_ray import markdown, prompts
 from imageref_ray.engines.base import Message
 from imageref_ray.evaluation.formats import write_jsonl
-from imageref_ray.picturenews import corpus, facts, words
+from imageref_ray.picturenews import corpus, details, facts, words
 from imageref_ray.picturenews.events import SECTIONS, TELLING, Event, caption, questions, response
 from imageref_ray.picturenews.facts import describe
+from imageref_ray.prompts import instruct
 from imageref_ray.records import Image
 
 Row = dict[str, Any]
@@ -105,6 +110,37 @@ def asking(event: Event, rng: random.Random) -> Iterator[Row]:
         yield corpus.conversation(shot.id, (user,), f"Question: {question} Answer: {answer}")
 
 
+def detailing(event: Event, rng: random.Random) -> Iterator[Row]:
+    """Asked by the instruction or by the bare question; half of the time the picture is seen after the text so far."""
+    pack = instruct.load_instruct("compact")
+    for image, shot in zip(_images(event), event.shots, strict=True):
+        told = details.sentences(shot.picture)
+        known = " ".join(told[: rng.choice((0, rng.randrange(1, len(told))))])
+        asked, answer = details.QUESTION, " ".join(told)
+        if rng.random() < 0.5:
+            asked, answer = instruct.wording(pack, "detail"), instruct.pair(asked, answer)
+        yield corpus.conversation(shot.id, instruct.turn(pack, image, asked, known), answer)
+
+
+def verifying(event: Event, rng: random.Random) -> Iterator[Row]:
+    """Sentences true or false of the picture, yes or no; at the end what there is in place of a false one."""
+    pack = instruct.load_instruct("compact")
+    for image, shot in zip(_images(event), event.shots, strict=True):
+        true = [(told, pack.yes) for told in rng.sample(details.sentences(shot.picture), 2)]
+        asked = [*true, *((details.falsehood(shot.picture, rng)[0], pack.no) for _ in true)]
+        rng.shuffle(asked)
+        wrong, right = details.falsehood(shot.picture, rng)
+        turns = [(instruct.verify(pack, image, details.QUESTION, "", unit), told) for unit, told in asked]
+        turns.append((instruct.instead(pack, image, details.QUESTION, "", wrong), right))
+        rng.shuffle(turns)
+        (messages, told), *more = turns
+        row = corpus.conversation(shot.id, messages, told)
+        for messages, told in more:
+            texts = [part.strip() for part in messages[-1].parts if isinstance(part, str)]
+            row["conversations"] += [{"from": "human", "value": texts[-1]}, {"from": "gpt", "value": told}]
+        yield row
+
+
 def reading(event: Event, rng: random.Random) -> Iterator[Row]:
     """Questions about the articles' text: who did it, what did they do, where was it."""
     text = "\n\n".join(markdown.render(document, None) for document in corpus.sample(event).documents)
@@ -145,6 +181,8 @@ SKILLS: dict[str, Callable[[Event, random.Random], Iterator[Row]]] = {
     "respond": responding,
     "place": placing,
     "ask": asking,
+    "detail": detailing,
+    "verify": verifying,
     "text": reading,
     "recall": recalling,
 }

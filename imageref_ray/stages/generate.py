@@ -45,13 +45,18 @@ async def ask(
     if count > 1 and sampling.temperature == 0 and TASKS.get(task) != "knowledge":
         raise ValueError(f"{count} questions at temperature 0 are all the same; raise the temperature or ask for one")
     wording = instruct.wording(pack, task)
-    request = Request(instruct.turn(pack, image, wording), sampling, n=count)
     if TASKS[task] == "knowledge":
         drawn = [random.Random(f"{seed}:{task}:{image.id}:{k}") for k in range(count)]
         openings = [instruct.first_word(pack, task, rng) for rng in drawn]
-        replies = await _all(generate, [replace(request, n=1, prefix=opening) for opening in openings])
     else:
-        openings, replies = [""] * count, [await generate(request)]
+        drawn, openings = [random.Random(f"{seed}:{task}:{image.id}")], [""]
+    asked = instruct.turn(pack, image, wording)
+    requests = [
+        Request(asked, _seeded(sampling, rng), prefix=opening, n=count // len(drawn))
+        for rng, opening in zip(drawn, openings, strict=True)
+    ]
+    replies = await _all(generate, requests)
+    openings = [opening for opening in openings for _ in range(count // len(drawn))]
     told = [(text, reason) for reply in replies for text, reason in zip(reply.texts, reply.finish_reasons, strict=True)]
     costs = [usage for reply in replies for usage in (reply.usage, *[Usage()] * (len(reply.texts) - 1))]
     blank = Instruction("", image, task, wording)
@@ -91,6 +96,11 @@ def merged(reply: Reply) -> tuple[Answer, ...]:
             known = found.setdefault(answer.casefold(), Answer(answer, 0.0))
             found[answer.casefold()] = replace(known, weight=known.weight + weight)
     return tuple(sorted(found.values(), key=lambda answer: -answer.weight))
+
+
+def _seeded(sampling: Sampling, rng: random.Random) -> Sampling:
+    """Drawn the same way in every run, so that runs which differ in what comes later have the same drafts."""
+    return replace(sampling, seed=rng.getrandbits(31)) if sampling.temperature > 0 else sampling
 
 
 def _weight(logprobs: Sequence[float]) -> float:

@@ -14,6 +14,7 @@ COSTS = {"requests", "prompt_tokens", "image_tokens", "cached_tokens", "generate
 
 def demo(output: Path) -> subprocess.CompletedProcess[str]:
     changes = ["train_events=6", "test_events=3", "shown_events=2", "train.steps=4", "train.checkpoint_every=4"]
+    changes.append("instruct.images.limit=4")
     command = [sys.executable, "-m", "imageref_ray.cli", "demo", "--output", str(output)]
     command += [word for change in changes for word in ("--set", change)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -33,9 +34,13 @@ def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(tmp_pat
     assert report["train"]["steps"] == 4 and {"first_loss", "last_loss", "seconds"} <= set(report["train"])
     for name in ("base", "tuned"):
         assert set(report["evaluate"][name]) >= METRICS and report["evaluate"][name]["events"] == 3
+    for mode in ("after", "verify"):
+        corrected = report["instruct"][mode]
+        assert corrected["images"] <= 4 and corrected["judged"] + corrected["unknown"] + corrected["unusable"] == 4
     assert (tmp_path / "demo" / "report.html").read_text().count("data:image/jpeg") >= 6
 
     again = demo(tmp_path / "demo")
     assert again.returncode == 0, again.stdout + again.stderr
     repeated = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert repeated["evaluate"] == report["evaluate"] and repeated["build"] == report["build"]
+    assert repeated["instruct"] == report["instruct"]

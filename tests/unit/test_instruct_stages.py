@@ -196,7 +196,7 @@ async def test_a_unit_that_fails_twice_is_dropped_and_the_answer_goes_on_behind_
         asked = "".join(str(part) for part in request.messages[-1].parts)
         if "Is this in the picture?" in asked:
             return Reply(("no" if "3.5" in asked or "ten" in asked else "yes",), usage=COST)
-        return Reply(("They cost ten. So it is.",) if "Not " in asked else (STORY,), usage=COST)
+        return Reply(("They cost ten. So it is.",) if "is not in the picture." in asked else (STORY,), usage=COST)
 
     item = await correct(ITEM, model(denies), PACK, GREEDY, CorrectConfig(reread="verify", last_all=True, steps=1))
     assert [unit.action for unit in item.units] == ["kept", "dropped", "kept", "kept", "kept"]

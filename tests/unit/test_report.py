@@ -16,6 +16,10 @@ TEXT = "# A fair\nMuch to see.\n### Boats\nTwo <boats> came.\n### Charts\nSongs 
 RELEVANCE = {1: {}, 2: {"5/0.jpg": 3}, 3: {"5/1.jpg": 3}}
 
 
+def said(text, true, mark=""):
+    return {"text": text, "true": true, "mark": mark}
+
+
 @pytest.fixture
 def data(tmp_path):
     Image.new("RGB", (800, 400), "teal").save(tmp_path / "0.png")
@@ -24,6 +28,9 @@ def data(tmp_path):
         {"id": f"5/{k}.jpg", "number": k + 1, "path": str(tmp_path / name), "caption": f"cap {k}", "document": "Post"}
         for k, name in enumerate(("0.png", "1.jpg"))
     ]
+    told = {"units": 20, "false": 5, "share": 0.25}
+    better = {"units": 20, "false": 2, "share": 0.1, "difference": -0.15, "interval": [-0.25, -0.05]}
+    measured = {"judged": 8, "draft": told, "one pass": better, "corrected": better}
     answers = {"base": {2: "5/1.jpg"}, "tuned": {2: "5/0.jpg"}}
     event = {"id": "1", "question": "<script>alert(1)</script>", "pictures": pictures, "text": TEXT}
     return {
@@ -37,6 +44,17 @@ def data(tmp_path):
         },
         "train": {"steps": 30, "first_loss": 2.5, "last_loss": 0.25, "seconds": 75},
         "evaluate": {who: summarise({"1": RELEVANCE}, {"1": placed}) for who, placed in answers.items()},
+        "instruct": {"after": measured},
+        "corrections": [
+            {
+                "path": str(tmp_path / "0.png"),
+                "question": "What is <shown>?",
+                "draft": [said("Two boats.", True), said("A dog.", False)],
+                "versions": {
+                    "after": [said("Two boats.", True), said("A dog.", False, "gone"), said("A cat.", True, "new")]
+                },
+            }
+        ],
         "loss": [(1, 2.5), (15, 1.0), (30, 0.25)],
         "stages": [("build", 60), ("train", 75)],
         "seconds": 135,
@@ -63,6 +81,14 @@ def test_right_wrong_and_missed_are_said_in_words(data):
     assert "✓ 1 right" in tuned and "○ 1 missed" in tuned
     assert "✓ Right IMAGE_1" in tuned and "○ Missed wanted: IMAGE_2" in tuned
     assert "✕ Wrong IMAGE_2 wanted: IMAGE_1" in base
+
+
+def test_what_correction_changed_is_said_and_marked(data):
+    page = render(data).split("drafted and corrected")[1].split("Answers, side by side")[0]
+    assert "What is &lt;shown&gt;?" in page
+    assert "<del>A dog.</del>" in page and "<ins>A cat.</ins>" in page
+    assert page.count('aria-label="false"') == 2  # the draft's dog, and that it is gone
+    assert "25.0 %" in page and "-15.0 %" in page and "-25.0 to -5.0" in page
 
 
 def test_a_picture_that_does_not_open_leaves_a_note(data):

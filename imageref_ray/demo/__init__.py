@@ -1,4 +1,4 @@
-"""`imageref demo`: corpus → build → train → evaluate base and student → report, every part the real job.
+"""`imageref demo`: corpus → build → train → evaluate base and student → instruct → report, every part the real job.
 
 Killed anywhere and called again, it goes on: each part knows what it has done.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,20 @@ from imageref_ray.config import (
     ConfigError,
     DemoConfig,
     EvaluateConfig,
+    InstructConfig,
     MixtureEntry,
     SourceConfig,
     TrainConfig,
     check,
 )
-from imageref_ray.evaluation import formats
-from imageref_ray.evaluation.placement import METRICS, Placed, Relevance
-from imageref_ray.evaluation.report import Event as Shown
-from imageref_ray.evaluation.report import Picture, write_report
+from imageref_ray.demo import shown
+from imageref_ray.evaluation.placement import METRICS
+from imageref_ray.evaluation.report import write_report
 from imageref_ray.evaluation.run import evaluate_placement
-from imageref_ray.evaluation.score import placed
-from imageref_ray.picturenews import corpus, truth
-from imageref_ray.picturenews.events import Event, caption, make_event, response
-from imageref_ray.records import Record, from_row
+from imageref_ray.instruct import instruct, instructions
+from imageref_ray.picturenews import corpus, truth, units
+from imageref_ray.picturenews.events import Event, make_event
+from imageref_ray.records import Instruction, Record, from_row
 from imageref_ray.training.loop import train
 
 BUILD_KEYS = (
@@ -49,11 +49,14 @@ BUILD_KEYS = (
     "generated_tokens",
     "seconds",
 )
+CORRECTED = ("after", "verify")
+"""Modes of correction that are compared; the third, `continue`, is the answer in one pass, which every run holds."""
 
 
 def demo(config: DemoConfig) -> dict[str, Any]:
     """Run all parts; returns what report.json holds. Raises ConfigError for what the user can mend."""
     to_build, to_train = _build_config(config), _train_config(config)
+    to_instruct = {mode: _instruct_config(config, mode) for mode in CORRECTED}
     part = _parts(config.output)
     with part("corpus", f"{config.train_events} training and {config.test_events} test events"):
         counts = {split: _corpus(config, split) for split in ("train", "test")}
@@ -68,9 +71,14 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         measured = {"base": evaluate_placement(_evaluate_config(config, "base", config.engine.model))}
     with part("evaluate tuned", "the student answers the same events"):
         measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]))
+    with part("instruct", "questions about the test pictures, answers corrected against them") as console:
+        for to_correct in to_instruct.values():
+            instruct(to_correct, console)
+        corrected = {mode: list(instructions(one.output)) for mode, one in to_instruct.items()}
     with part("report", "numbers and pictures") as console:
-        report = _report(config, counts, built, agreed, measured)
+        report = _report(config, counts, built, agreed, measured, corrected)
         console.print(_table(report))
+        console.print(_false_units(report))
         console.print(f"report: {config.output / 'report.html'}", highlight=False, soft_wrap=True)
     return report
 
@@ -81,7 +89,7 @@ def _parts(output: Path) -> Callable[[str, str], AbstractContextManager[Console]
 
     @contextmanager
     def part(name: str, what: str) -> Iterator[Console]:
-        console.print(f"[bold]{next(numbers)}/6 {name}[/bold]: {what}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{next(numbers)}/7 {name}[/bold]: {what}", highlight=False, soft_wrap=True)
         began = time.monotonic()
         yield console
         held = _times(output)
@@ -148,6 +156,17 @@ def _evaluate_config(config: DemoConfig, name: str, model: str) -> EvaluateConfi
     )
 
 
+def _instruct_config(config: DemoConfig, mode: str) -> InstructConfig:
+    fixed = {
+        "images": {**config.instruct.get("images", {}), "root": config.output / "corpus" / "test" / "image"},
+        "output": config.output / "instruct" / mode,
+        "prompts": config.prompts,
+        "engine": config.engine.model_dump(),
+        "correct": {**config.instruct.get("correct", {}), "reread": mode},
+    }
+    return check(InstructConfig, {**config.instruct, **fixed}, "instruct")
+
+
 def _events(config: DemoConfig, split: str) -> dict[str, Event]:
     made = (make_event(corpus.SEEDS[split], n) for n in range(getattr(config, f"{split}_events")))
     return {event.id: event for event in made}
@@ -164,11 +183,14 @@ def _report(
     built: Mapping[str, Any],
     agreed: truth.Agreement,
     measured: Mapping[str, Any],
+    corrected: Mapping[str, Sequence[Instruction]],
 ) -> dict[str, Any]:
     """Write report.json and report.html; returns the former's content."""
     times = _times(config.output)
     metrics = [json.loads(line) for line in (config.output / "train" / "metrics.jsonl").read_text().splitlines()]
     agreement = {name: round(getattr(agreed, name), 4) for name in ("precision", "recall", "captions")}
+    events = _events(config, "test")
+    pictures = units.pictures(events.values())
     value = {
         "corpus": {f"{split}_{name}": n for split, found in counts.items() for name, n in found.items()},
         "build": {key: built[key] for key in BUILD_KEYS} | {"agreement": agreement},
@@ -179,6 +201,7 @@ def _report(
             "seconds": times["train"],
         },
         "evaluate": {name: found["guided"] | {"free": found["free"]} for name, found in measured.items()},
+        "instruct": {mode: units.measure(items, pictures) for mode, items in corrected.items()},
         "seconds": round(sum(times.values()), 1),
     }
     manifest.write_json(config.output / "report.json", value)
@@ -191,7 +214,8 @@ def _report(
             "annotated itself, skill by skill, to do the whole task in one go.",
             "loss": [(line["step"], line["loss"]) for line in metrics],
             "stages": list(times.items()),
-            "events": _shown(config),
+            "events": shown.events(config, list(events.values())[: config.shown_events]),
+            "corrections": shown.corrections(corrected, pictures, config.shown_events),
         },
     )
     return value
@@ -203,54 +227,6 @@ def _size(model: str) -> str:
     return f"{sum(path.stat().st_size for path in files) / 1e6:.0f} MB" if files else "pretrained"
 
 
-def _shown(config: DemoConfig) -> list[Shown]:
-    """The first test events with their pictures, truth, and both models' answers."""
-    test = config.output / "corpus" / "test"
-    labels = formats.read_labels(test / "label.csv")
-    runs = {name: config.output / "evaluate" / name for name in ("base", "tuned")}
-    answers = {name: _placed(run / "guided.insertion.jsonl", labels) for name, run in runs.items()}
-    free = _results(runs["tuned"] / "free.jsonl")
-    events = list(_events(config, "test").values())[: config.shown_events]
-    return [
-        {
-            "id": event.id,
-            "question": event.title,
-            "pictures": _pictures(event, test),
-            "text": response(event),
-            "relevance": labels[event.id],
-            "base": answers["base"].get(event.id, {}),
-            "tuned": answers["tuned"].get(event.id, {}),
-            "policy": "before",
-            "free": free.get(event.id, ""),
-        }
-        for event in events
-    ]
-
-
-def _pictures(event: Event, root: Path) -> list[Picture]:
-    titles = {shot.id: article.title for article in event.articles for shot in article.shots}
-    return [
-        {
-            "id": shot.id,
-            "number": k,
-            "path": str(root / "image" / shot.id),
-            "caption": caption(event, shot),
-            "document": titles[shot.id],
-        }
-        for k, shot in enumerate(event.shots, 1)
-    ]
-
-
-def _placed(path: Path, labels: Mapping[str, Relevance]) -> dict[str, Placed]:
-    found = formats.read_insertions(path)
-    return {id: placed(insertion, labels[id]) or {} for id, insertion in found.items()}
-
-
-def _results(path: Path) -> dict[str, str]:
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return {row["id"]: row["result"] for row in rows}
-
-
 def _table(report: Mapping[str, Any]) -> Table:
     """The one table at the end: placement metrics before and after."""
     table = Table(title="Pictures in the right places (guided decoding)", title_justify="left")
@@ -258,4 +234,16 @@ def _table(report: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for name, found in report["evaluate"].items():
         table.add_row(name, *(f"{found[metric]:.3f}" for metric in METRICS))
+    return table
+
+
+def _false_units(report: Mapping[str, Any]) -> Table:
+    """How many units of the answers are false, as drafted and as corrected."""
+    table = Table(title="False units in answers about pictures", title_justify="left")
+    for name in ("", *units.VERSIONS.values(), "corrected − draft (95 %)"):
+        table.add_column(name, justify="right")
+    for mode, found in report["instruct"].items():
+        low, high = found["corrected"]["interval"]
+        shares = (f"{found[name]['share']:.1%}" for name in units.VERSIONS.values())
+        table.add_row(mode, *shares, f"{found['corrected']['difference']:+.1%} ({low:+.1%} to {high:+.1%})")
     return table

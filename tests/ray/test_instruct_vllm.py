@@ -1,0 +1,67 @@
+"""Instructions on a real vLLM with the shipped checkpoint: drafts, answers and corrections that say what is seen."""
+
+import asyncio
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from imageref_ray.config import CorrectConfig, EngineConfig, InstructConfig, load
+from imageref_ray.engines import make
+from imageref_ray.engines.base import Request, Sampling
+from imageref_ray.instruct import instruct, instructions
+from imageref_ray.picturenews import corpus, details, units
+from imageref_ray.prompts.instruct import load_instruct, pair, turn, wording
+from imageref_ray.records import Image, Instruction
+from imageref_ray.sources import visual
+from imageref_ray.stages.correct import correct
+
+CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "picturenews-instruct.yaml"
+SEED = 77
+GREEDY = Sampling(max_tokens=100)
+PACK = load_instruct("compact")
+
+
+@pytest.mark.timeout(400)
+def test_the_shipped_config_asks_answers_and_corrects(local_ray: None, checkpoint: Path, tmp_path: Path) -> None:
+    corpus.write_images(tmp_path, corpus.iterate(SEED, 4))
+    overrides = [f"engine.model={checkpoint}", f"images.root={tmp_path / 'image'}", f"output={tmp_path / 'run'}"]
+    config = load(InstructConfig, CONFIG, [*overrides, "correct.reread=verify"])
+    summary = instruct(config, Console(file=io.StringIO()))
+    assert summary["quarantined"] == 0 and summary["records"] == len(list((tmp_path / "image").rglob("*.jpg")))
+    found = list(instructions(tmp_path / "run"))
+    good = [item for item in found if not item.problem]
+    assert len(good) > len(found) / 3  # two questions drawn about a small picture are often one
+    assert all(unit.before is not None for item in good for unit in item.units if unit.text != item.units[-1].text)
+    measured = units.measure(found, units.pictures(corpus.iterate(SEED, 4)))
+    assert measured["corrected"]["share"] < 0.3
+
+
+@pytest.mark.timeout(400)
+def test_plain_continuation_is_the_greedy_answer_in_one_pass(checkpoint: Path, tmp_path: Path) -> None:
+    corpus.write_images(tmp_path, corpus.iterate(SEED, 4))
+    args = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048}
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    asked = [
+        Instruction(image.id, image, "detail", wording(PACK, "detail"), details.QUESTION)
+        for image in visual.read("folder", tmp_path / "image")
+        if isinstance(image, Image)
+    ]
+
+    async def both() -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        engine = make(EngineConfig(model=str(checkpoint), args=args))
+        whole, steps = [], []
+        for item in asked:
+            request = Request(turn(PACK, item.image, item.instruction), GREEDY, prefix=pair(item.question))
+            reply = await engine.generate(request)
+            whole.append((reply.text.strip(), reply.usage.generated_tokens))
+            done = await correct(item, engine.generate, PACK, GREEDY, CorrectConfig(reread="continue", steps=4))
+            steps.append((done.corrected, done.usage.generated_tokens))
+        return whole, steps
+
+    whole, steps = asyncio.run(both())
+    assert [text for text, _ in steps] == [text for text, _ in whole]
+    assert sum(count for _, count in steps) <= 1.15 * sum(count for _, count in whole)
+    assert all(text.count(".") >= 3 for text, _ in whole)

@@ -1,0 +1,115 @@
+"""Sentences about pictures and what is false among them: the truth that corrections are measured against."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imageref_ray.demo import shown
+from imageref_ray.picturenews import details, skills, units
+from imageref_ray.picturenews.events import make_event, questions
+from imageref_ray.picturenews.facts import Chart, Emblem, Picture, Portrait, Scene
+from imageref_ray.records import Image, Instruction
+from imageref_ray.sentences import split
+
+BOATS = Scene("boat", "red", 2, "harbour")
+ALONE = Scene("bus", "blue", 1, "park")
+FACE = Portrait("hat", "orange")
+BARS = Chart((3, 3, 9))
+LOGO = Emblem("advertisement", "star", "green")
+PICTURES: list[Picture] = [BOATS, ALONE, FACE, BARS, LOGO]
+
+
+def about(name: str, draft: str, answer: str, corrected: str, question: str = details.QUESTION) -> Instruction:
+    image = Image(name, f"{name}.jpg")
+    return Instruction(name, image, "detail", "", question, draft, answer, corrected=corrected)
+
+
+def test_everything_is_told_one_fact_a_sentence() -> None:
+    assert details.sentences(BOATS) == (
+        "The picture shows two boats.",
+        "The boats are red.",
+        "They are at the harbour.",
+    )
+    assert details.sentences(ALONE) == ("The picture shows one bus.", "The bus is blue.", "It is in the park.")
+    assert details.sentences(FACE)[1:] == ("The person has a hat.", "The hat is orange.")
+    assert details.sentences(BARS)[2] == "The second bar stands for 3."
+    assert details.sentences(LOGO)[0] == "The picture shows an advertisement."
+    for picture in PICTURES:
+        assert [unit.strip() for unit in split(" ".join(details.sentences(picture)))] == [*details.sentences(picture)]
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_falsehood_is_false_and_stands_for_a_true_sentence(picture: Picture) -> None:
+    rng = random.Random(1)
+    drawn = [details.falsehood(picture, rng) for _ in range(300)]
+    assert not any(details.holds(picture, wrong) for wrong, _ in drawn)
+    assert {right for _, right in drawn} == set(details.sentences(picture))
+
+
+def test_units_are_judged_by_the_picture_alone() -> None:
+    told = "The picture shows two boats. The boats are blue. They are at the harbour."
+    assert units.judge(BOATS, details.QUESTION, told) == [True, False, True]
+    assert units.judge(BOATS, details.QUESTION, "  ") == []
+    assert units.judge(BOATS, details.QUESTION, "Rain fell.") == [False]
+    for question, answer in questions(BOATS):
+        assert units.judge(BOATS, question, answer) == [True]
+    assert units.judge(BOATS, "How many are there?", "three") == [False]
+    assert units.judge(BOATS, "What is the first value?", "3") is None
+
+
+def test_shares_and_the_paired_difference_are_those_of_the_units() -> None:
+    good, bad = " ".join(details.sentences(BOATS)), "The picture shows two boats. The boats are blue."
+    items = [about(f"{n}", bad, good if n else bad, good) for n in range(8)]
+    items += [
+        about("8", "", "", "", "What is the first value?"),
+        replace(about("9", "", "", ""), problem="no question"),
+    ]
+    found = units.measure(items, {str(n): BOATS for n in range(10)})
+    assert (found["judged"], found["unknown"], found["unusable"], found["images"]) == (8, 1, 1, 8)
+    assert found["draft"] == {"units": 16, "false": 8, "share": 0.5}
+    assert (found["one pass"]["units"], found["one pass"]["false"]) == (7 * 3 + 2, 1)
+    assert found["corrected"]["difference"] == -0.5 and found["corrected"]["interval"] == [-0.5, -0.5]
+    low, high = found["one pass"]["interval"]
+    assert low < found["one pass"]["difference"] < high < 0
+
+
+def test_nothing_to_judge_is_said() -> None:
+    with pytest.raises(ValueError, match="no answer to judge: 1 unusable, 0 of unknown"):
+        units.measure([replace(about("1", "", "", ""), problem="no question")], {"1": BOATS})
+
+
+def test_the_skills_in_words_of_correction_tell_the_truth() -> None:
+    for number in range(40):
+        event = make_event(5, number)
+        shown_by = units.pictures([event])
+        for row in skills.detailing(event, random.Random(number)):
+            answer = row["conversations"][1]["value"].split("Answer: ")[-1]
+            assert all(units.judge(shown_by[row["id"]], details.QUESTION, answer) or [False])
+        for row in skills.verifying(event, random.Random(number)):
+            turns = [turn["value"].removeprefix("<image>\n") for turn in row["conversations"]]
+            for asked, told in zip(turns[::2], turns[1::2], strict=True):
+                unit, _, rest = asked.partition(". ")
+                said = told if rest.startswith("This is not") else f"{unit}."
+                assert details.holds(shown_by[row["id"]], said) == (told != "no")
+
+
+def test_what_correction_changed_is_marked_where_it_was(tmp_path: Path) -> None:
+    good, bad = " ".join(details.sentences(BOATS)), "The picture shows two boats. The boats are blue."
+    same, mended = about("1", good, good, good), about("2", bad, good, good)
+    truth = {"1": BOATS, "2": BOATS}
+    runs = {"after": [same, mended], "verify": [same, replace(mended, corrected="The picture shows two boats.")]}
+    first, second = shown.corrections(runs, truth, 8)
+    assert [sentence["true"] for sentence in first["draft"]] == [True, False]
+    assert [(one["text"], one["mark"]) for one in first["versions"]["after"]] == [
+        ("The picture shows two boats.", ""),
+        ("The boats are blue.", "gone"),
+        ("The boats are red.", "new"),
+        ("They are at the harbour.", "new"),
+    ]
+    assert [one["mark"] for one in first["versions"]["verify"]] == ["", "gone"]
+    assert not any(one["mark"] for told in second["versions"].values() for one in told)
+    assert len(shown.corrections(runs, truth, 1)) == 1
