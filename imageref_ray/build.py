@@ -14,12 +14,13 @@ from rich.console import Console
 
 from imageref_ray import commit, manifest, sources
 from imageref_ray.config import BuildConfig, ConfigError, check
+from imageref_ray.examples import identity
 from imageref_ray.export import Origin, export, target
 from imageref_ray.passes import STAGES, passes, records, run_passes
 from imageref_ray.plan import compare
 from imageref_ray.progress import closing_table
 from imageref_ray.recipe import Recipe, recipe
-from imageref_ray.records import Record, from_row, to_row
+from imageref_ray.records import Record, from_row
 
 
 def build(config: BuildConfig, console: Console | None = None, again: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -74,9 +75,7 @@ def fingerprint_settings(config: BuildConfig, made: Recipe) -> dict[str, Any]:
         "job": "build",
         "engine": annotators if len(annotators) > 1 else manifest.engine_settings(config.engine),
         "prompts": {"name": made.pack.name, "content": manifest.digest(made.pack.model_dump())},
-        "examples": manifest.digest(
-            [[to_row(e) for e in made.caption_examples], [to_row(e) for e in made.place_examples]]
-        ),
+        "examples": manifest.digest([identity(made.caption_examples), identity(made.place_examples)]),
         "sampling": {**stages, "context_tokens": config.context_tokens},
         "source": {
             "samples": sources.identity(config.source),

@@ -106,7 +106,9 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
                         record, generate, recipe.pack, recipe.caption, recipe.caption_examples, recipe.context_tokens
                     )
                 case "place":
-                    record = await place(record, generate, recipe.pack, recipe.place, recipe.place_examples)
+                    record = await place(
+                        record, generate, recipe.pack, recipe.place, recipe.place_examples, recipe.analysis_words
+                    )
                     _hold(record)
     return to_row(record)
 
