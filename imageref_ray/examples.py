@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -142,24 +142,30 @@ def _read(wanted: ExamplesConfig, key: str, kind: type[Entry], pack: Pack) -> di
 def _of_source(source: SourceConfig, wanted: Mapping[str, str]) -> dict[str, tuple[Document, Image]]:
     """Image id → document and image, for the wanted ids (id → where it is asked for) of a source of any kind."""
     found: dict[str, tuple[Document, Image]] = {}
-    documents: list[Document] = []
-    if source.kind == "paper":
-        for id, where in wanted.items():
-            try:
-                documents.append(paper.document(source.root, id.partition("/")[0]))
-            except ConfigError as error:
-                raise ConfigError(f"{where}: {error}") from None
-    elif wanted:  # whatever the build is limited to, its examples may lie beyond
-        records = sources.read(source.model_copy(update={"limit": None}))
-        documents = [document for item in records if isinstance(item, Record) for document in item.sample.documents]
-    for document in documents:
+    for document in _documents(source, wanted) if wanted else ():
         found |= {image.id: (document, image) for image in document.images if image.id in wanted}
+        if len(found) == len(wanted):
+            break
     if missing := [id for id in wanted if id not in found]:
         raise ConfigError(
             f"{wanted[missing[0]]}: no image {missing[0]} in {source.root}; name it as the source does "
             "(document/index.ext), or give the example a document of its own"
         )
     return found
+
+
+def _documents(source: SourceConfig, wanted: Mapping[str, str]) -> Iterator[Document]:
+    """Where the wanted images may be: the articles that their ids name, or all documents of the source."""
+    if source.kind == "paper":
+        for id, where in wanted.items():
+            try:
+                yield paper.document(source.root, id.partition("/")[0])
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {error}") from None
+        return
+    for item in sources.read(source.model_copy(update={"limit": None})):  # examples may lie beyond the build's limit
+        if isinstance(item, Record):
+            yield from item.sample.documents
 
 
 def _own(where: str, entry: CaptionEntry, root: Path) -> tuple[Document, Image]:
