@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 FOLDER = "attempts"
@@ -71,6 +72,12 @@ def times(directory: Path, *, working: bool = False) -> dict[int, float]:
     if working:
         notes = {number: _ready(directory, number) for number in notes}
     return {number: note.stat().st_mtime for number, note in notes.items() if note.exists()}
+
+
+def working(directory: Path) -> float:
+    """Seconds since the newest attempt's first engine was there; 0 before that."""
+    began = times(directory, working=True).get(newest(directory))
+    return 0.0 if began is None else max(0.0, time.time() - began)
 
 
 def _note(directory: Path, number: int) -> Path:

@@ -5,7 +5,7 @@ source ─▶ passes.py: verify, respond, caption, place ─▶ records ─▶ e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,23 @@ from rich.console import Console
 
 from imageref_ray import commit, manifest, sources
 from imageref_ray.config import BuildConfig, ConfigError, check
-from imageref_ray.export import Origin, export, target
+from imageref_ray.examples import identity
+from imageref_ray.export import Origin, Target, export, target
 from imageref_ray.passes import STAGES, passes, records, run_passes
 from imageref_ray.plan import compare
 from imageref_ray.progress import closing_table
 from imageref_ray.recipe import Recipe, recipe
-from imageref_ray.records import Record, from_row, to_row
+from imageref_ray.records import Record, from_row
+
+DATASET = "dataset"
+"""Where in a run the training set is."""
 
 
 def build(config: BuildConfig, console: Console | None = None, again: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Build, or go on with, the training set in `config.output`; returns the run's summary.
 
-    Records in the quarantine are left there, but for the ids in `again`. Keys of the summary: records, quarantined,
+    Records in the quarantine are left there, but for the ids in `again`. A finished run under other settings of
+    `export` writes the new files from its records, without any engine. Keys of the summary: records, quarantined,
     problems, requests, prompt_tokens, image_tokens, cached_tokens, generated_tokens, tokens_per_second, seconds, files.
     Raises ConfigError for what the user can mend, EngineError when the engine fails, Stopped when it is told to end.
     """
@@ -34,17 +39,44 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     to = target(config.source.root, made.pack, config.export)
     everything, early = records(config)
     settings = fingerprint_settings(config, made)
-    finished = manifest.begin(config.output, settings, config.model_dump(mode="json"))
-    if finished is not None:
-        console.print(f"{config.output} is done: {finished['records']} records, nothing left to do", highlight=False)
-        return finished
-    outcome = run_passes(config, made, everything, early, again)
     read = partial(_records, config.output, [record.id for record in everything])
-    outcome["files"] = export(config.output / "dataset", read, to, _origin(config, settings, outcome))
+    if manifest.begin(config.output, settings, config.model_dump(mode="json")) is not None:
+        return _export_again(config, settings, read, to, console)
+    outcome = run_passes(config, made, everything, early, again)
+    origin = _origin(config, settings, outcome, manifest.git_revision())
+    outcome["files"] = export(config.output / DATASET, read, to, origin)
     if (off := compare(config, everything)) is not None:
         outcome["plan"] = off
     manifest.finish(config.output, config.model_dump(mode="json"), settings, outcome)
     console.print(closing_table(f"build: {config.output}", outcome))
+    return outcome
+
+
+def _export_again(
+    config: BuildConfig, settings: dict[str, Any], read: Callable[[], Iterator[Record]], to: Target, console: Console
+) -> dict[str, Any]:
+    """A finished run's summary; where its settings of `export` were others or a file is gone, after writing anew.
+
+    What the earlier settings wrote and these do not is removed: it may hold what a split now keeps for tests.
+    """
+    held = manifest.finished(config.output)
+    done, wanted, folder = held["summary"], config.export.model_dump(mode="json"), config.output / DATASET
+    before = {Path(path).name for path in done["files"].values()}
+    changed = sorted(f"export.{key}" for key, value in wanted.items() if held["config"]["export"].get(key) != value)
+    gone = sorted(name for name in before if not (folder / name).is_file())
+    said = f"{config.output} is done: {done['records']} records"
+    if not changed and not gone:
+        console.print(f"{said}, nothing left to do", highlight=False, soft_wrap=True)
+        return dict(done)
+    files = export(folder, read, to, _origin(config, settings, done, held["git"]))
+    written = {Path(path).name for path in files.values()}
+    for name in (stale := sorted(before - written)):
+        (folder / name).unlink(missing_ok=True)
+    outcome = {**done, "files": files}
+    manifest.exported(config.output, wanted, outcome)
+    why = f"{', '.join(changed)} changed" if changed else f"{', '.join(gone)} was gone"
+    told = f"{said}; {why}: wrote {', '.join(sorted(written))} from them, without any engine"
+    console.print(told + (f"; removed {', '.join(stale)}" if stale else ""), highlight=False, soft_wrap=True)
     return outcome
 
 
@@ -74,9 +106,7 @@ def fingerprint_settings(config: BuildConfig, made: Recipe) -> dict[str, Any]:
         "job": "build",
         "engine": annotators if len(annotators) > 1 else manifest.engine_settings(config.engine),
         "prompts": {"name": made.pack.name, "content": manifest.digest(made.pack.model_dump())},
-        "examples": manifest.digest(
-            [[to_row(e) for e in made.caption_examples], [to_row(e) for e in made.place_examples]]
-        ),
+        "examples": manifest.digest([identity(made.caption_examples), identity(made.place_examples)]),
         "sampling": {**stages, "context_tokens": config.context_tokens},
         "source": {
             "samples": sources.identity(config.source),
@@ -90,14 +120,14 @@ def _records(directory: Path, ids: Sequence[str]) -> Iterator[Record]:
     return (from_row(Record, result.row) for result in commit.results_of(directory, ids))
 
 
-def _origin(config: BuildConfig, settings: dict[str, Any], outcome: dict[str, Any]) -> Origin:
-    """What the dataset card says of the run."""
+def _origin(config: BuildConfig, settings: dict[str, Any], outcome: dict[str, Any], code: str | None) -> Origin:
+    """What the dataset card says of the run; `code` is the revision that made the records."""
     facts = {
         "source": f"{config.source.kind}: {config.source.root.name}",
         "model": f"{Path(config.engine.model).name} {settings['engine'].get('files', '')}".strip(),
         "engine": config.engine.kind,
         "prompt pack": " ".join(settings["prompts"].values()),
         "fingerprint": manifest.fingerprint(settings),
-        "code": manifest.git_revision() or "released package",
+        "code": code or "released package",
     }
     return Origin(facts, outcome["quarantined"], outcome["problems"])

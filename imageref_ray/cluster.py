@@ -17,12 +17,16 @@ from imageref_ray.config import ConfigError
 
 
 @contextmanager
-def connected(log: Path) -> Iterator[None]:
-    """Ray, quiet: the connection that is open, else the cluster in RAY_ADDRESS, else one on this machine alone."""
+def attached(*, dashboard: bool = False) -> Iterator[None]:
+    """Ray, quiet: the connection that is open, else the cluster in RAY_ADDRESS, else one on this machine alone.
+
+    `dashboard`: with Ray's own pages and its status commands, where it is started here. Raises ConfigError where no
+    cluster answers.
+    """
     began = not ray.is_initialized()
     if began:
         address = os.environ.get("RAY_ADDRESS")
-        local: dict[str, Any] = {"include_dashboard": False, "num_cpus": max(2, os.cpu_count() or 1)}
+        local: dict[str, Any] = {"include_dashboard": dashboard, "num_cpus": max(2, os.cpu_count() or 1)}
         try:
             ray.init(
                 address=address or "local",
@@ -32,16 +36,25 @@ def connected(log: Path) -> Iterator[None]:
             )
         except ConnectionError as error:
             raise ConfigError(f"no Ray cluster answers at {address} ({error}); check RAY_ADDRESS or unset it") from None
-    handler = logging.FileHandler(log, encoding="utf-8")
-    chatty = logging.getLogger("ray.data")
-    before, chatty.handlers = chatty.handlers, [handler]
     try:
         yield
     finally:
-        chatty.handlers = before
-        handler.close()
         if began:
             ray.shutdown()
+
+
+@contextmanager
+def connected(log: Path) -> Iterator[None]:
+    """`attached`, and what Ray Data has to say goes to `log`."""
+    with attached():
+        handler = logging.FileHandler(log, encoding="utf-8")
+        chatty = logging.getLogger("ray.data")
+        before, chatty.handlers = chatty.handlers, [handler]
+        try:
+            yield
+        finally:
+            chatty.handlers = before
+            handler.close()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -53,6 +53,15 @@ class Result:
     id: str
     row: dict[str, Any]
     usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a run directory holds: ids of finished records, the last account of each failure, all that was paid."""
+
+    done: frozenset[str]
+    failures: list[Failure]
+    spent: Usage
 
 
 class Store:
@@ -156,12 +165,29 @@ def results_of(directory: Path, ids: Iterable[str]) -> Iterator[Result]:
             yield Result(id, json.loads(row["row"]), from_row(Usage, row))
 
 
+def account(directory: Path) -> Account:
+    """All of it from one reading of the directory: what a pass needs to know before it begins."""
+    done: set[str] = set()
+    spent = Usage()
+    for row in _rows(directory, RECORDS, ["id", *_COSTS]):
+        done.add(row["id"])
+        spent += from_row(Usage, row)
+    quarantined = [_failure(row) for row in _rows(directory, QUARANTINE)]
+    return Account(frozenset(done), _latest(quarantined, done), sum((failure.usage for failure in quarantined), spent))
+
+
 def failures(directory: Path) -> list[Failure]:
     """The last attempt's account of every record and item, without records that a later attempt finished."""
-    done = Store(directory).done()
+    return _latest(map(_failure, _rows(directory, QUARANTINE)), Store(directory).done())
+
+
+def _failure(row: dict[str, Any]) -> Failure:
+    return dataclasses.replace(from_row(Failure, row), usage=from_row(Usage, row))
+
+
+def _latest(quarantined: Iterable[Failure], done: Collection[str]) -> list[Failure]:
     latest: dict[tuple[str, str, str], Failure] = {}
-    for row in _rows(directory, QUARANTINE):
-        failure = dataclasses.replace(from_row(Failure, row), usage=from_row(Usage, row))
+    for failure in quarantined:
         key = (failure.record_id, failure.item, failure.stage if failure.item else "")
         mended = failure.item == "" and failure.record_id in done
         if not mended and (key not in latest or failure.attempt >= latest[key].attempt):
@@ -169,9 +195,13 @@ def failures(directory: Path) -> list[Failure]:
     return [latest[key] for key in sorted(latest)]
 
 
-def attempts(directory: Path) -> dict[str, int]:
-    """How often each record has been tried without success (0 is not listed)."""
-    return {failure.record_id: failure.attempt for failure in failures(directory) if not failure.item}
+def attempts(failures: Iterable[Failure]) -> dict[str, int]:
+    """How often each record has been tried without success (0 is not listed), by these accounts of it."""
+    tried: dict[str, int] = {}
+    for failure in failures:
+        if not failure.item:
+            tried[failure.record_id] = max(failure.attempt, tried.get(failure.record_id, 0))
+    return tried
 
 
 def costs(directory: Path) -> Iterator[tuple[str, Usage]]:

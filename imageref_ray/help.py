@@ -11,7 +11,8 @@ places: build a training set, fine-tune InternVL, measure it, serve it.
 BUILD = """\
 Write a response to every sample, caption its images in the context of their documents, decide which image
 belongs where, and write the training set: annotation JSONL (plain and with captions), Parquet, a dataset card.
-Run it again after a crash: it goes on where it stood. What could not be read is in the run's quarantine.
+Run it again after a crash: it goes on where it stood. What could not be read is in the run's quarantine. A finished
+run called again with other settings under `export` writes the new files from its records, without any engine.
 
 example: imageref build --config jobs/configs/picturenews.yaml --set source.limit=8 --output runs/first
 """

@@ -53,11 +53,11 @@ def begin(
     path = directory / "fingerprint.json"
     flat = _flat(settings)
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        before = _read(path)["settings"]
         if before != flat:
             raise ConfigError(_difference(directory, before, flat))
-        if (finished := summary(directory)) is not None:
-            return finished
+        if (done := summary(directory)) is not None:
+            return done
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,7 +71,7 @@ def held(directory: Path) -> dict[str, Any]:
     path = directory / "fingerprint.json"
     if not path.is_file():
         raise ConfigError(f"{directory} is no run directory (it has no fingerprint.json); give the output of a build")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["config"]
+    found: dict[str, Any] = _read(path)["config"]
     return found
 
 
@@ -85,8 +85,13 @@ def summary(directory: Path) -> dict[str, Any] | None:
     path = directory / "manifest.json"
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["summary"]
+    found: dict[str, Any] = _read(path)["summary"]
     return found
+
+
+def finished(directory: Path) -> dict[str, Any]:
+    """The whole manifest of a finished run."""
+    return _read(directory / "manifest.json")
 
 
 def finish(directory: Path, config: Mapping[str, Any], settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
@@ -97,9 +102,22 @@ def finish(directory: Path, config: Mapping[str, Any], settings: Mapping[str, An
         "settings": _flat(settings),
         "config": dict(config),
         "git": git_revision(),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished": _now(),
     }
     write_json(directory / "manifest.json", manifest)
+
+
+def exported(directory: Path, export: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """A finished run's records were written anew under these settings of `export`; how they were made stays as it was.
+
+    manifest.json then says, under `exported`, which code wrote them and when.
+    """
+    for name in ("fingerprint.json", "manifest.json"):
+        found = _read(directory / name)
+        found["config"] = {**found["config"], "export": dict(export)}
+        if name == "manifest.json":
+            found |= {"summary": dict(result), "exported": {"git": git_revision(), "at": _now()}}
+        write_json(directory / name, found)
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -163,6 +181,15 @@ def write_json(path: Path, value: Any) -> None:
     hidden = path.with_name(f".{path.name}.tmp")
     hidden.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     os.replace(hidden, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _difference(directory: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imageref_ray import commit, engines, markdown, sources
+from imageref_ray import attempt, commit, engines, markdown, sources
 from imageref_ray.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig
 from imageref_ray.engines.base import Generate
-from imageref_ray.estimate import money
+from imageref_ray.estimate import Cost, money
 from imageref_ray.export import VARIANTS, answer
 from imageref_ray.recipe import Recipe
 from imageref_ray.records import Failure, Record, Usage, from_row, to_row
@@ -63,13 +63,18 @@ def run_passes(
     from imageref_ray.pipeline import run_pass, summary
 
     rows: Iterable[Row] = ({"id": record.id, "record": to_row(record)} for record in chosen)
-    spent = Usage()
+    paid = Cost()
     for directory, engine, stages in passes(config):
-        run_pass(_task(config, made, directory, engine, stages, spent), rows, early, again)
+        run_pass(_task(config, made, directory, engine, stages, paid), rows, early, again)
         rows = ({"id": result.id, "record": result.row} for result in commit.results(directory))
         early = [dataclasses.replace(failure, usage=Usage()) for failure in commit.failures(directory)]
-        spent += commit.spent(directory)
+        paid = Cost(paid.usage + commit.spent(directory), paid.seconds + gpu_seconds(directory, engine))
     return summary(config.output, [directory for directory, _, _ in passes(config)[:-1]])
+
+
+def gpu_seconds(directory: Path, engine: EngineConfig) -> float:
+    """What a pass took of GPUs so far: from its first engine to its last commit, all attempts, times GPUs an engine."""
+    return commit.seconds(directory, working=True) * engine.gpus
 
 
 def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tuple[Row, tuple[Failure, ...]]:
@@ -101,7 +106,9 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
                         record, generate, recipe.pack, recipe.caption, recipe.caption_examples, recipe.context_tokens
                     )
                 case "place":
-                    record = await place(record, generate, recipe.pack, recipe.place, recipe.place_examples)
+                    record = await place(
+                        record, generate, recipe.pack, recipe.place, recipe.place_examples, recipe.analysis_words
+                    )
                     _hold(record)
     return to_row(record)
 
@@ -122,8 +129,9 @@ def weight(row: Row) -> float:
 
 
 def _task(
-    config: BuildConfig, made: Recipe, directory: Path, engine: EngineConfig, stages: tuple[str, ...], spent: Usage
+    config: BuildConfig, made: Recipe, directory: Path, engine: EngineConfig, stages: tuple[str, ...], paid: Cost
 ) -> Pass:
+    paid = Cost(paid.usage, paid.seconds + gpu_seconds(directory, engine))
     pictures = partial(verify, source=config.source, folder=config.output / "images", max_images=config.max_images)
     return Pass(
         name="build" if stages == STAGES else f"build: {', '.join(stages)}",
@@ -134,15 +142,26 @@ def _task(
         commit_records=config.commit_records,
         commit_seconds=config.commit_seconds,
         weight=weight if config.preflight else None,
-        budget=partial(over_budget, config.max_budget, config.prices, spent) if config.max_budget else None,
+        budget=partial(over_budget_by_now, config.max_budget, config.prices, paid, directory, engine.gpus)
+        if config.max_budget
+        else None,
         replies=config.cache,
         patience_s=60 * config.stall_minutes,
     )
 
 
-def over_budget(limit: str, prices: PriceConfig, before: Usage, spent: Usage) -> str:
-    """Why the build has to stop, or nothing yet: `limit` is `"N tokens"`, or an amount in the prices' currency."""
+def over_budget_by_now(
+    limit: str, prices: PriceConfig, before: Cost, directory: Path, gpus: float, spent: Usage
+) -> str:
+    """`over_budget` while a pass runs. `before`: tokens of the passes before it, GPU-seconds of all attempts before
+    this one; `spent`: tokens of this pass."""
+    seconds = before.seconds + gpus * attempt.working(directory)
+    return over_budget(limit, prices, before.usage + spent, seconds / 3600)
+
+
+def over_budget(limit: str, prices: PriceConfig, spent: Usage, gpu_hours: float) -> str:
+    """Why the build has to stop, or nothing yet: `limit` is `"N tokens"`, or an amount in the prices' currency, which
+    tokens and GPUs both count against."""
     amount, _, unit = limit.partition(" ")
-    whole = before + spent
-    used = whole.prompt_tokens + whole.generated_tokens if unit == "tokens" else money(whole, 0.0, prices)
+    used = spent.prompt_tokens + spent.generated_tokens if unit == "tokens" else money(spent, gpu_hours, prices)
     return f"the budget of {limit} is used up" if used >= float(amount) else ""

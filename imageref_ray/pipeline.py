@@ -58,18 +58,21 @@ def run_pass(
     task = dataclasses.replace(task, attempt=attempt.begin(task.directory))
     commit.sweep(task.directory)
     (task.directory / REASON).unlink(missing_ok=True)
-    store = commit.Store(task.directory, task.attempt)
-    known = set(commit.failures(task.directory))
-    store.write([], [failure for failure in early if failure not in known])
-    done, tried = store.done(), commit.attempts(task.directory)
-    left = (row for row in rows if str(row["id"]) not in done and (row["id"] not in tried or row["id"] in again))
+    held = commit.account(task.directory)
+    known = set(held.failures)
+    new = [failure for failure in early if failure not in known]
+    commit.Store(task.directory, task.attempt).write([], new)
+    tried = commit.attempts([*held.failures, *new])
+    left = (row for row in rows if str(row["id"]) not in held.done and (row["id"] not in tried or row["id"] in again))
     waiting = (
         (packed(row, tried.get(str(row["id"]), 0) + 1), task.weight(row) if task.weight else None) for row in left
     )
     work = todo.write(task.directory, waiting, BATCH)
     if work.count:
+        if task.budget and (reason := task.budget(held.spent)):
+            raise Stopped(f"{reason}: no engine was started for the {work.count} records that are left")
         engines.check(task.engine)
-        _run(dataclasses.replace(task, heaviest=work.heaviest), work)
+        _run(dataclasses.replace(task, heaviest=work.heaviest), work, held.spent)
     todo.clear(task.directory)
     return summary(task.directory)
 
@@ -79,11 +82,12 @@ def summary(directory: Path, before: Sequence[Path] = ()) -> dict[str, Any]:
 
     Costs and seconds are those of the passes in `before` as well.
     """
-    failures = commit.failures(directory)
-    usage = sum((commit.spent(place) for place in (directory, *before)), Usage())
+    held = commit.account(directory)
+    failures = held.failures
+    usage = sum((commit.spent(place) for place in before), held.spent)
     seconds = sum(commit.seconds(place) for place in (directory, *before))
     return {
-        "records": len(commit.Store(directory).done()),
+        "records": len(held.done),
         "quarantined": len({failure.record_id for failure in failures if not failure.item}),
         "problems": dict(sorted(Counter(failure.error for failure in failures).items())),
         **{name: getattr(usage, name) for name in COSTS},
@@ -92,8 +96,8 @@ def summary(directory: Path, before: Sequence[Path] = ()) -> dict[str, Any]:
     }
 
 
-def _run(task: Pass, work: Todo) -> None:
-    log, spent = task.directory / LOG, commit.spent(task.directory)
+def _run(task: Pass, work: Todo, spent: Usage) -> None:
+    log = task.directory / LOG
 
     def ask(reason: str) -> None:
         attempt.ask_to_stop(task.directory, task.attempt)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +20,7 @@ from imageref_ray import commit, estimate, manifest
 from imageref_ray.choice import choose
 from imageref_ray.config import BuildConfig, ConfigError
 from imageref_ray.estimate import Cost, Estimate, Plan
-from imageref_ray.passes import passes, records, run_passes
+from imageref_ray.passes import gpu_seconds, passes, records, run_passes
 from imageref_ray.recipe import recipe
 from imageref_ray.records import Record, Usage
 
@@ -47,15 +47,20 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     chosen = choose(everything, count, seed, lambda record: record.id)
     if len(chosen) < min(estimate.LEAST, len(everything)):
         raise ConfigError(f"--records {count} is too few to tell a spread; give at least {estimate.LEAST}")
-    directory = config.output / FOLDER
+    small = trial(config)
+    directory = small.output
     shutil.rmtree(directory, ignore_errors=True)
-    small = config.model_copy(update={"output": directory})
     run_passes(small, made, chosen)
     known = {record.id: estimate.covariates(record.sample) for record in everything}
     found = estimate.plan(known, costs(small, chosen), config.prices, gpus=1, seed=seed)
     manifest.write_json(directory / FILE, dataclasses.asdict(found))
     console.print(table(found, config.prices.currency))
     return found
+
+
+def trial(config: BuildConfig) -> BuildConfig:
+    """The build's settings for a plan's few records: a folder of its own, and no budget (the build's is no plan's)."""
+    return config.model_copy(update={"output": config.output / FOLDER, "max_budget": None})
 
 
 def costs(config: BuildConfig, measured: Iterable[Record]) -> dict[str, Cost]:
@@ -71,18 +76,20 @@ def costs(config: BuildConfig, measured: Iterable[Record]) -> dict[str, Cost]:
         computed = {
             id: usage.prompt_tokens - usage.cached_tokens + usage.generated_tokens for id, usage in spent.items()
         }
-        per_token = commit.seconds(directory, working=True) * engine.gpus / max(sum(computed.values()), 1)
+        per_token = gpu_seconds(directory, engine) / max(sum(computed.values()), 1)
         for id in found.keys() & spent.keys():
             found[id] = Cost(found[id].usage + spent[id], found[id].seconds + per_token * computed[id])
     return found
 
 
-def compare(config: BuildConfig, built: Iterable[Record]) -> dict[str, Any] | None:
+def compare(config: BuildConfig, built: Sequence[Record]) -> dict[str, Any] | None:
     """How far the plan in the run's directory was off, by figure; None without a plan for this many records."""
     path = config.output / FOLDER / FILE
     if not path.is_file():
         return None
     planned = _read(json.loads(path.read_text(encoding="utf-8")))
+    if planned.records != len(built):
+        return None
     truth = estimate.totals(costs(config, built), config.prices, gpus=1)
     return {name: dataclasses.asdict(deviation) for name, deviation in estimate.compare(planned, truth).items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ COSTS = {
     "cached_tokens": "… from the cache",
     "generated_tokens": "generated tokens",
 }
+
+
+PLANNED = ("requests", "prompt_tokens", "generated_tokens")
+"""What a plan is held to at the end of its build."""
 
 
 class Display:
@@ -100,5 +105,14 @@ def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
         table.add_row(words, f"{summary[key]:,}{share}")
     table.add_section()
     table.add_row("generated tokens/s", f"{summary['tokens_per_second']:,.0f}")
-    table.add_row("seconds", f"{summary['seconds']:,.1f}")
+    table.add_row("seconds", f"{summary['seconds']:,.1f}", end_section="plan" in summary)
+    for key in PLANNED if "plan" in summary else ():
+        table.add_row(f"plan, {COSTS[key]}", _off(summary["plan"][key]))
     return table
+
+
+def _off(deviation: Mapping[str, Any]) -> str:
+    """How far a planned figure was off, as people say it; the sign is the plan's: + is too much."""
+    relative = deviation["relative"]
+    told = f"{100 * relative:+.1f} %" if math.isfinite(relative) else "planned, none came"
+    return told if deviation["inside"] else f"{told} (outside its interval)"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import signal
 import threading
 from pathlib import Path
 from typing import Any
 
-import ray
 import yaml
 from ray import serve
 
+from imageref_ray import cluster
 from imageref_ray.config import ConfigError
 
 LOGS = "/tmp/ray/session_latest/logs/serve"
@@ -28,20 +27,17 @@ def run(path: Path) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    address = os.environ.get("RAY_ADDRESS", "local")
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        serve.start(proxy_location=config.get("proxy_location", "HeadOnly"), http_options=http)
-        for one, application in applications:
-            serve.run(application, name=one["name"], route_prefix=one.get("route_prefix", "/"))
-        print(f"answering on http://{http['host']}:{http['port']} (stop: Ctrl-C, logs: {LOGS})", flush=True)
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        print("stopping", flush=True)
-        for one, _ in applications:
-            serve.delete(one["name"])
-    finally:
-        ray.shutdown()
+    with cluster.attached(dashboard=True):
+        try:
+            serve.start(proxy_location=config.get("proxy_location", "HeadOnly"), http_options=http)
+            for one, application in applications:
+                serve.run(application, name=one["name"], route_prefix=one.get("route_prefix", "/"))
+            print(f"answering on http://{http['host']}:{http['port']} (stop: Ctrl-C, logs: {LOGS})", flush=True)
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("stopping", flush=True)
+            for one, _ in applications:
+                serve.delete(one["name"])
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -5,7 +5,16 @@ relative to the working directory.
 """
 
 from imageref_ray.config.base import Config, ConfigError
-from imageref_ray.config.build import BuildConfig, ExportConfig, Format, PriceConfig, SplitConfig, StageConfig
+from imageref_ray.config.build import (
+    BuildConfig,
+    ExamplesConfig,
+    ExportConfig,
+    Format,
+    PlaceConfig,
+    PriceConfig,
+    SplitConfig,
+    StageConfig,
+)
 from imageref_ray.config.engine import EngineConfig, SamplingConfig
 from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig
 from imageref_ray.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
@@ -22,6 +31,7 @@ __all__ = [
     "DemoConfig",
     "EngineConfig",
     "EvaluateConfig",
+    "ExamplesConfig",
     "ExportConfig",
     "FetchConfig",
     "FilterConfig",
@@ -30,6 +40,7 @@ __all__ = [
     "InstructConfig",
     "LoraConfig",
     "MixtureEntry",
+    "PlaceConfig",
     "PriceConfig",
     "SamplingConfig",
     "SourceConfig",

@@ -18,6 +18,30 @@ class StageConfig(SamplingConfig):
     engine: EngineConfig | None = Field(None, description="annotator of this stage alone (default: the build's engine)")
 
 
+class PlaceConfig(StageConfig):
+    """The same of placement, and how much its reply says of its reasons."""
+
+    analysis_words: int | None = Field(
+        None,
+        ge=0,
+        description="most words of `analysis` and of `explanation`, each; 0 leaves both out (by default: as the pack "
+        "words it, up to 400 characters)",
+    )
+
+
+class ExamplesConfig(Config):
+    """In-context examples of one stage: earlier turns before every request of it."""
+
+    file: Path = Field(description="JSON list of examples, in the paper's form or with a document or response each")
+    count: int = Field(2, ge=1, description="how many are shown")
+    choose: Literal["first", "similar", "none"] = Field(
+        "first",
+        description="the first of the file: all requests begin with the same tokens, which the prefix cache keeps; "
+        "similar: those whose text is most like the document or response at hand: requests then share the system "
+        "prompt, and the examples with those that chose the same (images of one document do); none: not one",
+    )
+
+
 class SplitConfig(Config):
     """Shares of the events; a split whose share is 0 is not written."""
 
@@ -80,12 +104,11 @@ class BuildConfig(Config):
     output: Path = Field(description="run directory; made if missing, resumed if it holds the same work")
     engine: EngineConfig
     prompts: str = Field("default-en", description="prompt pack: a shipped name or the path of a YAML file")
-    caption_examples: Path | None = Field(None, description="in-context examples for captions (the paper's JSON list)")
-    place_examples: Path | None = Field(None, description="in-context examples for placement")
-    examples: int = Field(2, ge=0, description="how many in-context examples are used")
+    caption_examples: ExamplesConfig | None = Field(None, description="in-context examples for captions")
+    place_examples: ExamplesConfig | None = Field(None, description="in-context examples for placement")
     respond: StageConfig = StageConfig()
     caption: StageConfig = StageConfig()
-    place: StageConfig = StageConfig()
+    place: PlaceConfig = PlaceConfig()
     context_tokens: int = Field(4096, ge=1, description="text kept on each side of an image in captioning (estimated)")
     max_images: int = Field(50, ge=1, description="samples with more images are left out (and reported)")
     cache: Path | None = Field(

@@ -63,21 +63,41 @@ def check_endpoint(config: EngineConfig) -> None:
         raise ConfigError(f"engine.args sets {', '.join(taken)}, which every request fills itself; leave it out")
 
 
-def check_model(model: str) -> None:
-    """Raise ConfigError unless `model` is an InternVL folder in Hugging Face format or may be a hub name."""
+def check_model(model: str, key: str = "engine.model", *, ask_hub: bool = False) -> None:
+    """Raise ConfigError unless `model` is an InternVL folder in Hugging Face format, or may be a hub name.
+
+    `key` is the setting that names it. A hub name is taken at its word; with `ask_hub` the hub (or its cache) is asked
+    what it stands for.
+    """
     path = Path(model)
     if not path.exists():
-        if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) and not path.parent.exists():
-            return
-        raise ConfigError(f"model {model} does not exist; set engine.model to a checkpoint folder or a hub name")
-    config = path / "config.json"
+        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) or path.parent.exists():
+            raise ConfigError(f"{key}: {model} does not exist; give a checkpoint folder or a hub name")
+        names = _architectures_on_hub(model, key) if ask_hub else [ARCHITECTURE]
+    else:
+        names = _architectures(path / "config.json", key)
+    if ARCHITECTURE not in names:
+        kind = ", ".join(names) or "of no named architecture"
+        raise ConfigError(f"{key}: {model} is {kind}, not {ARCHITECTURE}; give an …-hf checkpoint of InternVL")
+
+
+def _architectures(config: Path, key: str) -> list[str]:
     try:
         found = json.loads(config.read_text(encoding="utf-8"))
     except OSError:
-        raise ConfigError(f"model {model} has no config.json; give a Hugging Face checkpoint folder") from None
+        raise ConfigError(f"{key}: {config.parent} has no config.json; give a Hugging Face checkpoint folder") from None
     except ValueError as error:
-        raise ConfigError(f"{config} is not valid JSON ({error}); mend the checkpoint") from None
+        raise ConfigError(f"{key}: {config} is not valid JSON ({error}); mend the checkpoint") from None
     names = found.get("architectures") or [] if isinstance(found, dict) else []
-    if ARCHITECTURE not in names:
-        kind = ", ".join(map(str, names)) or "of no named architecture"
-        raise ConfigError(f"model {model} is {kind}, not an {ARCHITECTURE}; give an InternVL in Hugging Face format")
+    return [str(name) for name in names]
+
+
+def _architectures_on_hub(model: str, key: str) -> list[str]:
+    from transformers import AutoConfig
+
+    try:
+        names: list[str] | None = AutoConfig.from_pretrained(model).architectures
+    except (OSError, ValueError) as error:
+        told = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{key}: {model} is not on the hub ({told}); give a folder or another name") from None
+    return names or []

@@ -86,6 +86,7 @@ def export(folder: Path, read: Callable[[], Iterable[Record]], to: Target, origi
         for part, file in parts.items()
     }
     extra = {"mixture": str(folder / "mixture.json")} if "mixture" in to.config.formats else {}
+    extra |= {"register": str(folder / "dataset_info.json")} if info else {}
     return paths | extra | {"card": str(folder / "README.md")}
 
 

@@ -2,34 +2,48 @@
 
 from imageref_ray.prompts.builders import (
     NOT_INSERT,
-    CaptionExample,
-    PlaceExample,
     answer,
     caption,
     context,
     describe,
     estimate_tokens,
+    first_words,
     numbered,
     place,
     predictions,
     respond,
 )
+from imageref_ray.prompts.examples import (
+    NO_EXAMPLES,
+    CaptionExample,
+    Examples,
+    PlaceExample,
+    by_likeness,
+    document_text,
+    place_text,
+)
 from imageref_ray.prompts.pack import Pack, load_pack, pack_names
 
 __all__ = [
     "NOT_INSERT",
+    "NO_EXAMPLES",
     "CaptionExample",
+    "Examples",
     "Pack",
     "PlaceExample",
     "answer",
+    "by_likeness",
     "caption",
     "context",
     "describe",
+    "document_text",
     "estimate_tokens",
+    "first_words",
     "load_pack",
     "numbered",
     "pack_names",
     "place",
+    "place_text",
     "predictions",
     "respond",
 ]

@@ -7,36 +7,20 @@ In-context examples, where the pack shows them, are earlier turns in the same wo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import islice
 
 from imageref_ray import markdown
 from imageref_ray.engines.base import Message
+from imageref_ray.prompts.examples import CaptionExample, PlaceExample
 from imageref_ray.prompts.pack import FIELD, Pack, Task
 from imageref_ray.records import Document, Image, Sample
+from imageref_ray.similarity import WIDE
 
 Part = str | Image
 NOT_INSERT = "Not Insert"
 """What a prediction says of a slot without an image."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaptionExample:
-    """A worked caption: the image in its document, what is seen, what it is."""
-
-    document: Document
-    image: Image
-    description: str
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceExample:
-    """A worked placement: captions in order, the response without images, the reply's JSON text."""
-
-    captions: tuple[str, ...]
-    response: str
-    result: str
 
 
 def describe(pack: Pack, image: Image, examples: Sequence[CaptionExample] = ()) -> tuple[Message, ...]:
@@ -73,16 +57,26 @@ def respond(pack: Pack, sample: Sample) -> tuple[Message, ...]:
 
 
 def place(
-    pack: Pack, response: str, captions: Sequence[str], examples: Sequence[PlaceExample] = ()
+    pack: Pack,
+    response: str,
+    captions: Sequence[str],
+    examples: Sequence[PlaceExample] = (),
+    words: int | None = None,
 ) -> tuple[Message, ...]:
-    """Which image at which before-content slot of the response; `captions[k - 1]` is of `IMAGE_k`."""
+    """Which image at which before-content slot of the response; `captions[k - 1]` is of `IMAGE_k`.
+
+    `words` bounds `analysis` and `explanation`, each: 0 asks for neither, None leaves their length to the pack.
+    """
 
     def asked(response: str, captions: Sequence[str]) -> tuple[Part, ...]:
         text = markdown.with_slots(response, "before")
         return fill(pack.place, captions=(numbered(captions),), response=(text,))
 
     shown = [(asked(example.response, example.captions), example.result) for example in examples]
-    return _turns(pack, pack.place, shown, asked(response, captions))
+    form = pack.place_reply
+    reply = form.full if words is None else form.short.replace("{words}", str(words)) if words else form.none
+    task = pack.place.model_copy(update={"system": pack.place.system + reply})
+    return _turns(pack, task, shown, asked(response, captions))
 
 
 def answer(pack: Pack, sample: Sample, system: str | None = None) -> tuple[Message, ...]:
@@ -133,6 +127,12 @@ def estimate_tokens(text: str) -> int:
     """An estimate, not a count: a token for every four characters, one for every CJK character."""
     wide = sum("\u2e80" <= char <= "\ud7ff" or "\uf900" <= char <= "\uffef" for char in text)
     return wide + -(-(len(text) - wide) // 4)
+
+
+def first_words(text: str, count: int) -> str:
+    """The text's first `count` words, each CJK character a word of its own."""
+    ends = [piece.end() for piece in islice(re.finditer(rf"[{WIDE}]|[^\s{WIDE}]+", text), count)]
+    return text[: ends[-1]] if ends else ""
 
 
 def _nearest(ordered: list[str], budget: int, side: int) -> list[str]:

@@ -31,6 +31,17 @@ class Task(Config):
     user: str = Field(description="template of the user's turn")
 
 
+class PlaceReply(Config):
+    """How placement is to reply, put after the system prompt of `place`; what is empty cannot be asked for.
+
+    A pack whose `place.system` says it itself leaves all of this out.
+    """
+
+    full: str = Field("", description="with `analysis` and `explanation` as the pack likes them")
+    short: str = Field("", description="with at most {words} words in each")
+    none: str = Field("", description="without the two")
+
+
 class Pack(Config):
     """All wordings of one prompt pack."""
 
@@ -41,6 +52,7 @@ class Pack(Config):
     caption: Task
     respond: Task
     place: Task
+    place_reply: PlaceReply = PlaceReply()
     answer: Task
 
     def task(self, name: str) -> Task:
@@ -73,6 +85,11 @@ def pack_names() -> list[str]:
 
 
 def _checked(pack: Pack, where: str) -> Pack:
+    reply = pack.place_reply
+    if (reply.short or reply.none) and not reply.full:
+        raise ConfigError(f"{where}: place_reply has short or none but no full; move the reply's form there")
+    if reply.short and "{words}" not in reply.short:
+        raise ConfigError(f"{where}: place_reply.short lacks {{words}}, the number of words allowed; add it")
     for name, known in FIELDS.items():
         used = FIELD.findall(pack.task(name).user)
         fields = ", ".join(sorted(known))

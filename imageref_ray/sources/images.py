@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
@@ -39,6 +40,9 @@ EXTENSIONS = {
 
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError)
 """What PIL's decoders raise on damaged files."""
+
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that make width of height."""
 
 _WARNINGS = threading.Lock()
 
@@ -171,3 +175,17 @@ def open_rgb(uri: str) -> PIL.Image.Image:
     """The first frame in RGB, upright, transparency on white; raises OSError where the file does not decode."""
     with PIL.Image.open(uri, formats=FORMATS) as picture:
         return _rgb(picture)
+
+
+def upright_size(uri: str) -> tuple[int, int]:
+    """(width, height) in pixels of what `open_rgb` gives, from the file's header alone; raises what it raises."""
+    with _quietly(), PIL.Image.open(uri, formats=FORMATS) as picture:
+        width, height = picture.size
+        if picture.format == "TIFF":  # Pillow has turned its size already
+            return width, height
+        if picture.format == "PNG" and "exif" not in picture.info:  # it would be decoded to look behind its pixels
+            return width, height
+        with suppress(*DAMAGE):
+            if picture.getexif().get(PIL.ExifTags.Base.Orientation) in SIDEWAYS:
+                return height, width
+    return width, height

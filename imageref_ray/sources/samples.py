@@ -113,7 +113,7 @@ def _sample(
             raise Unusable("BrokenSample", f"documents is {type(listed).__name__}, not a list")
         for number, entry in enumerate(listed, 1):
             try:
-                document, failures = _document(name, entry, root, limits)
+                document, failures = parse_document(name, entry, root, limits)
                 if any(document.id == other.id for other in documents):
                     raise Unusable("RepeatedDocument", f"document {document.id} stands in the sample more than once")
             except Unusable as problem:
@@ -150,8 +150,11 @@ def _response(value: object) -> str:
     return text
 
 
-def _document(name: str, entry: object, root: Path, limits: FilterConfig) -> tuple[Document, list[Failure]]:
-    """One document with its usable images, and the others' failures. Raises Unusable."""
+def parse_document(name: str, entry: object, root: Path, limits: FilterConfig) -> tuple[Document, list[Failure]]:
+    """One entry of a sample's `documents` with its usable images, and the others' failures. Raises Unusable.
+
+    `name` is the sample's; relative addresses are paths under `root`.
+    """
     if not isinstance(entry, dict):
         raise Unusable("BrokenDocument", f"is {type(entry).__name__}, not an object")
     document = safe_name(entry.get("id"), "BrokenDocument", "id")

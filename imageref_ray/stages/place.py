@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from imageref_ray import markdown, parsing, prompts
 from imageref_ray.engines.base import Generate, Guide, Request, Sampling
-from imageref_ray.prompts import NOT_INSERT, Pack, PlaceExample
+from imageref_ray.prompts import NO_EXAMPLES, NOT_INSERT, Examples, Pack, PlaceExample, place_text
 from imageref_ray.records import Placement, Record
 from imageref_ray.stages.respond import whole
 
+FULL_CHARACTERS = 400
+CHARACTERS_A_WORD = 10
+"""Bounds of `analysis` and `explanation`: what is asked for in words is held in characters, with room for long ones."""
+
 
 async def place(
-    record: Record, generate: Generate, pack: Pack, sampling: Sampling, examples: Sequence[PlaceExample] = ()
+    record: Record,
+    generate: Generate,
+    pack: Pack,
+    sampling: Sampling,
+    examples: Examples[PlaceExample] = NO_EXAMPLES,
+    words: int | None = None,
 ) -> Record:
     """One guided request (paper stage 3), none where there is nothing to choose.
 
-    `record.captions` are in the order of `IMAGE_k`. Raises ParseError for a reply that names no slot.
+    `record.captions` are in the order of `IMAGE_k`; `words` as in `prompts.place`, 0 where the pack asks for no
+    reasons. Raises ParseError for a reply that names no slot.
     """
+    words = words if pack.analysis else 0
     images = [caption.image_id for caption in record.captions]
     slots = len(markdown.slots(record.response, "before"))
     if not images or not slots:
         return replace(record, placements=tuple(Placement(slot) for slot in range(1, slots + 1)))
-    turns = prompts.place(pack, record.response, [caption.caption for caption in record.captions], examples)
-    reply = await generate(Request(turns, sampling, guide=guide(slots, len(images), pack.analysis)))
+    captions = [caption.caption for caption in record.captions]
+    turns = prompts.place(pack, record.response, captions, examples.like(place_text(record.response, captions)), words)
+    reply = await generate(Request(turns, sampling, guide=guide(slots, len(images), words)))
     placements = parsing.placement(whole(reply, "placement", sampling), images, slots)
     return replace(record, placements=placements, usage=record.usage + reply.usage)
 
 
-def guide(slots: int, images: int, analysis: bool) -> Guide:
-    """A JSON schema of one prediction per slot, in order; `analysis` adds the reasoning around each choice."""
+def guide(slots: int, images: int, words: int | None = None) -> Guide:
+    """A JSON schema of one prediction per slot, in order, with the reasoning around each choice.
+
+    `words` bounds each of its two texts, 0 leaves them out.
+    """
     choices = [*(f"IMAGE_{k}" for k in range(1, images + 1)), NOT_INSERT]
-    entries = [_entry(slot, choices, analysis) for slot in range(1, slots + 1)]
+    characters = FULL_CHARACTERS if words is None else CHARACTERS_A_WORD * words
+    entries = [_entry(slot, choices, characters) for slot in range(1, slots + 1)]
     listed = {"type": "array", "prefixItems": entries, "items": False, "minItems": slots, "maxItems": slots}
     return Guide("json", _closed({"predictions": listed}))
 
 
-def _entry(slot: int, choices: list[str], analysis: bool) -> dict[str, Any]:
+def _entry(slot: int, choices: list[str], characters: int) -> dict[str, Any]:
     position, image = {"const": f"<Position {slot}>"}, {"type": "string", "enum": choices}
-    if not analysis:
+    if not characters:
         return _closed({"position": position, "image": image})
-    text = {"type": "string", "maxLength": 400}
+    text = {"type": "string", "maxLength": characters}
     return _closed({"position": position, "analysis": text, "image": image, "explanation": text})
 
 

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
+from imageref_ray.sources.images import DAMAGE, open_rgb, upright_size
 from imageref_ray.training.mixture import IMAGE_TAG, Row, SampleError
 
 IGNORED = -100
@@ -150,9 +151,8 @@ class Tiles:
         columns, rows = picture.grid
         size = self.size
         try:
-            with Image.open(picture.path) as opened:
-                image = opened.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            image = open_rgb(str(picture.path))
+        except (*DAMAGE, Image.DecompressionBombError):
             raise SampleError("picture cannot be decoded") from None
         if picture.augment:
             image = _recompressed(image, self.random.randint(75, 100))
@@ -225,13 +225,12 @@ def _parts(text: str, role: str) -> list[dict[str, str]]:
 
 
 def _image_size(path: Path) -> tuple[int, int]:
-    """(width, height) from the header; SampleError if there is no such picture."""
+    """(width, height) of the upright picture, from the header; SampleError if there is no such picture."""
     try:
-        with Image.open(path) as image:
-            return image.size
+        return upright_size(str(path))
     except FileNotFoundError:
         raise SampleError("picture is missing") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (*DAMAGE, Image.DecompressionBombError):
         raise SampleError("picture cannot be read") from None
 
 

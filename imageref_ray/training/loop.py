@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
 
+from imageref_ray import engines
 from imageref_ray.config import ConfigError, TrainConfig, check
 from imageref_ray.training import mixture, progress
 
@@ -27,7 +27,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """
     mixture.entries(config)
     _check_batch(config)
-    check_model(config.model)
+    engines.check_model(config.model, "model", ask_hub=True)
     _claim(config)
     begun = time.monotonic()
     summary, model = config.output / "summary.json", config.output / "model"
@@ -37,25 +37,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     done = json.loads(summary.read_text(encoding="utf-8"))
     last = progress.read(config.output / "metrics.jsonl")[-1]
     return {"model": str(model), **done, **last, "total_seconds": round(time.monotonic() - begun, 1)}
-
-
-def check_model(name: str) -> None:
-    """ConfigError unless `name` is an InternVL checkpoint in Hugging Face format: a folder, or a hub name."""
-    mend = "give an InternVL checkpoint in Hugging Face format (an …-hf one)"
-    if Path(name).is_dir() or name.startswith((".", "/")) or name.count("/") != 1:
-        file = Path(name) / "config.json"
-        if not file.is_file():
-            raise ConfigError(f"model: {file} does not exist; {mend}")
-        kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
-    else:
-        from transformers import AutoConfig
-
-        try:
-            kind = AutoConfig.from_pretrained(name).model_type
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"model: {name} cannot be read ({str(error).splitlines()[0]}); {mend}") from None
-    if kind != "internvl":
-        raise ConfigError(f"model: {name} is {kind or 'of no known type'}, not internvl; {mend}")
 
 
 def _check_batch(config: TrainConfig) -> None:
@@ -100,20 +81,12 @@ def _work(settings: dict[str, Any]) -> None:
 
 
 def _fit(config: TrainConfig) -> None:
-    import ray
     from ray.train import CheckpointConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    started = not ray.is_initialized()
-    if started:
-        address = None if os.environ.get("RAY_ADDRESS") else "local"
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            configure_logging=False,
-            include_dashboard=None if address is None else False,
-        )
+    from imageref_ray import cluster
+
+    logging.getLogger("ray").setLevel(logging.ERROR)  # also where Ray runs already, at its own level
     on_gpu = config.gpus_per_worker > 0
     each = {"CPU": config.cpus_per_worker, **({"GPU": config.gpus_per_worker} if on_gpu else {})}
     trainer = TorchTrainer(
@@ -128,12 +101,10 @@ def _fit(config: TrainConfig) -> None:
         ),
     )
     try:
-        trainer.fit()
+        with cluster.attached():
+            trainer.fit()
     except TrainingFailedError as error:
         for cause in getattr(error, "worker_failures", {}).values():
             if isinstance(cause, ConfigError):
                 raise ConfigError(str(cause)) from None
         raise RuntimeError(f"training failed; {config.output / 'train.log'} says how far it came") from error
-    finally:
-        if started:
-            ray.shutdown()

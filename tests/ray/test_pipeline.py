@@ -189,13 +189,18 @@ def test_a_budget_ends_the_build_in_good_order(local_ray: None, news: Path, tmp_
         build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
     done = len(commit.Store(tmp_path / "run").done())
     assert 0 < done < 12
+    with pytest.raises(Stopped, match=rf"no engine was started for the {12 - done} records that are left"):
+        build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
     assert build(check(BuildConfig, slow, "test"), Console(file=io.StringIO()))["records"] == 12
 
 
 def test_a_plan_tells_what_the_build_will_cost(local_ray: None, news: Path, tmp_path: Path) -> None:
     settings = config(news, tmp_path / "run")
-    planned = plan(settings, 8, console=Console(file=io.StringIO()))
-    summary = build(settings, Console(file=io.StringIO()))
+    cramped = settings.model_copy(update={"max_budget": "1 tokens"})  # the build's, not the plan's
+    planned = plan(cramped, 8, console=Console(file=io.StringIO()))
+    screen = io.StringIO()
+    summary = build(settings, Console(file=screen, width=100))
+    assert "plan, prompt tokens" in screen.getvalue()
     assert (planned.records, planned.measured) == (12, 8)
     for name in ("requests", "generated_tokens"):
         assert abs(summary["plan"][name]["relative"]) < 0.1

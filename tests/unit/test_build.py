@@ -1,16 +1,19 @@
 """The build's own steps without Ray: what is verified, what is refused, what its fingerprint rests on."""
 
-import json
+import os
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pytest
 
-from imageref_ray import manifest
+from imageref_ray import attempt, commit, manifest
 from imageref_ray.build import fingerprint_settings
-from imageref_ray.config import BuildConfig, ConfigError, PriceConfig, SourceConfig, check
-from imageref_ray.passes import over_budget, passes, verify
+from imageref_ray.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig, check
+from imageref_ray.estimate import Cost, totals
+from imageref_ray.passes import gpu_seconds, over_budget, over_budget_by_now, passes, verify
 from imageref_ray.recipe import recipe
 from imageref_ray.records import Document, Image, Record, Sample, Usage, to_row
 
@@ -60,11 +63,45 @@ def test_consecutive_stages_on_equal_engines_share_a_pass(tmp_path: Path) -> Non
 
 def test_a_budget_is_tokens_or_money() -> None:
     prices = PriceConfig(prompt=1.0, generated=10.0)
-    before, spent = Usage(1, 400_000, 0, 0, 100_000), Usage(1, 400_000, 0, 0, 100_000)
-    assert over_budget("1000001 tokens", prices, before, spent) == ""
-    assert over_budget("1000000 tokens", prices, before, spent) == "the budget of 1000000 tokens is used up"
-    assert over_budget("2.8", prices, before, spent) == "the budget of 2.8 is used up"
-    assert over_budget("2.9", prices, before, spent) == ""
+    spent = Usage(2, 800_000, 0, 0, 200_000)
+    assert over_budget("1000001 tokens", prices, spent, 0) == ""
+    assert over_budget("1000000 tokens", prices, spent, 9) == "the budget of 1000000 tokens is used up"
+    assert over_budget("2.8", prices, spent, 9) == "the budget of 2.8 is used up"
+    assert over_budget("2.9", prices, spent, 9) == ""
+
+
+def test_gpu_hours_count_against_a_budget_of_money_as_a_plan_prices_them() -> None:
+    prices = PriceConfig(prompt=1.0, gpu_hour=2.0)
+    spent = Usage(1, 500_000)
+    assert over_budget("3.6", prices, spent, 1.5) == ""
+    assert over_budget("3.5", prices, spent, 1.5) == "the budget of 3.5 is used up"
+    assert over_budget("500001 tokens", prices, spent, 1e6) == ""
+    assert totals({"7": Cost(spent, 1.5 * 3600)}, prices, gpus=1)["money"] == 3.5
+
+
+def attempted(directory: Path, number: int, ready_s: float, last_commit_s: float) -> None:
+    """An attempt whose engine was there at one second since the epoch and whose last part came at another."""
+    assert attempt.begin(directory) == number
+    attempt.ready(directory, number)
+    os.utime(directory / attempt.FOLDER / f"{number:06d}.ready", (ready_s, ready_s))
+    commit.Store(directory, number).write([commit.Result(f"r{number}", {})], [])
+    for part in (directory / commit.RECORDS).glob(f"part-{number:06d}-*"):
+        os.utime(part, (last_commit_s, last_commit_s))
+
+
+def test_a_budget_counts_gpus_of_all_passes_and_attempts_and_of_the_one_at_work(tmp_path: Path) -> None:
+    prices, engine = PriceConfig(gpu_hour=1.0), EngineConfig(model="m", gpus=4)
+    attempted(tmp_path, 1, 10_000, 10_900)
+    attempted(tmp_path, 2, 20_000, 20_900)
+    assert gpu_seconds(tmp_path, engine) == 4 * 1800
+    before = Cost(seconds=3 * 3600 + gpu_seconds(tmp_path, engine))  # a pass on three GPUs for an hour before it
+    number = attempt.begin(tmp_path)
+    over = partial(over_budget_by_now, prices=prices, before=before, directory=tmp_path, gpus=engine.gpus)
+    assert over("5", spent=Usage()) and not over("5.001", spent=Usage())
+    attempt.ready(tmp_path, number)
+    half_an_hour_ago = time.time() - 1800
+    os.utime(tmp_path / attempt.FOLDER / f"{number:06d}.ready", (half_an_hour_ago, half_an_hour_ago))
+    assert over("7", spent=Usage()) and not over("7.1", spent=Usage())
 
 
 def test_the_fingerprint_follows_what_changes_rows_and_nothing_else(tmp_path: Path) -> None:
@@ -75,16 +112,9 @@ def test_the_fingerprint_follows_what_changes_rows_and_nothing_else(tmp_path: Pa
     first = of()
     assert of(output="elsewhere", commit_records=1) == first
     changes: list[dict[str, Any]] = [
-        {"prompts": "compact"}, {"place": {"max_tokens": 9}}, {"max_images": 3}, {"context_tokens": 9}
+        {"prompts": "compact"}, {"place": {"max_tokens": 9}}, {"max_images": 3}, {"context_tokens": 9},
+        {"place": {"analysis_words": 9}},
     ]  # fmt: skip
-    assert len({first, *(of(**change) for change in changes)}) == 5
+    assert len({first, *(of(**change) for change in changes)}) == 6
     (tmp_path / "events.jsonl").write_text("{}\n")
     assert of() != first
-
-
-def test_examples_that_name_nothing_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "examples.json").write_text(json.dumps([{"event_id": 5, "caption_str": [], "result": {}}]))
-    with pytest.raises(ConfigError, match="place_examples: events 5 are not in"):
-        recipe(config(tmp_path, place_examples=str(tmp_path / "examples.json")))
-    with pytest.raises(ConfigError, match="cannot be read as JSON"):
-        recipe(config(tmp_path, caption_examples=str(tmp_path / "gone.json")))

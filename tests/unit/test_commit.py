@@ -44,10 +44,25 @@ def test_failures_keep_the_last_attempt_and_forget_records_that_were_mended(tmp_
     store = Store(tmp_path)
     item = Failure("a", "verify", "MissingImage", "gone", item="d/0.png")
     store.write([], [Failure("a", "place", "ParseError", "bad"), item, Failure("b", "place", "ParseError", "bad")])
-    assert commit.attempts(tmp_path) == {"a": 1, "b": 1}
+    assert commit.attempts(commit.failures(tmp_path)) == {"a": 1, "b": 1}
     store.write([Result("a", {})], [item, Failure("b", "caption", "RequestError", "long", attempt=2)])
     assert commit.failures(tmp_path) == [item, Failure("b", "caption", "RequestError", "long", attempt=2)]
-    assert commit.attempts(tmp_path) == {"b": 2}
+    assert commit.attempts(commit.failures(tmp_path)) == {"b": 2}
+
+
+def test_one_reading_gives_the_whole_account(tmp_path: Path) -> None:
+    paid = Usage(1, 10, 0, 0, 5)
+    failed = Failure("a", "place", "ParseError", "bad", usage=paid)
+    Store(tmp_path).write([], [failed, Failure("b", "place", "ParseError", "bad", usage=paid)])
+    Store(tmp_path).write([Result("a", {}, paid), Result("c", {}, paid)], [])
+    held = commit.account(tmp_path)
+    assert (held.done, held.failures, held.spent) == (
+        Store(tmp_path).done(),
+        commit.failures(tmp_path),
+        commit.spent(tmp_path),
+    )
+    assert (held.done, commit.attempts(held.failures), held.spent.requests) == ({"a", "c"}, {"b": 1}, 4)
+    assert commit.account(tmp_path / "nothing") == commit.Account(frozenset(), [], Usage())
 
 
 def test_a_batch_begun_again_knows_how_often_it_was(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Engines are found by name, wrong models are refused before anything starts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from imageref_ray.config import ConfigError, EngineConfig
     [
         (None, "has no config.json"),
         ("{", "not valid JSON"),
-        ('{"architectures": ["Qwen2ForCausalLM"]}', "is Qwen2ForCausalLM, not an InternVL"),
+        ('{"architectures": ["Qwen2ForCausalLM"]}', "^engine.model: .* is Qwen2ForCausalLM, not InternVL"),
         ("{}", "of no named architecture"),
     ],
 )
@@ -28,8 +29,8 @@ def test_a_folder_that_is_no_internvl_is_refused(tmp_path: Path, config: str | N
 def test_a_missing_model_is_refused(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    with pytest.raises(ConfigError, match="does not exist"):
-        engines.check_model(model)
+    with pytest.raises(ConfigError, match=f"^model: {re.escape(model)} does not exist"):
+        engines.check_model(model, "model")
 
 
 def test_a_hub_name_is_taken_at_its_word() -> None:

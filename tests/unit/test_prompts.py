@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,10 +136,41 @@ def test_a_system_prompt_given_to_answer_replaces_the_packs() -> None:
     assert prompts.answer(prompts.load_pack("default-en"), SAMPLE, "") == prompts.answer(COMPACT, SAMPLE)
 
 
-def own_pack(folder: Path, **changes: str) -> str:
+REPLIES = GOLDEN / "place-reply.txt"
+
+
+def place_replies() -> str:
+    """How placement's reply is asked for, by pack and by words allowed."""
+    out = []
+    for name in ("default-en", "default-zh"):
+        for words in (None, 12, 0):
+            system, *_ = prompts.place(prompts.load_pack(name), RESPONSE, ["Boats."], [], words)
+            rules = str(prompts.load_pack(name).place.system)
+            (text,) = system.parts
+            assert isinstance(text, str) and text.startswith(rules)
+            out.append(f"===== {name} · {words}\n{text.removeprefix(rules)}\n")
+    return "".join(out)
+
+
+def test_placement_asks_for_reasons_in_full_short_or_not_at_all_word_for_word() -> None:
+    assert place_replies() == REPLIES.read_text(encoding="utf-8")
+
+
+def test_a_pack_without_reasons_says_the_same_whatever_is_allowed() -> None:
+    assert prompts.place(COMPACT, RESPONSE, ["Boats."], [], 0) == prompts.place(COMPACT, RESPONSE, ["Boats."])
+
+
+def test_the_first_words_of_a_text_count_wide_characters_one_by_one() -> None:
+    assert prompts.first_words("The boats lie, red.", 3) == "The boats lie,"
+    assert prompts.first_words("红色小船 boats", 3) == "红色小"
+    assert prompts.first_words("two words", 5) == "two words"
+    assert prompts.first_words("", 5) == prompts.first_words("words", 0) == ""
+
+
+def own_pack(folder: Path, **changes: Any) -> str:
     values = COMPACT.model_dump() | {"name": "own"}
     for task, user in changes.items():
-        values[task] = {"user": user}
+        values[task] = {"user": user} if isinstance(user, str) else user
     path = folder / "own.yaml"
     path.write_text(json.dumps(values), encoding="utf-8")
     return str(path)
@@ -155,9 +187,11 @@ def test_a_pack_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
         ({"describe": "{image} {mood}"}, r"describe.user uses unknown field {mood}; known fields: image"),
         ({"describe": "Describe it."}, r"describe.user lacks {image}"),
         ({"respond": "{documents}{documents}"}, r"respond.user uses a field twice"),
+        ({"place_reply": {"full": "JSON.", "short": "Briefly."}}, r"place_reply.short lacks {words}"),
+        ({"place_reply": {"none": "JSON."}}, r"place_reply has short or none but no full"),
     ],
 )
-def test_a_wrong_template_is_refused_with_what_and_where(changes: dict[str, str], says: str, tmp_path: Path) -> None:
+def test_a_wrong_template_is_refused_with_what_and_where(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=says):
         prompts.load_pack(own_pack(tmp_path, **changes))
 
@@ -179,3 +213,4 @@ if __name__ == "__main__":
     for pack_name in prompts.pack_names():
         golden = transcript(prompts.load_pack(pack_name))
         (GOLDEN / f"prompts-{pack_name}.txt").write_text(golden, encoding="utf-8")
+    REPLIES.write_text(place_replies(), encoding="utf-8")

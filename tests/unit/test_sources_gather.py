@@ -12,7 +12,7 @@ from imageref_ray.config import SourceConfig, check
 from imageref_ray.markdown import image_numbers, render
 from imageref_ray.records import Document, Failure, Image, Sample, from_row, to_row
 from imageref_ray.sources.gather import gather
-from imageref_ray.sources.images import Problem, kind, open_rgb, see, verify
+from imageref_ray.sources.images import Problem, kind, open_rgb, see, upright_size, verify
 
 LIMITS = {"max_bytes": 2_000_000, "max_pixels": 1_000_000}
 
@@ -49,8 +49,18 @@ def test_an_exif_rotated_photo_stands_upright(tmp_path: Path) -> None:
     assert red > 200 and green < 60
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_header_tells_the_upright_size(name: str, orientation: int, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path / name, scene(), exif=exif)
+    assert upright_size(str(path)) == open_rgb(str(path)).size == ((120, 160) if orientation > 4 else (160, 120))
+
+
 def test_a_torn_exif_block_does_not_cost_the_picture(tmp_path: Path) -> None:
-    assert shown(saved(tmp_path / "a.jpg", scene(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff")).size == (160, 120)
+    path = saved(tmp_path / "a.jpg", scene(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert shown(path).size == upright_size(str(path)) == (160, 120)
 
 
 def test_cmyk_and_palette_pictures_keep_their_colours(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ async def test_place_asks_under_a_schema_and_names_every_slot() -> None:
     record = await place(captioned(), model(lambda request: reply, asked), PACK, GREEDY)
     assert record.placements == (Placement(1), Placement(2, "7/0.jpg"), Placement(3, "8/1.jpg"))
     assert record.usage == COST + COST
-    assert asked[0].guide == guide(slots=3, images=3, analysis=False)
+    assert asked[0].guide == guide(slots=3, images=3, words=0)
     assert "IMAGE_3: Caption of 8/1.jpg." in asked_texts(asked[0]) and "<Position 3>" in asked_texts(asked[0])
 
 
@@ -142,7 +142,7 @@ async def test_nothing_to_place_costs_no_request() -> None:
 
 
 def test_the_schema_fixes_positions_in_order_and_asks_for_reasons_only_where_the_pack_does() -> None:
-    plain, reasoned = guide(2, 1, analysis=False), guide(2, 1, analysis=True)
+    plain, reasoned, short = guide(2, 1, words=0), guide(2, 1), guide(2, 1, words=12)
     assert plain.kind == "json" and list(json.loads(json.dumps(plain.value))) == list(plain.value)
     listed = plain.value["properties"]["predictions"]
     assert (listed["minItems"], listed["maxItems"], listed["items"]) == (2, 2, False)
@@ -152,6 +152,59 @@ def test_the_schema_fixes_positions_in_order_and_asks_for_reasons_only_where_the
     ]
     entry = reasoned.value["properties"]["predictions"]["prefixItems"][0]
     assert entry["required"] == ["position", "analysis", "image", "explanation"]
+    assert [entry["properties"][key]["maxLength"] for key in ("analysis", "explanation")] == [400, 400]
+    entry = short.value["properties"]["predictions"]["prefixItems"][0]
+    assert [entry["properties"][key]["maxLength"] for key in ("analysis", "explanation")] == [120, 120]
+
+
+async def test_the_words_asked_for_are_those_of_the_prompt_and_of_the_schema() -> None:
+    asked: list[Request] = []
+    answer = model(lambda request: prompts.predictions([None, 1, 3]), asked)
+    for words in (None, 0, 7):
+        await place(captioned(), answer, prompts.load_pack("default-en"), GREEDY, words=words)
+    assert [request.guide for request in asked] == [guide(3, 3), guide(3, 3, 0), guide(3, 3, 7)]
+    full, none, short = map(asked_texts, asked)
+    assert "one short sentence" in full and "at most 7 words" in short
+    assert "analysis" not in none and "explanation" not in none
+
+
+def example(id: str, text: str) -> prompts.CaptionExample:
+    image = Image(f"{id}/0.jpg", f"{id}.jpg", id)
+    return prompts.CaptionExample(Document(id, "", text, (image,)), image, f"seen in {id}", f"caption of {id}")
+
+
+EXAMPLES = (example("x", "A market."), example("y", "Rain fell."), example("z", "Mara came to the harbour."))
+
+
+async def turns_before(examples: prompts.Examples[prompts.CaptionExample]) -> tuple[set[object], list[object]]:
+    """What stands before the question in the descriptions' and in the captions' requests, in the images' order."""
+    asked: list[Request] = []
+    await caption(Record(SAMPLE), model(lambda r: "Words.", asked), prompts.load_pack("default-en"), GREEDY, examples)
+    seconds = {r.images[-1].id: r.messages[:-1] for r in asked if "What is visible" in asked_texts(r)}
+    firsts = {r.messages[:-1] for r in asked if "What is visible" not in asked_texts(r)}
+    assert len(seconds) == 3 and all(before[0].role == "system" for before in seconds.values())
+    return set(firsts), [seconds[image.id] for image in SAMPLE.images]
+
+
+async def test_the_first_examples_stand_before_all_that_differs_between_requests() -> None:
+    firsts, seconds = await turns_before(prompts.Examples(EXAMPLES, 2))
+    assert len(firsts) == len(set(seconds)) == 1
+    assert [turn.parts for turn in seconds[0] if turn.role == "assistant"] == [("caption of x",), ("caption of y",)]  # type: ignore[attr-defined]
+
+
+async def test_examples_by_likeness_are_those_like_the_document_and_the_same_for_all_its_images() -> None:
+    firsts, (boats, *tents) = await turns_before(prompts.by_likeness(EXAMPLES, 1))
+    assert boats[-1].parts == ("caption of z",)  # type: ignore[index]
+    assert len(set(tents)) == 1 and tents[0][-1].parts == ("caption of y",)  # type: ignore[index]
+    assert len(firsts) == 1  # descriptions, which know no document, are shown the first
+
+
+async def test_placement_examples_by_likeness_follow_response_and_captions() -> None:
+    asked: list[Request] = []
+    pool = [prompts.PlaceExample((), text, text) for text in ("# Kites\nOver the hill.", "# Rain\nIt rained.")]
+    reply = model(lambda request: prompts.predictions([None, 1, 3]), asked)
+    await place(captioned(), reply, prompts.load_pack("default-en"), GREEDY, prompts.by_likeness(pool, 1))
+    assert [turn.parts for turn in asked[0].messages if turn.role == "assistant"] == [("# Rain\nIt rained.",)]
 
 
 async def test_decode_is_one_request_and_returns_the_text_as_it_is() -> None:

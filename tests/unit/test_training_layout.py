@@ -80,6 +80,24 @@ def test_training_reads_the_tokens_and_pixels_that_the_processor_gives_at_infere
     assert difference.max() < 0.06  # two libraries' bicubic: within four grey levels of 256
 
 
+def test_training_sees_a_picture_as_inference_does_upright_and_on_white(folder: Path, processor: Any) -> None:
+    turn = Image.Exif()
+    turn[0x0112] = 6
+    wide = Image.open(folder / "wide.png")
+    wide.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.png", exif=turn)
+    Image.new("RGBA", (112, 112), (0, 0, 0, 0)).save(folder / "clear.png")
+    names = ("wide.png", "turned.png", "clear.png")
+    upright, turned, clear = (
+        Encoder(processor, 4096).encode(row(folder, *CONVERSATION[1:3], images=(name, name), max_tiles=6))
+        for name in names
+    )
+    assert turned.pictures[0].grid == upright.pictures[0].grid != (1, 1)
+    pixels = [Collator(processor, ["news"], 0)([example])["pixel_values"] for example in (upright, turned, clear)]
+    assert torch.equal(pixels[0], pixels[1])
+    white = (1 - torch.tensor(processor.image_processor.image_mean)) / torch.tensor(processor.image_processor.image_std)
+    assert torch.allclose(pixels[2][0].mean(dim=(1, 2)), white, atol=1e-4)
+
+
 def test_the_prompt_part_is_what_generation_starts_from(folder: Path, processor: Any) -> None:
     example = Encoder(processor, 4096).encode(row(folder, *CONVERSATION[1:3], images=("square.png", "square.png")))
     text = processor.apply_chat_template(spoken(CONVERSATION[1:2]), tokenize=False, add_generation_prompt=True)

@@ -149,9 +149,9 @@ def test_the_plan_is_the_same_on_every_rank_and_another_with_another_seed() -> N
 
 def ready(folder: Path) -> dict[str, object]:
     """Values of a config whose files exist; the checkpoint is only a config.json."""
-    for name, kind in {"good": "internvl", "other": "qwen2"}.items():
+    for name, kind in {"good": "InternVLForConditionalGeneration", "other": "Qwen2ForCausalLM"}.items():
         (folder / name).mkdir()
-        (folder / name / "config.json").write_text(json.dumps({"model_type": kind}))
+        (folder / name / "config.json").write_text(json.dumps({"architectures": [kind]}))
     mixture = {"a": {"annotation": annotation(folder / "a.jsonl", 1)}}
     return {"model": str(folder / "good"), "output": folder / "out", "mixture": mixture}
 
@@ -159,8 +159,8 @@ def ready(folder: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "/nowhere/at/all"}, r"config\.json does not exist; give an InternVL checkpoint"),
-        ({"model": "OTHER"}, "is qwen2, not internvl"),
+        ({"model": "/nowhere/at/all"}, r"^model: /nowhere/at/all does not exist; give a checkpoint folder"),
+        ({"model": "OTHER"}, "^model: .* is Qwen2ForCausalLM, not InternVL"),
         ({"global_batch": 3}, "no multiple of workers"),
         ({"mixture": {"a": {"annotation": "gone.jsonl"}}}, r"gone\.jsonl does not exist"),
     ],

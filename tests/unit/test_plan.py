@@ -1,0 +1,34 @@
+"""A plan's own settings, and when a build compares itself with it."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from imageref_ray.config import BuildConfig, check
+from imageref_ray.estimate import FIGURES, Estimate, Plan
+from imageref_ray.plan import FILE, FOLDER, compare, trial
+from imageref_ray.records import Record, Sample
+
+
+def config(output: Path, **more: Any) -> BuildConfig:
+    engine = {"kind": "scripted", "model": "none", "script": "tests.scripted:annotator"}
+    return check(BuildConfig, {"source": {"root": "."}, "output": str(output), "engine": engine, **more}, "test")
+
+
+def test_the_builds_budget_does_not_cut_its_plan_short(tmp_path: Path) -> None:
+    build = config(tmp_path, max_budget="1 tokens")
+    assert trial(build).max_budget is None
+    assert trial(build).output == tmp_path / FOLDER
+    assert trial(build).engine == build.engine and build.max_budget == "1 tokens"
+
+
+def test_a_build_is_compared_with_a_plan_for_as_many_records_only(tmp_path: Path) -> None:
+    built = [Record(Sample(str(n), "?")) for n in range(3)]
+    assert compare(config(tmp_path), built) is None
+    (tmp_path / FOLDER).mkdir()
+    planned = Plan(3, 3, 0, dict.fromkeys(FIGURES, Estimate(0, 0, 0)))
+    (tmp_path / FOLDER / FILE).write_text(json.dumps(dataclasses.asdict(planned)))
+    off = compare(config(tmp_path), built)
+    assert off is not None and off["requests"] == {"relative": 0.0, "inside": True}
+    assert compare(config(tmp_path), built[:2]) is None
