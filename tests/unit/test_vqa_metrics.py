@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +119,15 @@ def test_a_summary_counts_what_is_missing_and_what_cannot_be_judged() -> None:
     assert summary["official"] == pytest.approx(100 * (1 + 9 * (1 / 3) / 10) / 4)
     low, high = summary["intervals"]["official"]
     assert low <= summary["official"] <= high
+
+
+def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once() -> None:
+    count, resamples = 1000, vqa.CELLS // 1000 + 9
+    asked = [question(str(n), {"cat": 10}) for n in range(count)]
+    summary = summarise(asked, {str(n): "cat" if n % 3 else "dog" for n in range(count)}, 7, resamples)
+    right = np.array([100.0 * bool(n % 3) for n in range(count)])
+    draws = np.random.default_rng(7).multinomial(count, [1 / count] * count, size=resamples)
+    assert summary["intervals"]["official"] == pytest.approx(np.percentile(draws @ right / count, [2.5, 97.5]))
 
 
 def test_an_empty_answer_is_never_right() -> None:
