@@ -7,7 +7,7 @@ relative to the working directory.
 from imageref_ray.config.base import Config, ConfigError
 from imageref_ray.config.build import BuildConfig, ExportConfig, Format, PriceConfig, SplitConfig, StageConfig
 from imageref_ray.config.engine import EngineConfig, SamplingConfig
-from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig
+from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
 from imageref_ray.config.read import C, check, load
 from imageref_ray.config.source import FetchConfig, FilterConfig, SourceConfig
@@ -31,11 +31,13 @@ __all__ = [
     "LoraConfig",
     "MixtureEntry",
     "PriceConfig",
+    "QuestionsConfig",
     "SamplingConfig",
     "SourceConfig",
     "SplitConfig",
     "StageConfig",
     "TrainConfig",
+    "VqaConfig",
     "check",
     "load",
 ]

@@ -49,7 +49,7 @@ async def ask(
     if TASKS[task] == "knowledge":
         drawn = [random.Random(f"{seed}:{task}:{image.id}:{k}") for k in range(count)]
         openings = [instruct.first_word(pack, task, rng) for rng in drawn]
-        replies = await _all(generate, [replace(request, n=1, prefix=opening) for opening in openings])
+        replies = await every(generate, [replace(request, n=1, prefix=opening) for opening in openings])
     else:
         openings, replies = [""] * count, [await generate(request)]
     told = [(text, reason) for reply in replies for text, reason in zip(reply.texts, reply.finish_reasons, strict=True)]
@@ -121,7 +121,7 @@ def _without_repeats(made: Sequence[Instruction]) -> tuple[Instruction, ...]:
     return tuple(kept)
 
 
-async def _all(generate: Generate, requests: Sequence[Request]) -> list[Reply]:
+async def every(generate: Generate, requests: Sequence[Request]) -> list[Reply]:
     """All replies; the first failure is raised after all have ended, so that no request outlives its record."""
     replies = []
     for reply in await asyncio.gather(*map(generate, requests), return_exceptions=True):
