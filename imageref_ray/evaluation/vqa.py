@@ -149,7 +149,7 @@ def summarise_choices(
     wrongly (`missing`), one without choices or a known right one is left out (`unlabelled`). Raises ValueError where
     no question is left, or a question's log-probabilities are not those of its choices.
     """
-    counts: Counter[str] = Counter()
+    counts = Counter({"missing": 0, "unlabelled": 0})
     scores = []
     for question in questions:
         if not 0 <= question.correct < len(question.choices):

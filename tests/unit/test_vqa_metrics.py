@@ -151,5 +151,7 @@ def test_multiple_choice_is_summarised_by_both_likelihoods() -> None:
     summary = summarise_choices(asked, {"1": [[-1.0], [-0.6, -0.6]], "2": [[-2.0], [-0.1, -0.1]]})
     assert (summary["total"], summary["mean"]) == (pytest.approx(100 / 3), pytest.approx(200 / 3))
     assert (summary["questions"], summary["missing"], summary["unlabelled"]) == (3, 1, 1)
+    whole = summarise_choices(asked[:1], {"1": [[-1.0], [-0.6, -0.6]]})
+    assert (whole["missing"], whole["unlabelled"]) == (0, 0)
     with pytest.raises(ValueError, match="question 1: 1 log-likelihoods, 2 choices"):
         summarise_choices(asked, {"1": [[-1.0]]})
