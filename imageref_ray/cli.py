@@ -68,13 +68,7 @@ def parser() -> argparse.ArgumentParser:
     retry.add_argument("--stage", help="only records that failed in this stage: verify, respond, caption, place, …")
     retry.add_argument("--error", help="only records that failed with this error: ParseError, RequestError, …")
     _job(commands, "train", "training set → fine-tuned InternVL checkpoint", help.TRAIN, _train)
-    evaluate = _command(commands, "evaluate", "test set + checkpoint → metrics", "Measure a checkpoint.")
-    measures = evaluate.add_subparsers(title="what to measure", metavar="MEASURE", required=True)
-    _job(measures, "placement", "the right images in the right places?", help.PLACEMENT, _evaluate_placement)
-    score = _command(commands, "score", "labels + predictions → the same metrics, no engine", help.SCORE, _score)
-    score.add_argument("--labels", type=Path, required=True, metavar="CSV", help="position labels (label.csv)")
-    score.add_argument("--predictions", type=Path, required=True, metavar="JSONL", help="one answer a line")
-    score.add_argument("--paper", action="store_true", help="the paper's own conventions")
+    _measures(commands)
     check = _command(commands, "check", "training set → breaches of the reference contract", help.CHECK, _check)
     check.add_argument("dataset", type=Path, metavar="DATASET", help="JSONL, JSON list or Parquet")
     check.add_argument("--root", type=Path, metavar="DIR", help="folder that image paths are relative to")
@@ -101,6 +95,18 @@ def parser() -> argparse.ArgumentParser:
         help="Ray Serve config (default %(default)s)",
     )
     return top
+
+
+def _measures(commands: Any) -> None:
+    """The commands that measure: with an engine, or answers that are there."""
+    evaluate = _command(commands, "evaluate", "test set + checkpoint → metrics", "Measure a checkpoint.")
+    measures = evaluate.add_subparsers(title="what to measure", metavar="MEASURE", required=True)
+    _job(measures, "placement", "the right images in the right places?", help.PLACEMENT, _evaluate_placement)
+    _job(measures, "vqa", "short answers and choices right?", help.VQA, _evaluate_vqa)
+    score = _command(commands, "score", "labels + predictions → the same metrics, no engine", help.SCORE, _score)
+    score.add_argument("--labels", type=Path, required=True, metavar="CSV", help="position labels (label.csv)")
+    score.add_argument("--predictions", type=Path, required=True, metavar="JSONL", help="one answer a line")
+    score.add_argument("--paper", action="store_true", help="the paper's own conventions")
 
 
 def _command(commands: Any, name: str, short: str, text: str, run: Run | None = None) -> argparse.ArgumentParser:
@@ -194,6 +200,15 @@ def _evaluate_placement(arguments: argparse.Namespace) -> None:
     from imageref_ray.evaluation.run import evaluate_placement
 
     _print(evaluate_placement(config))
+
+
+def _evaluate_vqa(arguments: argparse.Namespace) -> None:
+    from imageref_ray.config import VqaConfig
+
+    config = _config(VqaConfig, arguments)
+    from imageref_ray.evaluation.answers import evaluate_vqa
+
+    evaluate_vqa(config)
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -53,6 +53,14 @@ the text), each as recall_1, recall_3, precision, F1 and score.
 example: imageref evaluate placement --config jobs/configs/picturenews-evaluate.yaml --output runs/measured
 """
 
+VQA = """\
+Ask annotated questions about images (OKVQA, VQAv2, A-OKVQA, lists of your own) for short answers and measure the VQA
+accuracy; with choice in mode also score every given choice by its log-likelihood (engine vllm) and count the right
+ones. Writes answers.jsonl, choices.jsonl and metrics.json. Run it again after a crash: it goes on where it stood.
+
+example: imageref evaluate vqa --config jobs/configs/picturenews-vqa.yaml --set limit=100 --output runs/asked
+"""
+
 SCORE = """\
 Score answers you already have against position labels, without any engine, and print one JSON object: events,
 recall_1, recall_3, precision, f1, score, unparsed and intervals.

@@ -5,7 +5,7 @@ import os
 import time
 
 from imageref_ray import markdown, prompts
-from imageref_ray.engines.base import EngineError, Request, RequestError
+from imageref_ray.engines.base import EngineError, Reply, Request, RequestError
 from imageref_ray.records import Usage
 
 RESPONSE = "# A day out\nWhat happened in short.\n### The harbour\nBoats came.\n### The market\nPeople bought fish."
@@ -127,3 +127,11 @@ def slow_inquirer(request: Request) -> str:
 def mumbler(request: Request) -> str:
     """Never a question."""
     return "hm"
+
+
+def onlooker(request: Request) -> Reply | str:
+    """Sees a scene whatever is asked: says so, and finds every other answer less likely."""
+    if not request.scored:
+        return "A scene."
+    logprobs = (-1.0, -1.0) if request.prefix == "a scene" else (-3.0,)
+    return Reply(("",), logprobs=(logprobs,), usage=Usage(1, 4, generated_tokens=1))

@@ -16,7 +16,7 @@ from imageref_ray.config.build import (
     StageConfig,
 )
 from imageref_ray.config.engine import EngineConfig, SamplingConfig
-from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig
+from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
 from imageref_ray.config.read import C, check, load
 from imageref_ray.config.source import FetchConfig, FilterConfig, SourceConfig
@@ -42,11 +42,13 @@ __all__ = [
     "MixtureEntry",
     "PlaceConfig",
     "PriceConfig",
+    "QuestionsConfig",
     "SamplingConfig",
     "SourceConfig",
     "SplitConfig",
     "StageConfig",
     "TrainConfig",
+    "VqaConfig",
     "check",
     "load",
 ]

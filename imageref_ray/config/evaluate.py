@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from imageref_ray.config.base import Config
 from imageref_ray.config.engine import EngineConfig
@@ -31,6 +31,45 @@ class EvaluateConfig(Config):
     commit_records: int = Field(32, ge=1)
     commit_seconds: float = Field(30, gt=0)
     seed: int = 0
+
+
+class QuestionsConfig(Config):
+    """One annotated set: a flat list (A-OKVQA and alike), or with `annotations` the published pair (OKVQA, VQAv2)."""
+
+    questions: Path = Field(description="JSON list of questions with their answers, or the published questions file")
+    annotations: Path | None = Field(None, description="the published annotations file")
+    images: Path = Field(description="folder that image paths are relative to")
+    image_name: str = Field(
+        "{:012d}.jpg", description="file of a numbered image under images, e.g. val2014/COCO_val2014_{:012d}.jpg"
+    )
+
+    @field_validator("image_name")
+    @classmethod
+    def _numbered(cls, pattern: str) -> str:
+        try:
+            distinct = pattern.format(1) != pattern.format(2)
+        except (ValueError, LookupError, AttributeError):
+            distinct = False
+        if not distinct:
+            raise ValueError(f"{pattern} makes no file name of a number; expected a pattern like {{:012d}}.jpg")
+        return pattern
+
+
+class VqaConfig(Config):
+    """`imageref evaluate vqa`: annotated questions + engine → VQA accuracy and multiple-choice accuracy."""
+
+    sets: dict[str, QuestionsConfig] = Field(min_length=1, description="annotated sets by name")
+    output: Path
+    engine: EngineConfig
+    prompts: str = Field("en", description="instruction pack: a shipped name (en, compact) or the path of a YAML file")
+    mode: tuple[Literal["direct", "choice"], ...] = Field(
+        ("direct",), min_length=1, description="a short answer in own words; the likeliest of the given choices"
+    )
+    max_tokens: int = Field(16, ge=1, description="direct: longest answer")
+    limit: int | None = Field(None, ge=1, description="ask only the first N questions of every set")
+    commit_records: int = Field(256, ge=1, description="questions per commit")
+    commit_seconds: float = Field(30, gt=0)
+    seed: int = Field(0, description="of the intervals' resampling")
 
 
 class DemoConfig(Config):

@@ -49,6 +49,15 @@ def check(config: EngineConfig) -> None:
             raise ConfigError(f"engine.script is {config.script!r}; expected package.module:function")
 
 
+def check_scoring(config: EngineConfig) -> None:
+    """Raise ConfigError for an engine that cannot tell how likely a given text is (`Request.scored`)."""
+    if config.kind == "openai":
+        raise ConfigError(
+            "engine.kind is openai, but chat completions tell no log-likelihood of a text that is given, "
+            "which choosing among answers needs; set engine.kind: vllm, or leave choice out of mode"
+        )
+
+
 def check_endpoint(config: EngineConfig) -> None:
     """Raise ConfigError for an address that is none, and for arguments that the engine fills itself."""
     url = config.base_url

@@ -52,6 +52,8 @@ class Request:
     `until` (for n = 1) ends the reply as soon as it is true of the text so far, which then is a token or so longer than
     needed; an engine that cannot look while it writes goes on to the end, so a reply must be good either way.
     `shared`: equal requests of a run may have one answer (greedy, without logprobs): it is asked for once.
+    `scored` asks how likely the prefix is, and for no text: `sampling`, `guide`, `n` and `logprobs` mean nothing then.
+    Only an engine that sees the prompt's log-probabilities can tell (`engines.check_scoring`).
     """
 
     messages: tuple[Message, ...]
@@ -61,6 +63,7 @@ class Request:
     n: int = 1
     logprobs: int | None = None
     shared: bool = False
+    scored: bool = False
     until: Callable[[str], bool] | None = None
 
     @property
@@ -74,7 +77,9 @@ class Reply:
 
     Where the request asked for them, `logprobs[i]` holds the log-probabilities of text i's generated tokens and
     `openings[i]` those of its likeliest first tokens, by their text, the generated one among them. Under a guide they
-    are of what the guide admits.
+    are of what the guide admits. Of a scored request there is one empty text, and `logprobs[0]` holds the
+    log-probabilities of the prefix's tokens (natural logarithms), each given all that stands before it; the end of the
+    turn is not among them.
     """
 
     texts: tuple[str, ...]

@@ -77,6 +77,8 @@ class OpenAIEngine:
 
         Raises RequestError when this request cannot be answered, EngineError when the endpoint serves nobody.
         """
+        if request.scored:
+            raise RequestError("chat completions tell no log-likelihood of a given text; score with engine.kind vllm")
         if request.guide is None:
             return await self._ask(request, Usage())
         guides.check(request.guide)

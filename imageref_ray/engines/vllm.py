@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import itertools
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -53,6 +53,18 @@ class Template:
         text: str = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         return text + self._plain(request.prefix)
 
+    def prefix(self, request: Request) -> list[int]:
+        """The tokens of the open turn's prefix: all from where the prompt with it parts from the prompt without it.
+
+        A token that grew across that boundary is the prefix's. Raises RequestError where there is none.
+        """
+        texts = self.render(dataclasses.replace(request, prefix="")), self.render(request)
+        bare, whole = (self._tokenizer.encode(text, add_special_tokens=False) for text in texts)
+        common = next((i for i, (a, b) in enumerate(zip(bare, whole, strict=False)) if a != b), len(bare))
+        if not whole[common:]:
+            raise RequestError(f"nothing to score: the prefix {request.prefix!r} has no tokens")
+        return list(whole[common:])
+
     def _part(self, part: str | Image) -> str:
         return PLACEHOLDER if isinstance(part, Image) else self._plain(part)
 
@@ -75,6 +87,7 @@ class VllmEngine:
 
     async def generate(self, request: Request) -> Reply:
         """One reply. Raises RequestError (too long, undecodable picture, bad guide) or EngineDied."""
+        prefix = self._template.prefix(request) if request.scored else []
         final: RequestOutput | None = None
         kind = RequestOutputKind.CUMULATIVE if request.until else RequestOutputKind.FINAL_ONLY
         async with aclosing(self._outputs(request, kind)) as outputs:
@@ -82,7 +95,10 @@ class VllmEngine:
                 if request.until and not final.finished and request.until(final.outputs[0].text):
                     break
         assert final is not None
-        return self._reply(final)
+        reply = self._reply(final)
+        if request.scored:
+            return dataclasses.replace(reply, texts=("",), logprobs=(prefix_logprobs(final, prefix),))
+        return reply
 
     async def stream(self, request: Request) -> AsyncGenerator[Reply, None]:
         """One text (n = 1) bit by bit: each reply holds what is new and the usage so far, the last one why it ended.
@@ -141,6 +157,10 @@ class VllmEngine:
 
 def sampling(request: Request, kind: RequestOutputKind) -> SamplingParams:
     """What vLLM is told of how tokens are drawn, and how the output comes."""
+    if request.scored:
+        # 0: of the prompt's own tokens alone. vLLM reads no prefix cache then (cached tokens have no probabilities),
+        # and one token is the least it generates.
+        return SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, output_kind=kind)
     wanted = request.sampling
     return SamplingParams(
         n=request.n,
@@ -154,6 +174,18 @@ def sampling(request: Request, kind: RequestOutputKind) -> SamplingParams:
         structured_outputs=_guide(request.guide) if request.guide else None,
         output_kind=kind,
     )
+
+
+def prefix_logprobs(output: RequestOutput, prefix: Sequence[int]) -> tuple[float, ...]:
+    """The log-probabilities of the prompt's last tokens, which must be those of `prefix` (else RequestError).
+
+    Pictures stand before the prefix: however many tokens the engine made of them, the prompt's end is the same.
+    """
+    assert output.prompt_token_ids and output.prompt_logprobs
+    ends, steps = output.prompt_token_ids[-len(prefix) :], output.prompt_logprobs[-len(prefix) :]
+    if list(ends) != list(prefix):
+        raise RequestError(f"nothing to score: the prompt ends with the tokens {ends}, not with the prefix's {prefix}")
+    return tuple(step[token].logprob for token, step in zip(ends, steps, strict=True))
 
 
 def _guide(guide: Guide) -> StructuredOutputsParams:

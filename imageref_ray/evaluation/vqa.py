@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imageref_ray.records import VisualQuestion
+from imageref_ray.sources.vqa import ANNOTATORS
 
-ANNOTATORS = 10
-"""So many answers the official accuracy is defined for."""
+CELLS = 2**20
+"""Most numbers of a bootstrap held at once: a published set has 214,354 questions."""
 
 _CONTRACTED = (
     "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd "
@@ -148,7 +149,7 @@ def summarise_choices(
     wrongly (`missing`), one without choices or a known right one is left out (`unlabelled`). Raises ValueError where
     no question is left, or a question's log-probabilities are not those of its choices.
     """
-    counts: Counter[str] = Counter()
+    counts = Counter({"missing": 0, "unlabelled": 0})
     scores = []
     for question in questions:
         if not 0 <= question.correct < len(question.choices):
@@ -181,8 +182,11 @@ def _given(counts: Counter[str]) -> dict[str, int]:
 def _means(scores: Sequence[tuple[float, ...]], names: Sequence[str], seed: int, resamples: int) -> dict[str, Any]:
     """Name → mean in per cent, and `intervals`: percentile bootstrap over questions."""
     table = 100 * np.array(scores)
-    draws = np.random.default_rng(seed).multinomial(len(table), [1 / len(table)] * len(table), size=resamples)
-    bounds = np.percentile(draws @ table / len(table), [2.5, 97.5], axis=0).T
+    rng, equal = np.random.default_rng(seed), np.full(len(table), 1 / len(table))
+    at_once = max(1, CELLS // len(table))
+    sizes = (min(at_once, resamples - done) for done in range(0, resamples, at_once))
+    drawn = np.concatenate([rng.multinomial(len(table), equal, size=size) @ table for size in sizes])
+    bounds = np.percentile(drawn / len(table), [2.5, 97.5], axis=0).T
     means = {name: math.fsum(column) / len(table) for name, column in zip(names, table.T, strict=True)}
     return means | {
         "intervals": {name: [float(low), float(high)] for name, (low, high) in zip(names, bounds, strict=True)}

@@ -1,7 +1,8 @@
 """Write a picturenews corpus to a folder, in the paper's layout and as Parquet.
 
     events.jsonl  news/<newsID>.json  image/<newsID>/<k>.jpg      what `imageref build` reads
-    label.csv  insertion.jsonl  captions.jsonl  qa.jsonl          the truth, in the paper's formats
+    label.csv  insertion.jsonl  captions.jsonl                    the truth, in the paper's formats
+    questions.json                                                what `imageref evaluate vqa` reads (A-OKVQA's layout)
     annotation.plain.jsonl  annotation.caption.jsonl              reference samples (test sets)
     caption_examples.json  place_examples.json                    in-context examples
     samples.parquet                                               the same samples as rows
@@ -30,12 +31,13 @@ from imageref_ray.picturenews.events import (
     Shot,
     caption,
     make_event,
-    questions,
     relevance,
     response,
 )
 from imageref_ray.picturenews.facts import describe
+from imageref_ray.picturenews.quiz import choices, quiz
 from imageref_ray.records import Caption, Document, Image, Sample, to_row
+from imageref_ray.sources.vqa import ANNOTATORS
 
 SEEDS = {"base": 11, "train": 21, "validation": 31, "test": 41}
 """One corpus seed a purpose; `base` is what the shipped checkpoint was trained on."""
@@ -105,9 +107,7 @@ def write_truth(out: Path, events: Iterable[Event]) -> None:
     write_jsonl(out / "captions.jsonl", ({
         "nid": article.id, "caption": {shot.id: caption(event, shot) for shot in article.shots}
     } for event in events for article in event.articles))  # fmt: skip
-    write_jsonl(out / "qa.jsonl", ({
-        "image": f"image/{shot.id}", "question": question, "answer": [answer]
-    } for event in events for shot in event.shots for question, answer in questions(shot.picture)))  # fmt: skip
+    _write_json(out / "questions.json", [row for event in events for shot in event.shots for row in asked(shot)])
     for variant in ("plain", "caption"):
         write_jsonl(out / f"annotation.{variant}.jsonl", (annotation(event, variant) for event in events))
     _write_parquet(out / "samples.parquet", events, out)
@@ -169,6 +169,21 @@ def annotation(event: Event, variant: str) -> dict[str, Any]:
         prompts.answer(prompts.load_pack("compact"), sample(event)),
         markdown.insert(response(event), chosen, "before", texts),
     )
+
+
+def asked(shot: Shot) -> Iterator[dict[str, Any]]:
+    """All questions about one picture in A-OKVQA's layout; ten annotators agree on the truth."""
+    for number, item in enumerate(quiz(shot.picture)):
+        name = f"{shot.id}:{number}"
+        offered = choices(item, random.Random(f"choices {name}"))
+        yield {
+            "question_id": name,
+            "image": f"image/{shot.id}",
+            "question": item.question,
+            "direct_answers": [item.answer] * ANNOTATORS,
+            "choices": offered,
+            "correct_choice_idx": offered.index(item.answer),
+        }
 
 
 def conversation(identity: str, messages: Any, answer: str) -> dict[str, Any]:

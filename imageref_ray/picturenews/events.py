@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imageref_ray.picturenews import facts, words
-from imageref_ray.picturenews.facts import Chart, Emblem, Picture, Portrait, Scene, describe
+from imageref_ray.picturenews.facts import Picture, Portrait, Scene, describe
+from imageref_ray.picturenews.quiz import quiz
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,33 +126,9 @@ def section_facet(event: Event, section: str) -> int | None:
 
 def questions(picture: Picture) -> list[tuple[str, str]]:
     """Questions about the picture alone with their one true answer."""
-    match picture:
-        case Scene():
-            return [
-                ("What is shown?", picture.noun),
-                ("How many are there?", facts.COUNTS[picture.count - 1]),
-                ("What colour do you see on it?", picture.colour),
-                ("Where is it?", facts.PLACES[picture.place]),
-                ("What kind of picture is this?", "a scene"),
-            ]
-        case Portrait():
-            return [
-                ("What marks the person?", f"{facts.article(picture.colour)} {picture.mark}"),
-                ("What colour is the mark?", picture.colour),
-                ("What kind of picture is this?", "a portrait"),
-            ]
-        case Chart():
-            asked = [(f"What is the {place} value?", str(v)) for place, v in zip(ORDINALS, picture.values, strict=True)]
-            return [*asked, ("What kind of picture is this?", "a bar chart")]
-        case Emblem():
-            return [
-                ("What shape is shown?", picture.shape),
-                ("What colour is the shape?", picture.colour),
-                ("What kind of picture is this?", facts.article(picture.kind)),
-            ]
+    return [(item.question, item.answer) for item in quiz(picture)]
 
 
-ORDINALS = ("first", "second", "third")
 TELLING = {"scene": "noun", "portrait": "role", "chart": "subject", "note": "topic"}
 TEXTS = {
     "scene": words.SCENE_TEXTS,

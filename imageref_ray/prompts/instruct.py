@@ -10,16 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from imageref_ray.config import Config, ConfigError, load
+from imageref_ray.config import Config, ConfigError
 from imageref_ray.engines.base import Message
 from imageref_ray.prompts.builders import fill
-from imageref_ray.prompts.pack import FIELD, Task
+from imageref_ray.prompts.pack import FIELD, Task, read
 from imageref_ray.records import Image
 
 Kind = Literal["conversation", "detail", "reasoning", "knowledge"]
@@ -70,22 +68,7 @@ def load_instruct(name_or_path: str) -> InstructPack:
 
     Raises ConfigError for an unknown name, a missing file, a kind without wordings, or a template with wrong fields.
     """
-    shipped = resources.files(__package__) / f"instruct-{name_or_path}.yaml"
-    if name_or_path in instruct_names():
-        with resources.as_file(shipped) as path:
-            return _checked(load(InstructPack, path), name_or_path)
-    if not name_or_path.endswith((".yaml", ".yml")):
-        raise ConfigError(
-            f"instructions: no pack is called {name_or_path}; "
-            f"take one of {', '.join(instruct_names())} or give the path of a YAML file"
-        )
-    return _checked(load(InstructPack, Path(name_or_path)), name_or_path)
-
-
-def instruct_names() -> list[str]:
-    """The names of the shipped packs."""
-    names = [entry.name for entry in resources.files(__package__).iterdir()]
-    return sorted(name[9:-5] for name in names if name.startswith("instruct-") and name.endswith(".yaml"))
+    return _checked(read(InstructPack, name_or_path, "instruct-"), name_or_path)
 
 
 def wording(pack: InstructPack, task: str, rng: random.Random | None = None) -> str:

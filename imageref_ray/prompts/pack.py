@@ -1,4 +1,8 @@
-"""What a prompt pack is and where it comes from: a shipped YAML file by name, or a user's own by path."""
+"""What a prompt pack is and where packs come from: a shipped YAML file by name, or a user's own by path.
+
+<name>.yaml             packs of builds (`Pack`)
+instruct-<name>.yaml    packs of visual instructions (`instruct.InstructPack`), found by the same `read`
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,16 @@ import re
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
 from imageref_ray.config import Config, ConfigError, load
+
+P = TypeVar("P", bound=Config)
+
+Family = Literal["", "instruct-"]
+"""How the shipped files of one kind of pack begin."""
 
 FIELD = re.compile(r"\{(\w+)\}")
 """A `{name}` in a template. Other braces stand for themselves."""
@@ -67,21 +77,32 @@ def load_pack(name_or_path: str) -> Pack:
 
     Raises ConfigError for an unknown name, a missing file, or a template with an unknown `{field}`.
     """
-    if name_or_path in pack_names():
-        with resources.as_file(resources.files(__package__) / f"{name_or_path}.yaml") as shipped:
-            return _checked(load(Pack, shipped), name_or_path)
-    if not name_or_path.endswith((".yaml", ".yml")):
-        raise ConfigError(
-            f"prompts: no pack is called {name_or_path}; "
-            f"take one of {', '.join(pack_names())} or give the path of a YAML file"
-        )
-    return _checked(load(Pack, Path(name_or_path)), name_or_path)
+    return _checked(read(Pack, name_or_path, ""), name_or_path)
 
 
 def pack_names() -> list[str]:
-    """The names of the shipped packs (those of visual instructions are `instruct`'s)."""
-    names = [entry.name[:-5] for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")]
-    return sorted(name for name in names if not name.startswith("instruct-"))
+    """The names of the shipped packs."""
+    return shipped("")
+
+
+def read(kind: type[P], name_or_path: str, family: Family) -> P:
+    """The shipped pack of that name and family, or the one in that YAML file, its templates not yet checked."""
+    known = shipped(family)
+    if name_or_path in known:
+        with resources.as_file(resources.files(__package__) / f"{family}{name_or_path}.yaml") as path:
+            return load(kind, path)
+    if not name_or_path.endswith((".yaml", ".yml")):
+        raise ConfigError(
+            f"prompts: no pack is called {name_or_path}; take one of {', '.join(known)} or give the path of a YAML file"
+        )
+    return load(kind, Path(name_or_path))
+
+
+def shipped(family: Family) -> list[str]:
+    """The names of a family's shipped packs."""
+    files = [entry.name for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")]
+    own = [name for name in files if name.startswith("instruct-") == (family == "instruct-")]
+    return sorted(name.removeprefix(family).removesuffix(".yaml") for name in own)
 
 
 def _checked(pack: Pack, where: str) -> Pack:

@@ -62,7 +62,10 @@ def read_flat(path: Path, images: Path, task: str, name: str = COCO_2017, annota
 
     Raises ConfigError where the file is no JSON list.
     """
-    yield from _questions(path, enumerate(_list(_json(path), path)), images, task, name, annotators)
+    found = _json(path)
+    if isinstance(found, dict) and "questions" in found:
+        raise ConfigError(f"{path} is one of a published pair of files; give the annotations file as well")
+    yield from _questions(path, enumerate(_list(found, path)), images, task, name, annotators)
 
 
 def read_official(
@@ -110,7 +113,7 @@ def _questions(
 def _once(question: VisualQuestion, seen: set[str], where: str) -> Found:
     if question.id in seen:
         message = f"{where}: question {question.id} stands in the file more than once; keep one of them"
-        yield Failure(question.id, STAGE, "RepeatedQuestion", message)
+        yield Failure(question.id, STAGE, "RepeatedQuestion", message, item=where)
     else:
         seen.add(question.id)
         yield question
@@ -122,8 +125,8 @@ def _question(id: str, entry: dict[str, Any], images: Path, task: str, name: str
         raise _Unusable("MissingKey", f"key {key} is missing; give the list of answers")
     choices = entry.get("choices") or []
     correct = entry.get("correct_choice_idx")
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise _Unusable("BrokenEntry", f"choices is {choices!r}; expected a list of texts")
+    if not isinstance(choices, list) or not all(isinstance(choice, str) and choice.strip() for choice in choices):
+        raise _Unusable("BrokenEntry", f"choices is {choices!r}; expected a list of texts, none of them empty")
     if correct is not None and (not isinstance(correct, int) or not 0 <= correct < len(choices)):
         raise _Unusable(
             "BrokenEntry", f"correct_choice_idx is {correct!r} with {len(choices)} choices; mend one of them"
@@ -134,7 +137,7 @@ def _question(id: str, entry: dict[str, Any], images: Path, task: str, name: str
         task,
         _text(entry, "question"),
         _answers(entry[key], key),
-        tuple(choices),
+        tuple(choice.strip() for choice in choices),
         -1 if correct is None else correct,
     )
 

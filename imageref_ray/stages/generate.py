@@ -55,7 +55,7 @@ async def ask(
         Request(asked, _seeded(sampling, rng), prefix=opening, n=count // len(drawn))
         for rng, opening in zip(drawn, openings, strict=True)
     ]
-    replies = await _all(generate, requests)
+    replies = await every(generate, requests)
     openings = [opening for opening in openings for _ in range(count // len(drawn))]
     told = [(text, reason) for reply in replies for text, reason in zip(reply.texts, reply.finish_reasons, strict=True)]
     costs = [usage for reply in replies for usage in (reply.usage, *[Usage()] * (len(reply.texts) - 1))]
@@ -131,7 +131,7 @@ def _without_repeats(made: Sequence[Instruction]) -> tuple[Instruction, ...]:
     return tuple(kept)
 
 
-async def _all(generate: Generate, requests: Sequence[Request]) -> list[Reply]:
+async def every(generate: Generate, requests: Sequence[Request]) -> list[Reply]:
     """All replies; the first failure is raised after all have ended, so that no request outlives its record."""
     replies = []
     for reply in await asyncio.gather(*map(generate, requests), return_exceptions=True):

@@ -43,6 +43,7 @@ LAYERS = {
     "pipeline": 5,
     "build": 6,
     "evaluation.run": 6,
+    "evaluation.answers": 6,
     "demo": 7,
     "cli": 8,
 }

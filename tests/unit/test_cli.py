@@ -14,6 +14,7 @@ COMMANDS = [
     "retry",
     "train",
     "evaluate placement",
+    "evaluate vqa",
     "score",
     "check",
     "inspect",

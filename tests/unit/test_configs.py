@@ -7,7 +7,16 @@ import pytest
 import yaml
 
 from imageref_ray import config
-from imageref_ray.config import BuildConfig, Config, ConfigError, EvaluateConfig, InstructConfig, TrainConfig, load
+from imageref_ray.config import (
+    BuildConfig,
+    Config,
+    ConfigError,
+    EvaluateConfig,
+    InstructConfig,
+    TrainConfig,
+    VqaConfig,
+    load,
+)
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "jobs" / "configs").glob("*.yaml"))
@@ -21,6 +30,8 @@ def kind_of(values: dict[str, Any]) -> type[Config]:
         return InstructConfig
     if "mixture" in values:
         return TrainConfig
+    if "sets" in values:
+        return VqaConfig
     return EvaluateConfig if "data" in values else config.DemoConfig
 
 
@@ -31,7 +42,7 @@ def test_every_shipped_config_parses(path: Path) -> None:
 
 
 def test_configs_are_shipped_for_every_job() -> None:
-    assert {BuildConfig, InstructConfig, TrainConfig, EvaluateConfig} <= {
+    assert {BuildConfig, InstructConfig, TrainConfig, EvaluateConfig, VqaConfig} <= {
         kind_of(yaml.safe_load(path.read_text())) for path in SHIPPED
     }
 

@@ -7,6 +7,8 @@ import pytest
 
 from imageref_ray import engines
 from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.engines.base import Message, Request, RequestError
+from imageref_ray.engines.openai import OpenAIEngine
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,16 @@ def test_a_hub_name_is_taken_at_its_word() -> None:
 def test_a_script_that_is_not_there_is_refused(script: str | None) -> None:
     with pytest.raises(ConfigError, match="expected package"):
         engines.check(EngineConfig(kind="scripted", model="none", script=script))
+
+
+def test_an_engine_that_cannot_score_a_given_text_is_refused_and_one_that_can_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"openai.*no log-likelihood.*set engine\.kind: vllm, or leave choice out"):
+        engines.check_scoring(EngineConfig(kind="openai", model="m"))
+    engines.check_scoring(EngineConfig(kind="vllm", model="m"))
+
+
+async def test_chat_completions_refuse_to_score_without_a_call() -> None:
+    engine = OpenAIEngine(EngineConfig(kind="openai", model="m", base_url="http://127.0.0.1:1/v1"))
+    with pytest.raises(RequestError, match=r"score with engine\.kind vllm"):
+        await engine.generate(Request((Message("user", ("What?",)),), prefix="a boat", scored=True))
+    await engine.close()

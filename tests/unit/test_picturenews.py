@@ -15,8 +15,9 @@ from imageref_ray.evaluation.placement import summarise
 from imageref_ray.picturenews import corpus, skills, truth
 from imageref_ray.picturenews.events import Event, caption, make_event, questions, response
 from imageref_ray.picturenews.facts import Chart, Emblem, Portrait, Scene, describe
-from imageref_ray.records import Caption, Placement, Record, Sample
-from imageref_ray.sources import paper
+from imageref_ray.picturenews.quiz import quiz
+from imageref_ray.records import Caption, Placement, Record, Sample, VisualQuestion
+from imageref_ray.sources import paper, vqa
 
 EVENTS = [make_event(5, number) for number in range(200)]
 
@@ -103,6 +104,30 @@ def test_every_question_has_one_answer_and_it_is_in_the_picture() -> None:
             asked = questions(shot.picture)
             assert len({question for question, _ in asked}) == len(asked) >= 3
             assert all(answer for _, answer in asked)
+
+
+def test_choices_are_the_truth_and_others_of_its_kind_always_the_same_ones() -> None:
+    right = set()
+    for event in EVENTS:
+        for shot in event.shots:
+            for item, row in zip(quiz(shot.picture), corpus.asked(shot), strict=True):
+                offered = row["choices"]
+                assert offered[row["correct_choice_idx"]] == item.answer
+                assert len(set(offered)) == len(offered) == (3 if item.question == "How many are there?" else 4)
+                assert set(offered) <= set(item.pool)
+                right.add(row["correct_choice_idx"])
+            assert list(corpus.asked(shot)) == list(corpus.asked(shot))
+    assert right == {0, 1, 2, 3}
+
+
+def test_the_written_questions_are_read_as_annotated_ones_with_their_pictures(tmp_path: Path) -> None:
+    corpus.write_images(tmp_path, EVENTS[:2])
+    corpus.write_truth(tmp_path, EVENTS[:2])
+    found = list(vqa.read_flat(tmp_path / "questions.json", tmp_path, "picturenews"))
+    told = [(one.question, one.choices[one.correct]) for one in found if isinstance(one, VisualQuestion)]
+    assert told == [pair for event in EVENTS[:2] for shot in event.shots for pair in questions(shot.picture)]
+    assert len(told) == len(found)  # ten answers each: nothing to report
+    assert all(Path(one.image.uri).is_file() for one in found if isinstance(one, VisualQuestion))
 
 
 def test_what_is_written_is_what_the_builder_reads(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def test_a_label_list_with_fewer_than_ten_answers_is_reported_beside_its_questio
         ({"answer": [" "]}, "answer holds only empty texts"),
         ({"choices": ["a"], "correct_choice_idx": 1}, "correct_choice_idx is 1 with 1 choices"),
         ({"choices": "a"}, "choices is 'a'; expected a list of texts"),
+        ({"choices": ["a", " "]}, "choices is ['a', ' ']; expected a list of texts, none of them empty"),
     ],
 )
 def test_an_entry_that_lacks_something_says_what(change: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -187,6 +188,13 @@ def test_an_entry_that_lacks_something_says_what(change: dict[str, Any], says: s
     found, failures = parted(vqa.read_flat(write(tmp_path / "f.json", [entry]), ROOT, "okvqa"))
     assert found == [] and len(failures) == 1
     assert failures[0].message.startswith("f.json[0]: ") and says in failures[0].message
+
+
+def test_a_repeated_question_is_a_problem_of_its_entry_and_not_of_the_question(tmp_path: Path) -> None:
+    entry = {"image": "1.jpg", "question_id": 7, "question": "What?", "answer": TEN}
+    found, failures = parted(vqa.read_flat(write(tmp_path / "f.json", [entry, entry]), ROOT, "okvqa"))
+    assert [question.id for question in found] == ["7"]
+    assert [(f.record_id, f.error, f.item) for f in failures] == [("7", "RepeatedQuestion", "f.json[1]")]
 
 
 def test_the_published_pair_of_files_is_joined(tmp_path: Path) -> None:
@@ -210,6 +218,9 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path) -> None:
         list(vqa.read_official(lists, lists, ROOT, "okvqa", "{}"))
     with pytest.raises(ConfigError, match=r"b\.json is not valid JSON"):
         list(vqa.read_flat(broken, ROOT, "okvqa"))
+    pair = write(tmp_path / "p.json", {"questions": []})
+    with pytest.raises(ConfigError, match=r"p\.json is one of a published pair of files; give the annotations file"):
+        list(vqa.read_flat(pair, ROOT, "okvqa"))
     with pytest.raises(ConfigError, match="holds dict, not a list"):
         list(vqa.read_llava(write(tmp_path / "d.json", {}), ROOT, "detail"))
     with pytest.raises(ConfigError, match=r"annotations .* do not exist"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +121,15 @@ def test_a_summary_counts_what_is_missing_and_what_cannot_be_judged() -> None:
     assert low <= summary["official"] <= high
 
 
+def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once() -> None:
+    count, resamples = 1000, vqa.CELLS // 1000 + 9
+    asked = [question(str(n), {"cat": 10}) for n in range(count)]
+    summary = summarise(asked, {str(n): "cat" if n % 3 else "dog" for n in range(count)}, 7, resamples)
+    right = np.array([100.0 * bool(n % 3) for n in range(count)])
+    draws = np.random.default_rng(7).multinomial(count, [1 / count] * count, size=resamples)
+    assert summary["intervals"]["official"] == pytest.approx(np.percentile(draws @ right / count, [2.5, 97.5]))
+
+
 def test_an_empty_answer_is_never_right() -> None:
     assert summarise([question("1", {"a": 10})], {"1": " "})["release"] == 0  # "a" is an article: it normalises to ""
 
@@ -141,5 +151,7 @@ def test_multiple_choice_is_summarised_by_both_likelihoods() -> None:
     summary = summarise_choices(asked, {"1": [[-1.0], [-0.6, -0.6]], "2": [[-2.0], [-0.1, -0.1]]})
     assert (summary["total"], summary["mean"]) == (pytest.approx(100 / 3), pytest.approx(200 / 3))
     assert (summary["questions"], summary["missing"], summary["unlabelled"]) == (3, 1, 1)
+    whole = summarise_choices(asked[:1], {"1": [[-1.0], [-0.6, -0.6]]})
+    assert (whole["missing"], whole["unlabelled"]) == (0, 0)
     with pytest.raises(ValueError, match="question 1: 1 log-likelihoods, 2 choices"):
         summarise_choices(asked, {"1": [[-1.0]]})

@@ -1,0 +1,143 @@
+"""`imageref evaluate vqa` on Ray: a scripted model end to end, and the shipped checkpoint on real vLLM."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from imageref_ray import commit
+from imageref_ray.config import ConfigError, EngineConfig, QuestionsConfig, VqaConfig, load
+from imageref_ray.engines.base import Generate, Request, Sampling
+from imageref_ray.evaluation.answers import evaluate_vqa, prepare
+from imageref_ray.picturenews import corpus
+from imageref_ray.pipeline import run_pass
+from imageref_ray.prompts import instruct
+from imageref_ray.records import VisualQuestion, from_row, to_row
+from imageref_ray.sources.vqa import read_flat
+from imageref_ray.worker import Pass, Row
+
+CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "picturenews-vqa.yaml"
+PACK = instruct.load_instruct("compact")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    corpus.write(folder, 4, 77)
+    return folder
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def config(questions: Path, images: Path, output: Path, **more: Any) -> VqaConfig:
+    engine = EngineConfig(kind="scripted", model="none", script="tests.scripted:onlooker")
+    sets = {"news": QuestionsConfig(questions=questions, images=images)}
+    settings = {"prompts": "compact", "mode": ("direct", "choice"), "commit_records": 8, **more}
+    return VqaConfig(sets=sets, output=output, engine=engine, **settings)
+
+
+def test_questions_are_answered_scored_measured_and_not_asked_twice(
+    local_ray: None, pictures: Path, tmp_path: Path
+) -> None:
+    entries = json.loads((pictures / "questions.json").read_text())
+    entries[0] |= {"image": "image/gone.jpg"}
+    entries[1] |= {"direct_answers": ["a scene"] * 4}
+    (tmp_path / "questions.json").write_text(json.dumps([*entries, {"image": "x.jpg"}]))
+    settings = config(tmp_path / "questions.json", pictures, tmp_path / "run")
+    screen = io.StringIO()
+    found = evaluate_vqa(settings, Console(file=screen, width=120))
+
+    answered = entries[1:]
+    right = sum(entry["direct_answers"][0] == "a scene" for entry in answered)
+    direct, choice = found["direct"]["news"], found["choice"]["news"]
+    assert (direct["questions"], direct["missing"], direct["few_labels"]) == (len(entries), 1, 1)
+    assert direct["official"] == pytest.approx(100 * right / len(entries))
+    assert found["run"]["problems"] == {"FewAnswers": 1, "MissingImage": 1, "MissingKey": 1}
+    assert (found["run"]["records"], found["run"]["quarantined"]) == (len(answered), 2)
+    likeliest = ["a scene" if "a scene" in entry["choices"] else entry["choices"][0] for entry in answered]
+    hits = sum(
+        entry["choices"][entry["correct_choice_idx"]] == told for entry, told in zip(answered, likeliest, strict=True)
+    )
+    assert choice["total"] == choice["mean"] == pytest.approx(100 * hits / len(entries))
+
+    assert read(tmp_path / "run/answers.jsonl") == [
+        {"set": "news", "id": entry["question_id"], "answer": "A scene."} for entry in answered
+    ]
+    chosen = read(tmp_path / "run/choices.jsonl")
+    assert [line["total"] for line in chosen] == likeliest
+    assert all(len(line["logprobs"]) == len(entry["choices"]) for line, entry in zip(chosen, answered, strict=True))
+    assert "VQA accuracy" in screen.getvalue() and "problems: FewAnswers 1, MissingImage 1" in screen.getvalue()
+    assert evaluate_vqa(settings, Console(file=screen)) == json.loads((tmp_path / "run/metrics.json").read_text())
+    with pytest.raises(ConfigError, match="max_tokens 16 → 3"):
+        evaluate_vqa(settings.model_copy(update={"max_tokens": 3}), Console(file=screen))
+
+
+def test_an_engine_that_cannot_score_leaves_no_metrics_but_the_reason(
+    local_ray: None, pictures: Path, tmp_path: Path
+) -> None:
+    settings = config(pictures / "questions.json", pictures, tmp_path / "run", mode=("choice",), limit=3)
+    mute = settings.engine.model_copy(update={"script": "tests.scripted:annotator"})
+    with pytest.raises(ConfigError, match="no question was answered; look at its quarantine"):
+        evaluate_vqa(settings.model_copy(update={"engine": mute}), Console(file=io.StringIO()))
+    assert not (tmp_path / "run/metrics.json").exists()
+    failures = commit.failures(tmp_path / "run")
+    assert len(failures) == 3 and all("told no log-probabilities" in failure.message for failure in failures)
+
+
+@pytest.mark.timeout(400)
+def test_the_shipped_config_measures_the_shipped_checkpoint(
+    local_ray: None, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    overrides = [
+        f"engine.model={checkpoint}",
+        f"sets.picturenews.questions={pictures / 'questions.json'}",
+        f"sets.picturenews.images={pictures}",
+        f"output={tmp_path / 'run'}",
+    ]
+    found = evaluate_vqa(load(VqaConfig, CONFIG, overrides), Console(file=io.StringIO()))
+    direct, choice = found["direct"]["picturenews"], found["choice"]["picturenews"]
+    assert found["run"]["quarantined"] == direct["missing"] == choice["missing"] == 0
+    assert direct["official"] > 90 and choice["total"] > 90 and choice["mean"] > 90
+
+
+async def say_and_score(row: Row, generate: Generate) -> Row:
+    """A greedy answer with its log-probabilities, and twice the same text scored as it stands."""
+    question = from_row(VisualQuestion, row["question"])
+    messages = instruct.turn(PACK, question.image, question.question)
+    said = await generate(Request(messages, Sampling(max_tokens=16), logprobs=1))
+    scored = [await generate(Request(messages, prefix=said.text, scored=True)) for _ in range(2)]
+    return {
+        "said": said.logprobs[0],
+        "text": said.text,
+        "scored": [reply.logprobs[0] for reply in scored],
+        "texts": [text for reply in scored for text in reply.texts],
+        "cached": [reply.usage.cached_tokens for reply in scored],
+    }
+
+
+@pytest.mark.timeout(400)
+def test_a_text_is_scored_with_the_log_probabilities_it_was_generated_with(
+    local_ray: None, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    engine = load(VqaConfig, CONFIG, [f"engine.model={checkpoint}"]).engine
+    asked = [one for one in read_flat(pictures / "questions.json", pictures, "news") if isinstance(one, VisualQuestion)]
+    rows = [{"id": one.id, "question": to_row(one)} for one in asked[:40]]
+    run_pass(Pass("score", tmp_path / "run", say_and_score, engine, prepare), rows)
+    results = list(commit.results(tmp_path / "run"))
+    assert len(results) == len(rows), commit.failures(tmp_path / "run")
+    longest = 0
+    for row in (result.row for result in results):
+        first, second = row["scored"]
+        *words, _ = row["said"]  # the end of the turn is generated, but is no part of the text
+        assert first == pytest.approx(words, abs=1e-2), row
+        assert second == pytest.approx(first, abs=1e-2)
+        assert row["texts"] == ["", ""] and row["cached"] == [0, 0]
+        longest = max(longest, len(first))
+    assert longest > 2  # such as "at the harbour": not only words of one token
