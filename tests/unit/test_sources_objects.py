@@ -1,11 +1,14 @@
-"""s3: and gs: pictures through Arrow's own clients, asking a server with S3's rules (moto) and one GET of Google's."""
+"""s3: and gs: pictures through Arrow's own clients: signed requests to S3 (ours and moto's), one GET to Google."""
 
+import hashlib
+import hmac
 import io
 import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,7 +36,7 @@ def png() -> bytes:
 
 
 PICTURE = png()
-TOO_LARGE = PICTURE + bytes(MAX_BYTES)
+OBJECTS = {KEY: PICTURE, "a/large.png": PICTURE + bytes(MAX_BYTES)}
 
 
 def get(uri: str, folder: Path, **settings: Any) -> Path | Problem:
@@ -49,6 +52,33 @@ def problem(found: Path | Problem, *words: str) -> str:
     return found.error
 
 
+class Answers(BaseHTTPRequestHandler):
+    """What both stores here have in common."""
+
+    def send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *values: Any) -> None:
+        return
+
+
+@contextmanager
+def serving(handler: type[Answers]) -> Iterator[str]:
+    """The address at which `handler` answers."""
+    server = ThreadingHTTPServer((HERE, 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield f"http://{HERE}:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A running S3 server and the keys of somebody who may read everything in it."""
@@ -62,9 +92,49 @@ class Bucket:
         return {"s3_endpoint": self.url, "s3_region": "us-east-1", "user_agent": who}
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[Bucket]:
-    server = pytest.importorskip("moto.server", reason="the S3 server of these tests is moto's (extra: dev)")
+class Store(Answers):
+    """S3 as far as one object is read: path-style addresses, and nothing for who does not sign."""
+
+    bucket = Bucket("", "AKIAREADER", "a secret")
+
+    def do_GET(self) -> None:
+        _, bucket, key = unquote(self.path).split("/", 2)
+        if not hmac.compare_digest(self.given(), self.expected()):
+            self.send(403, b"<Error><Code>AccessDenied</Code></Error>")
+        elif bucket != "pictures" or key not in OBJECTS:
+            self.send(404, b"<Error><Code>NoSuchKey</Code></Error>")
+        else:
+            self.send(200, OBJECTS[key])
+
+    do_HEAD = do_GET
+
+    def given(self) -> str:
+        return self.signed().get("Signature", "none")
+
+    def signed(self) -> dict[str, str]:
+        fields = self.headers.get("Authorization", "").removeprefix("AWS4-HMAC-SHA256 ").split(",")
+        return dict(field.strip().split("=", 1) for field in fields if field)
+
+    def expected(self) -> str:
+        """What the owner of the keys signs this request with (AWS Signature Version 4)."""
+        id, _, scope = self.signed().get("Credential", "").partition("/")
+        if id != self.bucket.id:
+            return "unknown"
+        names, (path, _, query) = self.signed()["SignedHeaders"], self.path.partition("?")
+        headers = [f"{name}:{self.headers[name].strip()}" for name in names.split(";")]
+        asked = "\n".join([self.command, path, query, *headers, "", names, self.headers["x-amz-content-sha256"]])
+        digest = hashlib.sha256(asked.encode()).hexdigest()
+        key = f"AWS4{self.bucket.secret}".encode()
+        for part in scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        told = "\n".join(["AWS4-HMAC-SHA256", self.headers["x-amz-date"], scope, digest])
+        return hmac.digest(key, told.encode(), "sha256").hex()
+
+
+@contextmanager
+def moto() -> Iterator[Bucket]:
+    """The same bucket on moto's S3, which knows all of its rules."""
+    server = pytest.importorskip("moto.server", reason="needs: pip install 'moto[s3]' flask flask-cors")
     import boto3
 
     running = server.ThreadedMotoServer(HERE, 0, verbose=False)
@@ -75,8 +145,8 @@ def bucket() -> Iterator[Bucket]:
     )
     store, people = client("s3"), client("iam")
     store.create_bucket(Bucket="pictures")
-    store.put_object(Bucket="pictures", Key=KEY, Body=PICTURE)
-    store.put_object(Bucket="pictures", Key="a/large.png", Body=TOO_LARGE)
+    for key, body in OBJECTS.items():
+        store.put_object(Bucket="pictures", Key=key, Body=body)
     rule = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
     people.create_user(UserName="reader")
     people.put_user_policy(UserName="reader", PolicyName="reads", PolicyDocument=json.dumps(rule))
@@ -85,6 +155,16 @@ def bucket() -> Iterator[Bucket]:
     urlopen(Request(f"{url}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"})).close()
     yield Bucket(url, keys["AccessKeyId"], keys["SecretAccessKey"])
     running.stop()
+
+
+@pytest.fixture(scope="module", params=["here", "moto"])
+def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    if request.param == "moto":
+        with moto() as made:
+            yield made
+    else:
+        with serving(Store) as url:
+            yield replace(Store.bucket, url=url)
 
 
 @pytest.fixture
@@ -142,33 +222,21 @@ class Google:
 
 @pytest.fixture
 def google() -> Iterator[Google]:
-    objects = {"a/red boat.png": (200, PICTURE), "a/large.png": (200, TOO_LARGE)}
     errors = {"a/secret.png": (403, "no access"), "a/private.png": (401, "log in"), "a/busy.png": (503, "busy")}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answers):
         def do_GET(self) -> None:
             notes.asked.append(self.path)
             path, _, query = self.path.partition("?")
+            assert query == "alt=media"
             key = unquote(path.removeprefix("/storage/v1/b/pictures/o/"))
             code, told = errors.get(key, (404, "No such object"))
-            status, body = objects.get(key, (code, json.dumps({"error": {"code": code, "message": told}}).encode()))
-            assert query == "alt=media"
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            error = json.dumps({"error": {"code": code, "message": told}}).encode()
+            self.send(*((200, OBJECTS[key]) if key in OBJECTS else (code, error)))
 
-        def log_message(self, *values: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer((HERE, 0), Handler)
-    notes = Google(f"http://{HERE}:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield notes
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as url:
+        notes = Google(url)
+        yield notes
 
 
 def test_a_google_object_comes_in_one_request(google: Google, tmp_path: Path) -> None:
