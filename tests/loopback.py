@@ -26,13 +26,16 @@ NOTHING = Step(b"", sent=0)
 HTML = Step(b"<html><body>Please <b>sign in</b></body></html>", headers={"Content-Type": "text/html"})
 
 
-def says(*texts: str | None, reason: str = "stop", usage: bool = True, **step: Any) -> Step:
-    """A completion with these texts that cost 7 prompt and 2 generated tokens."""
+def says(
+    *texts: str | None, reason: str = "stop", usage: bool = True, cost: tuple[int, int] = (7, 2), **step: Any
+) -> Step:
+    """A completion with these texts that cost so many prompt and generated tokens."""
     choices = [
         {"index": i, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
         for i, text in enumerate(texts)
     ]
-    costs = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9, "prompt_tokens_details": None}
+    costs = {"prompt_tokens": cost[0], "completion_tokens": cost[1], "total_tokens": sum(cost)}
+    costs |= {"prompt_tokens_details": None}
     done = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices}
     return Step(json.dumps(done | ({"usage": costs} if usage else {})).encode(), **step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,15 @@ class FetchConfig(Config):
     user_agent: str = Field("imageref-ray", description="what servers are told; name a contact when you crawl")
     s3_endpoint: str | None = Field(None, description="S3-compatible store, e.g. http://minio:9000")
     s3_region: str | None = Field(None, description="region of the buckets; by default the AWS environment's")
+    gs_endpoint: str | None = Field(None, description="store that speaks Google's JSON API, e.g. http://fake-gcs:4443")
     anonymous: bool = Field(False, description="ask s3: and gs: without credentials (public buckets)")
+
+    @field_validator("s3_endpoint", "gs_endpoint")
+    @classmethod
+    def _is_a_server(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not re.fullmatch(r"https?://[^\s/]+/?", endpoint):
+            raise ValueError(f"{endpoint!r} is no server; expected http(s)://host:port and nothing after it")
+        return endpoint
 
 
 class FilterConfig(Config):

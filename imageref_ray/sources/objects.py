@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,6 +14,8 @@ from imageref_ray.sources.images import Problem
 
 SCHEMES = ("s3", "gs")
 CHUNK = 1 << 20
+DENIED = re.compile("ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|PERMISSION_DENIED|UNAUTHENTICATED")
+"""How the clients of both stores name a refusal of credentials; asking again would not help."""
 
 
 def get(uri: str, config: FetchConfig, max_bytes: int, deadline: float) -> bytes | Problem:
@@ -37,8 +41,16 @@ def get(uri: str, config: FetchConfig, max_bytes: int, deadline: float) -> bytes
     except FileNotFoundError:
         return Problem("MissingImage", "does not exist")
     except (OSError, ValueError) as error:  # Arrow's client has tried again by itself
-        return Problem("ConnectionFailed", f"cannot be read: {' '.join(str(error).split())}")
+        return _problem(" ".join(str(error).split()), config.anonymous)
     return bytes(body)
+
+
+def _problem(told: str, anonymous: bool) -> Problem:
+    """What a client's words about its failure mean."""
+    if not DENIED.search(told):
+        return Problem("ConnectionFailed", f"cannot be read: {told}")
+    mend = "unset source.fetch.anonymous" if anonymous else "see to the credentials of the machines that build"
+    return Problem("RefusedImage", f"may not be read by us; {mend}: {told}")
 
 
 @cache
@@ -47,7 +59,13 @@ def _system(scheme: str, config: FetchConfig) -> Any:
     from pyarrow import fs
 
     if scheme == "gs":
-        return fs.GcsFileSystem(anonymous=config.anonymous)
+        endpoint = urlsplit(config.gs_endpoint or "")
+        return fs.GcsFileSystem(
+            anonymous=config.anonymous,
+            endpoint_override=endpoint.netloc or None,
+            scheme=endpoint.scheme or "https",
+            retry_time_limit=timedelta(seconds=config.deadline_s),  # by itself it would try for a quarter of an hour
+        )
     endpoint = urlsplit(config.s3_endpoint or "")
     return fs.S3FileSystem(
         anonymous=config.anonymous,
