@@ -95,9 +95,8 @@ def with_examples(root: Path) -> Recipe:
         "output": root / "run",
         "engine": {"model": MODEL},
         "prompts": str(pack),
-        "caption_examples": root / "caption_examples.json",
-        "place_examples": root / "place_examples.json",
-        "examples": EXAMPLES,
+        "caption_examples": {"file": root / "caption_examples.json", "count": EXAMPLES},
+        "place_examples": {"file": root / "place_examples.json", "count": EXAMPLES},
     }
     return recipe(check(BuildConfig, values, "prefix_cache"))
 
@@ -110,8 +109,8 @@ def captions(root: Path, made: Recipe, events: Sequence[Event]) -> Iterator[Requ
             for picture in document.images:
                 image = verify(picture, 2**24, 2**24)
                 assert isinstance(image, Image)
-                yield Request(prompts.describe(made.pack, image, made.caption_examples), CAPTION)
-                known = prompts.caption(made.pack, document, image, seen[image.id], made.caption_examples)
+                yield Request(prompts.describe(made.pack, image, made.caption_examples.first), CAPTION)
+                known = prompts.caption(made.pack, document, image, seen[image.id], made.caption_examples.first)
                 yield Request(known, CAPTION)
 
 
@@ -119,8 +118,8 @@ def placements(made: Recipe, events: Sequence[Event]) -> Iterator[Request]:
     """One guided request an event, as `stages.place` makes it, knowing the true response and captions."""
     for event in events:
         shown, known = corpus.placements(event), corpus.numbered_captions(event)
-        turns = prompts.place(made.pack, response(event), known, made.place_examples)
-        yield Request(turns, PLACE, guide(len(shown), len(known), made.pack.analysis))
+        turns = prompts.place(made.pack, response(event), known, made.place_examples.first)
+        yield Request(turns, PLACE, guide(len(shown), len(known), made.analysis_words))
 
 
 def turned(request: Request) -> Request:

@@ -14,7 +14,6 @@ from imageref_ray.picturenews import facts
 from imageref_ray.picturenews.facts import COUNTS, PLACES, Chart, Emblem, Picture, Portrait, Scene, article
 
 QUESTION = "What can be seen in the picture?"
-ORDINALS = ("first", "second", "third")
 DRAWN: tuple[tuple[type, Any], ...] = (
     (Scene, facts.random_scene),
     (Portrait, facts.random_portrait),
@@ -37,7 +36,7 @@ def sentences(picture: Picture) -> tuple[str, ...]:
             worn = f"The person has {article(picture.mark)}."
             return "The picture shows a person.", worn, f"The {picture.mark} is {picture.colour}."
         case Chart():
-            bars = zip(ORDINALS, picture.values, strict=True)
+            bars = zip(facts.ORDINALS, picture.values, strict=True)
             return "The picture shows a bar chart.", *(f"The {which} bar stands for {value}." for which, value in bars)
         case Emblem():
             shape = f"In it is {article(picture.shape)}."

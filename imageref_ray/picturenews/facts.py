@@ -23,6 +23,8 @@ COUNTS = ("one", "two", "three")
 MARKS = ("hat", "scarf", "tie", "beard")
 SHAPES = ("circle", "square", "triangle", "star")
 MOST_VALUE = 9
+ORDINALS = ("first", "second", "third")
+"""A chart's bars from left to right."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ WRONG = 3
 
 KIND = "What kind of picture is this?"
 KINDS = ("a scene", "a portrait", "a bar chart", "a logo", "an advertisement")
-ORDINALS = ("first", "second", "third")
 
 
 class Item(NamedTuple):
@@ -46,7 +45,7 @@ def quiz(picture: Picture) -> list[Item]:
             ]
         case Chart():
             values = tuple(str(value) for value in range(1, facts.MOST_VALUE + 1))
-            bars = zip(ORDINALS, picture.values, strict=True)
+            bars = zip(facts.ORDINALS, picture.values, strict=True)
             asked = [Item(f"What is the {place} value?", str(value), values) for place, value in bars]
             return [*asked, Item(KIND, "a bar chart", KINDS)]
         case Emblem():
