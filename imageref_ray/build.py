@@ -5,7 +5,7 @@ source ─▶ passes.py: verify, respond, caption, place ─▶ records ─▶ e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from imageref_ray.passes import STAGES, passes, records, run_passes
 from imageref_ray.plan import compare
 from imageref_ray.progress import closing_table
 from imageref_ray.recipe import Recipe, recipe
-from imageref_ray.records import Record, from_row
+from imageref_ray.records import Failure, Record, from_row
 
 DATASET = "dataset"
 """Where in a run the training set is."""
@@ -37,15 +37,16 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     console = console or Console()
     made = recipe(config)
     to = target(config.source.root, made.pack, config.export)
-    everything, early = records(config)
+    found, ids = records(config), list[str]()
     settings = fingerprint_settings(config, made)
-    read = partial(_records, config.output, [record.id for record in everything])
+    read = partial(_records, config.output, ids)
     if manifest.begin(config.output, settings, config.model_dump(mode="json")) is not None:
+        ids.extend(record.id for record in found if isinstance(record, Record))
         return _export_again(config, settings, read, to, console)
-    outcome = run_passes(config, made, everything, early, again)
+    outcome = run_passes(config, made, _noting(found, ids), again)
     origin = _origin(config, settings, outcome, manifest.git_revision())
     outcome["files"] = export(config.output / DATASET, read, to, origin)
-    if (off := compare(config, everything)) is not None:
+    if (off := compare(config, ids)) is not None:
         outcome["plan"] = off
     manifest.finish(config.output, config.model_dump(mode="json"), settings, outcome)
     console.print(closing_table(f"build: {config.output}", outcome))
@@ -114,6 +115,14 @@ def fingerprint_settings(config: BuildConfig, made: Recipe) -> dict[str, Any]:
         },
         "max_images": config.max_images,
     }
+
+
+def _noting(found: Iterable[Record | Failure], ids: list[str]) -> Iterator[Record | Failure]:
+    """The same, the records' ids put into `ids` as they pass: all that is kept of a source that may be large."""
+    for one in found:
+        if isinstance(one, Record):
+            ids.append(one.id)
+        yield one
 
 
 def _records(directory: Path, ids: Sequence[str]) -> Iterator[Record]:

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,8 @@ def instruct(
         return finished
     from imageref_ray.pipeline import run_pass
 
-    outcome = run_pass(
-        _task(config, pack), ({"id": image.id, "image": to_row(image)} for image in images), early, again
-    )
+    rows = ({"id": image.id, "image": to_row(image)} for image in images)
+    outcome = run_pass(_task(config, pack), chain(early, rows), again)
     outcome["instructions"] = counts(instructions(config.output))
     outcome["files"] = _export(config, pack)
     manifest.finish(config.output, config.model_dump(mode="json"), settings, outcome)

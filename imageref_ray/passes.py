@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,14 @@ from imageref_ray.worker import Pass, Row, stage
 STAGES = ("respond", "caption", "place")
 
 
-def records(config: BuildConfig) -> tuple[list[Record], list[Failure]]:
-    """What there is to build, and what of the source could not be read. Raises ConfigError before anything is paid."""
+def records(config: BuildConfig) -> Iterator[Record | Failure]:
+    """What there is to build and what of the source could not be read, one after the other, read anew by every call.
+
+    Raises ConfigError before anything is paid.
+    """
     for _, engine, _ in passes(config):
         engines.check(engine)
-    found = list(sources.read(config.source))
-    return (
-        [record for record in found if isinstance(record, Record)],
-        [failure for failure in found if isinstance(failure, Failure)],
-    )
+    return sources.read(config.source)
 
 
 def passes(config: BuildConfig) -> list[tuple[Path, EngineConfig, tuple[str, ...]]]:
@@ -55,21 +54,28 @@ def passes(config: BuildConfig) -> list[tuple[Path, EngineConfig, tuple[str, ...
 def run_passes(
     config: BuildConfig,
     made: Recipe,
-    chosen: Sequence[Record],
-    early: Sequence[Failure] = (),
+    chosen: Iterable[Record | Failure],
     again: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """All passes over these records: the results of one are the rows of the next. Returns the summary of all."""
+    """All passes over these records: the results of one are the rows of the next, its failures are the next one's too.
+
+    Returns the summary of all.
+    """
     from imageref_ray.pipeline import run_pass, summary
 
-    rows: Iterable[Row] = ({"id": record.id, "record": to_row(record)} for record in chosen)
+    rows: Iterable[Row | Failure] = map(_row, chosen)
     paid = Cost()
     for directory, engine, stages in passes(config):
-        run_pass(_task(config, made, directory, engine, stages, paid), rows, early, again)
-        rows = ({"id": result.id, "record": result.row} for result in commit.results(directory))
-        early = [dataclasses.replace(failure, usage=Usage()) for failure in commit.failures(directory)]
+        run_pass(_task(config, made, directory, engine, stages, paid), rows, again)
+        results = ({"id": result.id, "record": result.row} for result in commit.results(directory))
+        failures = (dataclasses.replace(failure, usage=Usage()) for failure in commit.failures(directory))
+        rows = itertools.chain(failures, results)
         paid = Cost(paid.usage + commit.spent(directory), paid.seconds + gpu_seconds(directory, engine))
     return summary(config.output, [directory for directory, _, _ in passes(config)[:-1]])
+
+
+def _row(found: Record | Failure) -> Row | Failure:
+    return found if isinstance(found, Failure) else {"id": found.id, "record": to_row(found)}
 
 
 def gpu_seconds(directory: Path, engine: EngineConfig) -> float:

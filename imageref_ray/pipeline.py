@@ -44,13 +44,12 @@ _TRAVELLING = pa.schema([("id", _TEXT), ("attempt", _NUMBER), ("row", _TEXT), ("
 _STATUS = pa.schema([("id", _TEXT), ("ok", pa.bool_()), ("skipped", pa.bool_()), *((name, _NUMBER) for name in COSTS)])
 
 
-def run_pass(
-    task: Pass, rows: Iterable[Row], early: Sequence[Failure] = (), again: frozenset[str] = frozenset()
-) -> dict[str, Any]:
+def run_pass(task: Pass, rows: Iterable[Row | Failure], again: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Run `task` over every row (plain JSON values with an `"id"`) that is not accounted for yet; returns `summary`.
 
     Accounted for are records that are committed and records in the quarantine, but for those whose id is in `again`.
-    `early` are failures found before the pass. Raises ConfigError for what the user can mend, EngineError when the
+    Failures among the rows were found before the pass: they go to its quarantine. Rows are read one by one and held on
+    disk. Raises ConfigError for what the user can mend, EngineError when the
     engine fails or nothing moves, Stopped when it was asked to end; what one record raises is in the quarantine.
     Call it again after any end: it goes on.
     """
@@ -59,15 +58,9 @@ def run_pass(
     commit.sweep(task.directory)
     (task.directory / REASON).unlink(missing_ok=True)
     held = commit.account(task.directory)
-    known = set(held.failures)
-    new = [failure for failure in early if failure not in known]
+    new: list[Failure] = []
+    work = todo.write(task.directory, _left(task, rows, held, new, again), BATCH)
     commit.Store(task.directory, task.attempt).write([], new)
-    tried = commit.attempts([*held.failures, *new])
-    left = (row for row in rows if str(row["id"]) not in held.done and (row["id"] not in tried or row["id"] in again))
-    waiting = (
-        (packed(row, tried.get(str(row["id"]), 0) + 1), task.weight(row) if task.weight else None) for row in left
-    )
-    work = todo.write(task.directory, waiting, BATCH)
     if work.count:
         if task.budget and (reason := task.budget(held.spent)):
             raise Stopped(f"{reason}: no engine was started for the {work.count} records that are left")
@@ -75,6 +68,18 @@ def run_pass(
         _run(dataclasses.replace(task, heaviest=work.heaviest), work, held.spent)
     todo.clear(task.directory)
     return summary(task.directory)
+
+
+def _left(
+    task: Pass, rows: Iterable[Row | Failure], held: commit.Account, new: list[Failure], again: frozenset[str]
+) -> Iterator[tuple[dict[str, Any], float | None]]:
+    """The packed rows that are not accounted for, with their weights; failures not known yet are put into `new`."""
+    known, tried = set(held.failures), commit.attempts(held.failures)
+    for row in rows:
+        if isinstance(row, Failure):
+            new.extend([row] if row not in known else [])
+        elif (id := str(row["id"])) not in held.done and (id not in tried or id in again):
+            yield packed(row, tried.get(id, 0) + 1), task.weight(row) if task.weight else None
 
 
 def summary(directory: Path, before: Sequence[Path] = ()) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +22,7 @@ from imageref_ray.config import BuildConfig, ConfigError
 from imageref_ray.estimate import Cost, Estimate, Plan
 from imageref_ray.passes import gpu_seconds, passes, records, run_passes
 from imageref_ray.recipe import recipe
-from imageref_ray.records import Record, Usage
+from imageref_ray.records import Failure, Record, Usage
 
 FOLDER, FILE = "plan", "plan.json"
 WORDS = {
@@ -43,19 +43,26 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     """
     console = console or Console()
     made = recipe(config)
-    everything, _ = records(config)
-    chosen = choose(everything, count, seed, lambda record: record.id)
-    if len(chosen) < min(estimate.LEAST, len(everything)):
+    known: dict[str, tuple[float, ...]] = {}
+    chosen = choose(_noting(records(config), known), count, seed, lambda record: record.id)
+    if len(chosen) < min(estimate.LEAST, len(known)):
         raise ConfigError(f"--records {count} is too few to tell a spread; give at least {estimate.LEAST}")
     small = trial(config)
     directory = small.output
     shutil.rmtree(directory, ignore_errors=True)
     run_passes(small, made, chosen)
-    known = {record.id: estimate.covariates(record.sample) for record in everything}
-    found = estimate.plan(known, costs(small, chosen), config.prices, gpus=1, seed=seed)
+    found = estimate.plan(known, costs(small, [record.id for record in chosen]), config.prices, gpus=1, seed=seed)
     manifest.write_json(directory / FILE, dataclasses.asdict(found))
     console.print(table(found, config.prices.currency))
     return found
+
+
+def _noting(found: Iterable[Record | Failure], known: dict[str, tuple[float, ...]]) -> Iterator[Record]:
+    """The records, with what is known of each beforehand put into `known` (by id) as they pass."""
+    for one in found:
+        if isinstance(one, Record):
+            known[one.id] = estimate.covariates(one.sample)
+            yield one
 
 
 def trial(config: BuildConfig) -> BuildConfig:
@@ -63,12 +70,12 @@ def trial(config: BuildConfig) -> BuildConfig:
     return config.model_copy(update={"output": config.output / FOLDER, "max_budget": None})
 
 
-def costs(config: BuildConfig, measured: Iterable[Record]) -> dict[str, Cost]:
-    """What each of these records cost in all passes of the build, failed ones too; seconds are GPU-seconds.
+def costs(config: BuildConfig, measured: Iterable[str]) -> dict[str, Cost]:
+    """What each of these records (by id) cost in all passes of the build, failed ones too; seconds are GPU-seconds.
 
     A pass's working time is divided among its records by the tokens the engine had to compute for them.
     """
-    found = {record.id: Cost() for record in measured}
+    found = {id: Cost() for id in measured}
     for directory, engine, _ in passes(config):
         spent: dict[str, Usage] = {}
         for id, usage in commit.costs(directory):
@@ -82,7 +89,7 @@ def costs(config: BuildConfig, measured: Iterable[Record]) -> dict[str, Cost]:
     return found
 
 
-def compare(config: BuildConfig, built: Sequence[Record]) -> dict[str, Any] | None:
+def compare(config: BuildConfig, built: Sequence[str]) -> dict[str, Any] | None:
     """How far the plan in the run's directory was off, by figure; None without a plan for this many records."""
     path = config.output / FOLDER / FILE
     if not path.is_file():

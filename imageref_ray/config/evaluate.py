@@ -79,6 +79,7 @@ class DemoConfig(Config):
     train_events: int = Field(192, ge=1)
     test_events: int = Field(48, ge=1)
     shown_events: int = Field(12, ge=0, description="test events that the report shows with their pictures")
+    shown_pictures: int = Field(8, ge=0, description="corrected answers that the report shows with their pictures")
     engine: EngineConfig = Field(description="annotator, and how base and student are run")
     prompts: str = "compact"
     variant: Literal["plain", "caption"] = Field("plain", description="how answers name a picture")

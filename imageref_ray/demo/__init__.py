@@ -215,7 +215,7 @@ def _report(
             "loss": [(line["step"], line["loss"]) for line in metrics],
             "stages": list(times.items()),
             "events": shown.events(config, list(events.values())[: config.shown_events]),
-            "corrections": shown.corrections(corrected, pictures, config.shown_events),
+            "corrections": shown.corrections(corrected, pictures, config.shown_pictures),
         },
     )
     return value
@@ -240,10 +240,11 @@ def _table(report: Mapping[str, Any]) -> Table:
 def _false_units(report: Mapping[str, Any]) -> Table:
     """How many units of the answers are false, as drafted and as corrected."""
     table = Table(title="False units in answers about pictures", title_justify="left")
-    for name in ("", *units.VERSIONS.values(), "corrected − draft (95 %)"):
+    for name in ("", *units.VERSIONS.values(), "corrected − draft, points (95 %)"):
         table.add_column(name, justify="right")
     for mode, found in report["instruct"].items():
         low, high = found["corrected"]["interval"]
         shares = (f"{found[name]['share']:.1%}" for name in units.VERSIONS.values())
-        table.add_row(mode, *shares, f"{found['corrected']['difference']:+.1%} ({low:+.1%} to {high:+.1%})")
+        points = f"{100 * found['corrected']['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        table.add_row(mode, *shares, points)
     return table

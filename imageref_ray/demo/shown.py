@@ -100,9 +100,9 @@ def _sentences(truth: Truth, question: str, text: str) -> list[Sentence]:
 
 def _changes(before: Sequence[Sentence], after: Sequence[Sentence]) -> list[Sentence]:
     """What is said afterwards in order, new sentences marked, and those that are gone where they were."""
-    texts = [[sentence["text"] for sentence in side] for side in (before, after)]
+    before_texts, after_texts = ([sentence["text"] for sentence in side] for side in (before, after))
     changed: list[Sentence] = []
-    for kind, a, b, c, d in SequenceMatcher(None, *texts, autojunk=False).get_opcodes():
+    for kind, a, b, c, d in SequenceMatcher(None, before_texts, after_texts, autojunk=False).get_opcodes():
         if kind == "equal":
             changed += after[c:d]
         else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def evaluate_vqa(config: VqaConfig, console: Console | None = None) -> dict[str,
     if summary is None:
         from imageref_ray.pipeline import run_pass
 
-        run = run_pass(_task(config, pack), _rows(config, sets), early)
+        run = run_pass(_task(config, pack), chain(early, _rows(config, sets)))
         summary = {**_measured(config, sets), "run": run}
         manifest.write_json(config.output / "metrics.json", summary)
         manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)

@@ -43,7 +43,7 @@ def read(kind: Kind, root: Path, exclude: frozenset[str] = frozenset()) -> Itera
             yield found
         elif found.id in seen:
             message = f"image {found.id} is {found.uri} and before that {seen[found.id]}; keep one of them"
-            yield Failure(found.id, STAGE, "RepeatedImage", message)
+            yield Failure(found.id, STAGE, "RepeatedImage", message, item=found.uri)
         else:
             seen[found.id] = found.uri
             if image_id(found.id) not in exclude:

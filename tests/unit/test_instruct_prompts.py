@@ -34,7 +34,15 @@ def test_inference_takes_the_first_wording_and_training_draws_all() -> None:
 
 def test_the_compact_pack_is_what_the_checkpoint_was_trained_on() -> None:
     asked = (Message("user", (BOATS, "\nAsk a question about the picture and answer it.")),)
-    assert all(instruct.turn(COMPACT, BOATS, instruct.wording(COMPACT, task)) == asked for task in TASKS)
+    assert all(
+        instruct.turn(COMPACT, BOATS, instruct.wording(COMPACT, task)) == asked for task in {*TASKS} - {"detail"}
+    )
+    seen = (Message("user", (BOATS, "\nAsk what can be seen and tell it.")),)
+    assert instruct.turn(COMPACT, BOATS, instruct.wording(COMPACT, "detail")) == seen
+    doubted = (Message("user", (BOATS, "\nIt is red. Is this in the picture?")),)
+    assert instruct.verify(COMPACT, BOATS, "What?", "", "It is red.") == doubted
+    denied = (Message("user", (BOATS, "\nIt is red. This is not in the picture. What is there instead?")),)
+    assert instruct.instead(COMPACT, BOATS, "What?", "", "It is red.") == denied
     question = instruct.turn(COMPACT, BOATS, instruct.short(COMPACT, "What is shown?"))
     assert question == (Message("user", (BOATS, "\nWhat is shown?")),)
 

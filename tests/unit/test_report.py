@@ -84,11 +84,11 @@ def test_right_wrong_and_missed_are_said_in_words(data):
 
 
 def test_what_correction_changed_is_said_and_marked(data):
-    page = render(data).split("drafted and corrected")[1].split("Answers, side by side")[0]
+    page = render(data).split("drafted and corrected")[1]
     assert "What is &lt;shown&gt;?" in page
     assert "<del>A dog.</del>" in page and "<ins>A cat.</ins>" in page
     assert page.count('aria-label="false"') == 2  # the draft's dog, and that it is gone
-    assert "25.0 %" in page and "-15.0 %" in page and "-25.0 to -5.0" in page
+    assert "25.0 %" in page and "-15.0 points" in page and "-25.0 to -5.0" in page
 
 
 def test_a_picture_that_does_not_open_leaves_a_note(data):
