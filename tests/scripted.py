@@ -66,15 +66,20 @@ def broken(request: Request) -> str:
     raise EngineError("nobody answers at http://localhost:1/v1")
 
 
-def dies_once(request: Request) -> str:
-    """Kills its own process at the first request for 20, if the file named by DIES_ONCE is not there yet."""
-    number = int(str(request.messages[-1].parts[0]))
+def die_once() -> None:
+    """Kills its own process, if the file named by DIES_ONCE is not there yet."""
     flag = os.environ["DIES_ONCE"]
-    if number == 20 and not os.path.exists(flag):
+    if not os.path.exists(flag):
         with open(flag, "w"):
             pass
         os.kill(os.getpid(), 9)
-    return f"echo {number}"
+
+
+def dies_once(request: Request) -> str:
+    """As `echoes`; dies over the first request for 20."""
+    if request.messages[-1].parts == ("20",):
+        die_once()
+    return echoes(request)
 
 
 def echoes(request: Request) -> str:
@@ -122,6 +127,13 @@ def slow_inquirer(request: Request) -> str:
     """As `inquirer`, slow enough to be killed in the middle."""
     time.sleep(0.1)
     return inquirer(request)
+
+
+def mortal_inquirer(request: Request) -> str:
+    """As `slow_inquirer`; dies over the first answer, when questions and drafts are there."""
+    if "Ask a question" not in str(request.messages[-1].parts[-1]) or request.prefix:
+        die_once()
+    return slow_inquirer(request)
 
 
 def mumbler(request: Request) -> str:

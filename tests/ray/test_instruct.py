@@ -89,3 +89,15 @@ def test_a_killed_driver_leaves_work_that_the_next_one_finishes(pictures: Path, 
     assert again.returncode == 0, again.stderr
     names = [result.id for result in commit.results(tmp_path / "run")]
     assert len(names) == len(set(names)) == 12
+
+
+@pytest.mark.timeout(300)
+def test_an_engine_that_dies_is_replaced_and_no_image_is_lost(local_ray: None, pictures: Path, tmp_path: Path) -> None:
+    more = values(pictures, tmp_path / "run", script="mortal_inquirer", correct={"reread": "continue"})
+    more["engine"]["env"] = {"DIES_ONCE": str(tmp_path / "died")}
+    summary = instruct(check(InstructConfig, more, "test"), quiet())
+    assert (tmp_path / "died").exists()
+    assert (summary["records"], summary["quarantined"], summary["problems"]) == (12, 0, {})
+    names = [item.id for item in instructions(tmp_path / "run")]
+    assert len(names) == len(set(names)) == 12
+    assert all(item.corrected == "Two red boats. They lie at the harbour." for item in instructions(tmp_path / "run"))
