@@ -8,10 +8,10 @@ from typing import Any
 from rich.table import Table
 
 MEASURES = {
-    "official": "VQA accuracy",
-    "release": "VQA accuracy as VIGC computes it",
-    "total": "right choice, by total log-likelihood",
-    "mean": "right choice, by mean log-likelihood",
+    "official": "accuracy (VQA challenge)",
+    "release": "accuracy (VIGC release)",
+    "total": "choice by total likelihood",
+    "mean": "choice by mean likelihood",
 }
 """Metric → its words; all are in per cent."""
 
