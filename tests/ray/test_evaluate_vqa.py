@@ -73,7 +73,8 @@ def test_questions_are_answered_scored_measured_and_not_asked_twice(
     chosen = read(tmp_path / "run/choices.jsonl")
     assert [line["total"] for line in chosen] == likeliest
     assert all(len(line["logprobs"]) == len(entry["choices"]) for line, entry in zip(chosen, answered, strict=True))
-    assert "accuracy (VQA challenge)" in screen.getvalue() and "problems: FewAnswers 1, MissingImage 1" in screen.getvalue()
+    assert "accuracy (VQA challenge)" in screen.getvalue()
+    assert "problems: FewAnswers 1, MissingImage 1" in screen.getvalue()
     assert evaluate_vqa(settings, Console(file=screen)) == json.loads((tmp_path / "run/metrics.json").read_text())
     with pytest.raises(ConfigError, match="max_tokens 16 → 3"):
         evaluate_vqa(settings.model_copy(update={"max_tokens": 3}), Console(file=screen))
