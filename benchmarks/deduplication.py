@@ -82,8 +82,7 @@ def captions(folder: Path, name: str) -> dict[str, Any]:
     config = check(BuildConfig, values, "deduplication")
     summary = build(config)
     (place,) = (directory for directory, _, stages in passes(config) if stages == ("caption",))
-    seconds = round(commit.seconds(place, working=True), 2)
-    return {"samples": summary["records"], "seconds": seconds, **to_row(commit.spent(place))}
+    return {"samples": summary["records"], **to_row(commit.spent(place))}
 
 
 if __name__ == "__main__":
