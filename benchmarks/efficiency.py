@@ -3,8 +3,8 @@
     python benchmarks/efficiency.py [--events 96] [--pairs 5] [--out results.json]
 
 Pair by pair, on one machine: a build of the embedded corpus, whose requests are noted, and then the same requests
-given to vLLM's `LLM.generate` all at once in one process. Both are timed from the first request to the last reply, so
-that starting up is left out. The ratio is of generated tokens a second.
+given to vLLM's `LLM.generate` all at once in one process. Both are timed from the first request to the last reply, the
+opening of pictures among it, so that starting up is left out. The ratio is of generated tokens a second.
 """
 
 from __future__ import annotations
@@ -124,11 +124,23 @@ def direct(folder: Path) -> dict[str, Any]:
     from vllm.sampling_params import RequestOutputKind
 
     from imageref_ray.engines.vllm import DEFAULTS, Template, sampling
-    from imageref_ray.sources.images import open_rgb
 
     llm = LLM(model=MODEL, **{**DEFAULTS, **ARGS})
     template = Template(llm.get_tokenizer())
     requests = [note[3] for note in notes(folder)]
+    wanted = [sampling(request, RequestOutputKind.FINAL_ONLY) for request in requests]
+    llm.generate(_prompts(template, requests[:1]), wanted[:1], use_tqdm=False)
+    began = time.time()
+    outputs = llm.generate(_prompts(template, requests), wanted, use_tqdm=False)
+    seconds = time.time() - began
+    tokens = sum(len(one.token_ids) for output in outputs for one in output.outputs)
+    return speed(len(requests), tokens, seconds)
+
+
+def _prompts(template: Any, requests: list[Request]) -> list[Any]:
+    """What vLLM is given: text, and opened pictures under their names."""
+    from imageref_ray.sources.images import open_rgb
+
     prompts: list[Any] = []
     for request in requests:
         prompt: dict[str, Any] = {"prompt": template.render(request)}
@@ -136,13 +148,7 @@ def direct(folder: Path) -> dict[str, Any]:
             prompt["multi_modal_data"] = {"image": [open_rgb(image.uri) for image in request.images]}
             prompt["multi_modal_uuids"] = {"image": [image.sha256 or None for image in request.images]}
         prompts.append(prompt)
-    wanted = [sampling(request, RequestOutputKind.FINAL_ONLY) for request in requests]
-    llm.generate(prompts[:1], wanted[:1], use_tqdm=False)
-    began = time.time()
-    outputs = llm.generate(prompts, wanted, use_tqdm=False)
-    seconds = time.time() - began
-    tokens = sum(len(one.token_ids) for output in outputs for one in output.outputs)
-    return speed(len(requests), tokens, seconds)
+    return prompts
 
 
 def speed(requests: int, tokens: int, seconds: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from imageref_ray import commit, engines, manifest
 from imageref_ray.config import ConfigError, ImagesConfig, InstructConfig
 from imageref_ray.engines.base import Generate
 from imageref_ray.evaluation.formats import write_jsonl
-from imageref_ray.instruct_rows import RATIOS, own, repeat_times, rows
+from imageref_ray.instruct_rows import RATIOS, own, rows
 from imageref_ray.progress import closing_table
 from imageref_ray.prompts.instruct import TASKS, InstructPack, load_instruct
 from imageref_ray.recipe import sampling
@@ -30,6 +30,7 @@ from imageref_ray.sources import visual
 from imageref_ray.sources.images import Problem, verify
 from imageref_ray.stages.correct import correct
 from imageref_ray.stages.generate import SHORT, ask, candidates
+from imageref_ray.training.mixture import repeat_times
 from imageref_ray.worker import Pass, Row, stage
 
 
@@ -189,10 +190,17 @@ def _export(config: InstructConfig, pack: InstructPack) -> dict[str, str]:
                 write_jsonl(files[name], lines)
                 sets[name] = len(lines)
     files["meta"] = folder / "meta.json"
-    shares = repeat_times(sets, {name: RATIOS[name.split(".")[0]] for name in sets}) if sets else {}
+    ratios = {name: RATIOS[name.split(".")[0]] for name in sets}
+    times = repeat_times(sets, ratios) if sets else {}  # for trainers that know no ratio
     entries = {
-        name: {"root": str(root), "annotation": str(files[name]), "repeat_time": round(share, 6), "length": sets[name]}
-        for name, share in shares.items()
+        name: {
+            "root": str(root),
+            "annotation": str(files[name]),
+            "ratio": ratios[name],
+            "repeat_time": round(times[name], 6),
+            "length": length,
+        }
+        for name, length in sets.items()
     }
     files["meta"].write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     return {kind: str(path) for kind, path in files.items()}

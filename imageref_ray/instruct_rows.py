@@ -10,11 +10,10 @@ Where a question has several answers, one is drawn by weight for every use; all 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from imageref_ray.config import ConfigError
 from imageref_ray.engines.base import Message
 from imageref_ray.export.rows import TAG, path
 from imageref_ray.prompts import instruct
@@ -77,20 +76,6 @@ def kept(answers: Sequence[Answer], topk: int | None, score_thr: float) -> list[
     """The answers that may be drawn, heaviest first; of equals the earlier."""
     heaviest = sorted(answers, key=lambda answer: -answer.weight)[:topk]
     return [answer for answer in heaviest if answer.weight > 0 and answer.weight >= score_thr]
-
-
-def repeat_times(sizes: Mapping[str, int], ratios: Mapping[str, float]) -> dict[str, float]:
-    """A mixture file's `repeat_time` of every set so that a row is of it with probability ratio / sum of ratios.
-
-    As many rows are drawn as the sets hold together. Raises ConfigError where a set is empty or has no ratio.
-    """
-    for name, size in sizes.items():
-        if size < 1 or ratios.get(name, 0) <= 0:
-            raise ConfigError(
-                f"set {name}: {size} rows, ratio {ratios.get(name)}; both must be above 0, or leave it out"
-            )
-    total, share = sum(sizes.values()), sum(ratios[name] for name in sizes)
-    return {name: ratios[name] / share * total / size for name, size in sizes.items()}
 
 
 def _row(

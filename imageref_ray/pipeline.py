@@ -133,6 +133,9 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # For every batch in flight a thread would add up the whole process's memory pages once a second: an engine has many
+    # of both, and this took a sixth of two cores.
+    context.memory_usage_poll_interval_s = None
     data = ray.data.from_items([{"batch": n} for n in range(work.batches)], override_num_blocks=work.batches)
     data = data.map_batches(
         partial(_prepare, task, work), batch_size=None, batch_format="pyarrow", num_cpus=PREPARE_CPUS

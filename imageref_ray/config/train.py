@@ -16,6 +16,9 @@ class MixtureEntry(Config):
     root: Path = Field(Path("."), description="folder that image paths are relative to")
     annotation: Path
     repeat_time: float = Field(1.0, gt=0, description="below 1: a seeded share of the samples; above: repeats")
+    ratio: float | None = Field(
+        None, gt=0, description="draw by probability ratio / sum of all sets' ratios, instead of repeat_time"
+    )
     data_augment: bool = False
     length: int | None = None
     max_dynamic_patch: int | None = Field(None, ge=1, description="most tiles per image in this set")

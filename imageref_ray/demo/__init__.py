@@ -72,11 +72,10 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     with part("evaluate tuned", "the student answers the same events"):
         measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]))
     with part("instruct", "questions about the test pictures, answers corrected against them") as console:
-        for to_correct in to_instruct.values():
-            instruct(to_correct, console)
+        instructed = {mode: instruct(one, console) for mode, one in to_instruct.items()}
         corrected = {mode: list(instructions(one.output)) for mode, one in to_instruct.items()}
     with part("report", "numbers and pictures") as console:
-        report = _report(config, counts, built, agreed, measured, corrected)
+        report = _report(config, counts, built, agreed, measured, instructed, corrected)
         console.print(_table(report))
         console.print(_false_units(report))
         console.print(f"report: {config.output / 'report.html'}", highlight=False, soft_wrap=True)
@@ -183,6 +182,7 @@ def _report(
     built: Mapping[str, Any],
     agreed: truth.Agreement,
     measured: Mapping[str, Any],
+    instructed: Mapping[str, Any],
     corrected: Mapping[str, Sequence[Instruction]],
 ) -> dict[str, Any]:
     """Write report.json and report.html; returns the former's content."""
@@ -201,7 +201,11 @@ def _report(
             "seconds": times["train"],
         },
         "evaluate": {name: found["guided"] | {"free": found["free"]} for name, found in measured.items()},
-        "instruct": {mode: units.measure(items, pictures) for mode, items in corrected.items()},
+        "instruct": {
+            mode: units.measure(items, pictures)
+            | {"cached_share": round(instructed[mode]["cached_tokens"] / instructed[mode]["prompt_tokens"], 4)}
+            for mode, items in corrected.items()
+        },
         "seconds": round(sum(times.values()), 1),
     }
     manifest.write_json(config.output / "report.json", value)

@@ -87,7 +87,8 @@ class ReportData(TypedDict):
       seconds and `agreement` {precision, recall, captions}, shares of 1
     * `train`: steps, first_loss, last_loss, seconds
     * `evaluate`: `base` and `tuned`, each a summary of `placement.summarise`
-    * `instruct`: mode of correction → false units in drafts and in corrected answers (`picturenews.units.measure`)
+    * `instruct`: mode of correction → false units in drafts and in corrected answers (`picturenews.units.measure`), and
+      `cached_share` of the prompt tokens
     * `loss`: (step, loss) as logged; `stages`: (name, seconds) in the order they ran; `seconds`: the whole
     * `events`, `corrections`: the ones to show
     """

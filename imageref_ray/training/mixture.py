@@ -1,7 +1,7 @@
 """InternVL annotation files in, drawn training rows out; what cannot be read is counted, never swapped.
 
-A mixture is `name → {root, annotation, repeat_time, …}` (InternVL's meta JSON). An annotation line is
-`{"id", "image"?: path or [paths], "conversations": [{"from": "human" | "gpt" | "system", "value"}]}`; the
+A mixture is `name → {root, annotation, repeat_time | ratio, …}` (InternVL's meta JSON, and our `ratio`). An annotation
+line is `{"id", "image"?: path or [paths], "conversations": [{"from": "human" | "gpt" | "system", "value"}]}`; the
 `<image>` tags of the human turns stand for the images in order. No torch here.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,16 +61,33 @@ def entries(config: TrainConfig) -> dict[str, MixtureEntry]:
     return dict(found)
 
 
+def repeat_times(sizes: Mapping[str, int], ratios: Mapping[str, float]) -> dict[str, float]:
+    """The `repeat_time` of every set so that a row is of it with probability ratio / sum of ratios.
+
+    As many rows are drawn as the sets hold together. Raises ConfigError where a set is empty or has no ratio.
+    """
+    for name, size in sizes.items():
+        if size < 1 or ratios.get(name, 0) <= 0:
+            raise ConfigError(
+                f"set {name}: {size} rows, ratio {ratios.get(name)}; both must be above 0, or leave it out"
+            )
+    total, share = sum(sizes.values()), sum(ratios[name] for name in sizes)
+    return {name: ratios[name] / share * total / size for name, size in sizes.items()}
+
+
 def draw(sets: dict[str, MixtureEntry], max_tiles: int, seed: int) -> tuple[list[Row], Counter[tuple[str, str]]]:
-    """Rows to train on, and (data set, reason) → how many were skipped.
+    """Rows to train on, and (data set, reason) → how many were skipped. Sets with a `ratio` come by it.
 
     `repeat_time` below 1 draws that share of the lines at random (seeded by `seed` and the set's name), above 1
     gives every line its whole repeats and a seeded share of the lines the fraction.
     """
     rows: list[Row] = []
     skipped: Counter[tuple[str, str]] = Counter()
+    sizes = {name: sum(1 for _ in _lines(entry.annotation)) for name, entry in sets.items()}
+    ratios = {name: entry.ratio for name, entry in sets.items() if entry.ratio is not None}
+    times = repeat_times(sizes, ratios) if ratios else {name: entry.repeat_time for name, entry in sets.items()}
     for name, entry in sets.items():
-        copies = _copies(sum(1 for _ in _lines(entry.annotation)), entry.repeat_time, f"{seed}:{name}")
+        copies = _copies(sizes[name], times[name], f"{seed}:{name}")
         for number, line in enumerate(_lines(entry.annotation)):
             if not copies[number]:
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imageref_ray.config import ConfigError, MixtureEntry
-from imageref_ray.instruct_rows import RATIOS, kept, own, repeat_times, rows
+from imageref_ray.instruct_rows import RATIOS, kept, own, rows
 from imageref_ray.parsing import qa
 from imageref_ray.prompts.instruct import load_instruct
 from imageref_ray.records import Answer, Failure, Image, Instruction, VisualQuestion
@@ -107,9 +107,9 @@ def test_what_is_of_no_use_is_named_and_not_trained_on() -> None:
 
 def test_repeat_times_make_every_set_come_by_its_ratio() -> None:
     sizes = {"detail": 100, "okvqa": 900}
-    times = repeat_times(sizes, RATIOS)
+    times = mixture.repeat_times(sizes, RATIOS)
     drawn = {name: times[name] * sizes[name] for name in sizes}
     assert drawn["detail"] / drawn["okvqa"] == pytest.approx(152 / 300)
     assert sum(drawn.values()) == pytest.approx(1000)
     with pytest.raises(ConfigError, match="set vqav2: 5 rows, ratio None"):
-        repeat_times({"vqav2": 5}, RATIOS)
+        mixture.repeat_times({"vqav2": 5}, RATIOS)

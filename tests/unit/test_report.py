@@ -30,7 +30,7 @@ def data(tmp_path):
     ]
     told = {"units": 20, "false": 5, "share": 0.25}
     better = {"units": 20, "false": 2, "share": 0.1, "difference": -0.15, "interval": [-0.25, -0.05]}
-    measured = {"judged": 8, "draft": told, "one pass": better, "corrected": better}
+    measured = {"judged": 8, "cached_share": 0.31, "draft": told, "one pass": better, "corrected": better}
     answers = {"base": {2: "5/1.jpg"}, "tuned": {2: "5/0.jpg"}}
     event = {"id": "1", "question": "<script>alert(1)</script>", "pictures": pictures, "text": TEXT}
     return {
@@ -88,7 +88,7 @@ def test_what_correction_changed_is_said_and_marked(data):
     assert "What is &lt;shown&gt;?" in page
     assert "<del>A dog.</del>" in page and "<ins>A cat.</ins>" in page
     assert page.count('aria-label="false"') == 2  # the draft's dog, and that it is gone
-    assert "25.0 %" in page and "-15.0 points" in page and "-25.0 to -5.0" in page
+    assert "25.0 %" in page and "-15.0 points" in page and "-25.0 to -5.0" in page and "31 %" in page
 
 
 def test_a_picture_that_does_not_open_leaves_a_note(data):

@@ -210,3 +210,17 @@ def test_the_recipes_are_the_papers(
     assert {entry.repeat_time for entry in general.values()} == {share}
     own = [entry for key, entry in recipe.mixture.items() if key.startswith("imageref")]
     assert [(entry.repeat_time, entry.max_dynamic_patch) for entry in own] == [(1, 1), (1, 1)]
+
+
+def test_sets_with_a_ratio_come_by_it_whatever_their_sizes(tmp_path: Path) -> None:
+    sets = {
+        "small": entry(annotation(tmp_path / "small.jsonl", 100), ratio=3),
+        "large": entry(annotation(tmp_path / "large.jsonl", 900), ratio=1, repeat_time=5),
+    }
+    rows, skipped = mixture.draw(sets, 1, seed=0)
+    drawn = Counter[str]()
+    for row in rows:
+        drawn[row.dataset] += row.copies
+    assert (drawn["small"], drawn["large"], skipped) == (750, 250, Counter())
+    with pytest.raises(ConfigError, match="set large: 900 rows, ratio None"):
+        mixture.draw({**sets, "large": entry(tmp_path / "large.jsonl")}, 1, seed=0)
