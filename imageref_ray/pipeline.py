@@ -209,7 +209,8 @@ class _Book:
         return found
 
     async def keep(self, key: str, value: str) -> None:
-        await self._ask("keep", key, value)
+        """Not waited for: a reply that is lost on the way is asked for once more, and the next claim finds out why."""
+        self._actor.keep.remote(key, value)
 
     async def drop(self, key: str) -> None:
         await self._ask("drop", key)

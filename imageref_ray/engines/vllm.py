@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from cachetools import LRUCache
 from vllm import AsyncEngineArgs, AsyncLLMEngine, SamplingParams
 from vllm.exceptions import VLLMClientError
 from vllm.outputs import RequestOutput
@@ -28,6 +29,9 @@ from imageref_ray.sources.images import open_rgb
 
 PLACEHOLDER = "<IMG_CONTEXT>"
 """What InternVL's Hugging Face processor replaces by a picture's tokens."""
+
+OPENED = 64_000_000
+"""Pixels of opened pictures that are kept (200 MB): the requests of a record ask about the same ones."""
 
 DEFAULTS: dict[str, Any] = {
     "disable_log_stats": True,
@@ -84,6 +88,7 @@ class VllmEngine:
         self._engine = AsyncLLMEngine.from_engine_args(args)
         self._template = Template(self._engine.get_tokenizer())
         self._numbers = itertools.count()
+        self._opened: LRUCache[str, Any] = LRUCache(OPENED, lambda picture: picture.width * picture.height)
 
     async def generate(self, request: Request) -> Reply:
         """One reply. Raises RequestError (too long, undecodable picture, bad guide) or EngineDied."""
@@ -134,9 +139,17 @@ class VllmEngine:
 
     async def _pictures(self, images: tuple[Image, ...]) -> list[Any]:
         try:
-            return list(await asyncio.gather(*(asyncio.to_thread(open_rgb, image.uri) for image in images)))
+            return list(await asyncio.gather(*map(self._picture, images)))
         except (OSError, ValueError, SyntaxError) as error:
             raise RequestError(f"a picture cannot be opened: {error}") from error
+
+    async def _picture(self, image: Image) -> Any:
+        if image.sha256 in self._opened:
+            return self._opened[image.sha256]
+        picture = await asyncio.to_thread(open_rgb, image.uri)
+        if image.sha256 and picture.width * picture.height <= self._opened.maxsize:
+            self._opened[image.sha256] = picture
+        return picture
 
     def _reply(self, output: RequestOutput) -> Reply:
         prompt = list(output.prompt_token_ids or ())
