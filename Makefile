@@ -38,7 +38,7 @@ check: $(READY) ## ruff, mypy and the import rules
 	@$(BIN)/python -m pytest -q --durations=0 tests/unit/test_architecture.py
 
 bench: $(READY) ## the numbers of the README, one file per claim
-	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python "$$file"; done
+	@for file in $$(grep -l __main__ benchmarks/*.py); do echo "==> $$file"; $(BIN)/python "$$file"; done
 
 clean: ## what runs and tools left behind (keeps .venv)
 	@rm -rf runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import tempfile
@@ -17,6 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray import prompts
 from imageref_ray.config import EngineConfig
@@ -30,35 +31,28 @@ from imageref_ray.picturenews.facts import describe
 from imageref_ray.prompts import instruct
 from imageref_ray.records import Image
 
-SHIPPED = "imageref_ray/picturenews/checkpoint"
-CPU_ARGS = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048, "max_num_seqs": 64}
 NAMED = ("scene", "portrait", "chart")
 """Kinds of pictures whose caption needs a person and a town from the text."""
-
-CPU_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default=SHIPPED)
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--events", type=int, default=60)
     parser.add_argument("--seed", type=int, default=corpus.SEEDS["validation"])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    os.environ.update(CPU_ENV)
+    os.environ.update(ENV)
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(measure(options.model, options.events, options.seed, Path(folder)))
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 async def measure(model: str, events: int, seed: int, folder: Path) -> dict[str, Any]:
     """Share of right replies per skill, with how many were asked."""
     made = list(corpus.iterate(seed, events))
     corpus.write_images(folder, made)
-    engine = make(EngineConfig(kind="vllm", model=model, args=CPU_ARGS))
+    engine = make(EngineConfig(kind="vllm", model=model, args=ARGS))
     asked = [ask for event in made for ask in questions_about(event, folder)]
     gate = asyncio.Semaphore(64)
     right = await asyncio.gather(*(_right(engine, gate, *ask[1:]) for ask in asked))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray.config import CorrectConfig, EngineConfig, ImagesConfig, InstructConfig
 from imageref_ray.config.engine import SamplingConfig
@@ -36,9 +36,6 @@ from imageref_ray.sources import visual
 from imageref_ray.sources.images import verify
 from imageref_ray.stages.correct import correct
 
-SHIPPED = "imageref_ray/picturenews/checkpoint"
-ARGS = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048, "max_num_seqs": 64}
-ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_INSECURE_SERIALIZATION": "1"}  # the latter: `watch` is sent to vLLM
 MODES = ("continue", "after", "verify")
 STEPS = 4
 GREEDY = Sampling(max_tokens=100)
@@ -46,13 +43,13 @@ GREEDY = Sampling(max_tokens=100)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=SHIPPED)
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--temperature", type=float, default=1.0, help="of the drafts")
     parser.add_argument("--part", choices=("units", "tokens", "pictures"), action="append")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    os.environ.update(ENV)
+    os.environ.update(ENV, VLLM_ALLOW_INSECURE_SERIALIZATION="1")  # `watch` is sent to vLLM
     parts = options.part or ["units", "tokens", "pictures"]
     result: dict[str, Any] = {"model": options.model, "images": options.images}
     with tempfile.TemporaryDirectory() as name:
@@ -62,10 +59,7 @@ def main() -> None:
             result["units"] = judged(root, events, options.model, options.images, options.temperature)
         if {"tokens", "pictures"} & set(parts):
             result |= asyncio.run(counted(root, options.model, options.images, parts))
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 def drawn(root: Path, images: int) -> list[Event]:

@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from setting import ARGS, ENV, MODEL, tell
+
 from imageref_ray import commit, markdown, prompts
 from imageref_ray.build import build
 from imageref_ray.config import BuildConfig, check
@@ -23,13 +25,7 @@ from imageref_ray.passes import passes
 from imageref_ray.picturenews import corpus
 from imageref_ray.records import to_row
 
-MODEL = str(Path("imageref_ray/picturenews/checkpoint").resolve())
-VLLM: dict[str, Any] = {
-    "kind": "vllm",
-    "model": MODEL,
-    "args": {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048, "max_num_seqs": 64},
-    "env": {"VLLM_CPU_KVCACHE_SPACE": "1"},
-}
+VLLM: dict[str, Any] = {"kind": "vllm", "model": MODEL, "args": ARGS, "env": ENV}
 RESPONSE = "# The news\nWhat happened, in short.\n### More of it\nWhat else happened."
 
 
@@ -56,11 +52,7 @@ def main() -> None:
     ratios = {key: round(shared[key] / one[key], 4) for key in ("requests", "prompt_tokens", "generated_tokens")}
     result = {"documents": counts["articles"], "images": counts["images"], "samples_a_document": options.samples}
     result |= {"ratios": ratios, "one": one, "shared": shared}
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 def share(events: Path, samples: int) -> None:

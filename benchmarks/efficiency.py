@@ -21,20 +21,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from setting import ARGS, ENV, MODEL, tell
+
 from imageref_ray.build import build
 from imageref_ray.config import BuildConfig, EngineConfig, check
 from imageref_ray.engines.base import Reply, Request
 from imageref_ray.picturenews import corpus
 
-MODEL = str(Path("imageref_ray/picturenews/checkpoint").resolve())
-ARGS: dict[str, Any] = {
-    "dtype": "float32",
-    "enforce_eager": True,
-    "block_size": 32,
-    "max_model_len": 2048,
-    "max_num_seqs": 64,
-    "enable_prefix_caching": True,
-}
 NOTES = "EFFICIENCY_NOTES"
 _engine: Any = None
 
@@ -74,10 +67,7 @@ def main() -> None:
         "ratios": [round(ratio, 3) for ratio in ratios],
         "pairs": pairs,
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 def pair(events: int) -> dict[str, Any]:
@@ -90,12 +80,12 @@ def pair(events: int) -> dict[str, Any]:
             "kind": "scripted",
             "model": MODEL,
             "script": "efficiency:noted",
-            "env": {"VLLM_CPU_KVCACHE_SPACE": "1", NOTES: str(folder / "notes")},
+            "env": {**ENV, NOTES: str(folder / "notes")},
         }
         values = {"source": {"root": folder / "news"}, "output": folder / "run", "prompts": "compact", "engine": engine}
         build(check(BuildConfig, values, "efficiency"))
         command = [sys.executable, __file__, "--direct", str(folder / "notes")]
-        environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+        environment = {**os.environ, **ENV}
         printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
         return {"build": built(folder / "notes"), "generate": json.loads(printed.splitlines()[-1])}
 

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from setting import tell
+
 from imageref_ray.config import EngineConfig
 from imageref_ray.engines.base import Generate, Message, Request
 from imageref_ray.pipeline import run_pass
@@ -82,10 +84,7 @@ def main() -> None:
             str(concurrency): round(found * LATENCY_S / concurrency, 3) for concurrency, found in latency.items()
         },
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 def run(script: str, records: int, concurrency: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import os
 import statistics
 import tempfile
@@ -22,6 +21,8 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray import prompts
 from imageref_ray.config import BuildConfig, EngineConfig, check
@@ -35,15 +36,6 @@ from imageref_ray.records import Image, Usage
 from imageref_ray.sources.images import verify
 from imageref_ray.stages.place import guide
 
-MODEL = str(Path("imageref_ray/picturenews/checkpoint").resolve())
-ARGS: dict[str, Any] = {
-    "dtype": "float32",
-    "enforce_eager": True,
-    "block_size": 32,
-    "max_model_len": 2048,
-    "max_num_seqs": 64,
-    "enable_prefix_caching": True,
-}
 EXAMPLES, CONCURRENCY = 2, 64
 CAPTION = Sampling(min_tokens=16, max_tokens=16)
 """Always as many tokens: the small model never saw examples, so what it says to them has no natural end."""
@@ -57,14 +49,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
+    os.environ.update(ENV)
     with tempfile.TemporaryDirectory() as name:
         found = asyncio.run(measure(Path(name), options.events, options.rounds))
-    text = json.dumps({"events": options.events, "rounds": options.rounds, "examples": EXAMPLES, **found}, indent=1)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell({"events": options.events, "rounds": options.rounds, "examples": EXAMPLES, **found}, options.out)
 
 
 async def measure(folder: Path, events: int, rounds: int) -> dict[str, Any]:
