@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from imageref_ray.engines.base import Reply, Request
+from imageref_ray.engines.base import EngineError, Reply, Request
 from imageref_ray.records import Image, Usage
 
 LEASE_S = 60.0
@@ -53,8 +53,7 @@ class Book:
         """The kept reply, or None when it is now the owner's to find; waits while a living other one looks for it."""
         while True:
             await self.alive(owner)
-            row = self._file.execute("SELECT value FROM replies WHERE key = ?", (key,)).fetchone()
-            if row:
+            if row := self._do("SELECT value FROM replies WHERE key = ?", key):
                 return str(row[0])
             if key not in self._claims or not self._lives(self._claims[key]):
                 self._claims[key] = owner
@@ -67,7 +66,7 @@ class Book:
 
     async def keep(self, key: str, value: str) -> None:
         """The claimed reply is found."""
-        self._file.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, value))
+        self._do("INSERT OR IGNORE INTO replies VALUES (?, ?)", key, value)
         await self.drop(key)
 
     async def drop(self, key: str) -> None:
@@ -82,6 +81,13 @@ class Book:
 
     def close(self) -> None:
         self._file.close()
+
+    def _do(self, statement: str, *values: str) -> Any:
+        """The statement's first row, if it has any. Raises EngineError where the file fails: no record is at fault."""
+        try:
+            return self._file.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise EngineError(f"the shared replies cannot be read or written: {error}") from error
 
     def _lives(self, owner: str) -> bool:
         return time.monotonic() - self._heard.get(owner, -self._lease_s) < self._lease_s

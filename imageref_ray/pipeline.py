@@ -2,7 +2,7 @@
 
     rows ─▶ todo file ─▶ prepare (a fraction of a CPU) ─▶ actors (an engine, many coroutines) ─▶ status rows ─▶ driver
                                                             ├─▶ Parquet parts, written where the engine is
-                                                            └─◀▶ the book of shared replies (one actor)
+                                                            └─◀▶ the book of shared replies
 
 Rows carry paths and hashes. Results never travel back: an actor commits them, the driver reads them when all is done.
 """
@@ -147,12 +147,9 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
         max_tasks_in_flight_per_actor=task.slots,
         max_concurrent_calls_per_actor=task.slots,
     )
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    keeper = ray.remote(memo.Book).options(num_cpus=0, max_concurrency=10_000, scheduling_strategy=here)
-    book = keeper.remote(task.replies or task.directory / REPLIES)
     data = data.map_batches(
         _EngineActor,
-        fn_constructor_args=(task, book),
+        fn_constructor_args=(task, _book(task)),
         batch_size=None,
         batch_format="pyarrow",
         compute=pool,
@@ -162,6 +159,18 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
     )
     for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield batch.to_pylist()
+
+
+def _book(task: Pass) -> Any:
+    """Where shared replies are kept: an actor beside the driver, for whoever runs an engine. A single engine on this
+    machine opens the file itself: two calls to an actor cost as much as a short reply."""
+    path = (task.replies or task.directory / REPLIES).absolute()
+    alone = not os.environ.get("RAY_ADDRESS") and sum(node["Alive"] for node in ray.nodes()) == 1
+    if alone and task.engine.actors[1] == 1:
+        return path
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    keeper = ray.remote(memo.Book).options(num_cpus=0, max_concurrency=10_000, scheduling_strategy=here)
+    return keeper.remote(path)
 
 
 def _prepare(task: Pass, work: Todo, batch: pa.Table) -> pa.Table:
@@ -176,7 +185,8 @@ class _EngineActor:
         cluster.speak_to(task.directory / LOG)
         self._reason = task.directory / REASON
         with self._telling():
-            self._worker = Worker(task, engines.make(task.engine), _Book(book))
+            shared = memo.Book(book) if isinstance(book, Path) else _Book(book)
+            self._worker = Worker(task, engines.make(task.engine), shared)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         with self._telling():
