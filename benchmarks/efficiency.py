@@ -80,6 +80,7 @@ def pair(events: int) -> dict[str, Any]:
             "kind": "scripted",
             "model": MODEL,
             "script": "efficiency:noted",
+            "concurrency": 256,
             "env": {**ENV, NOTES: str(folder / "notes")},
         }
         values = {"source": {"root": folder / "news"}, "output": folder / "run", "prompts": "compact", "engine": engine}

@@ -16,7 +16,12 @@ class EngineConfig(Config):
     model: str = Field(description="checkpoint folder, hub name or, for openai, the served model's name")
     args: dict[str, Any] = Field({}, description="engine arguments passed on as they are (AsyncEngineArgs for vllm)")
     actors: tuple[int, int] = Field((1, 1), description="least and most engine actors in the autoscaling pool")
-    concurrency: int = Field(64, ge=1, description="requests in flight per actor (openai: at most; it begins with 8)")
+    concurrency: int = Field(
+        64,
+        ge=1,
+        description="requests in flight per actor (vllm: a few times max_num_seqs keeps its batch full; "
+        "openai: at most, it begins with 8)",
+    )
     cpus: float = Field(1, ge=0, description="CPUs reserved per actor")
     gpus: float = Field(0, ge=0, description="GPUs reserved per actor")
     env: dict[str, str] = Field({}, description="environment variables of the actor's process")
