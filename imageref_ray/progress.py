@@ -114,5 +114,5 @@ def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
 def _off(deviation: Mapping[str, Any]) -> str:
     """How far a planned figure was off, as people say it; the sign is the plan's: + is too much."""
     relative = deviation["relative"]
-    told = f"{100 * relative:+.1f} %" if math.isfinite(relative) else "planned, none came"
+    told = f"{round(100 * relative, 1) + 0.0:+.1f} %" if math.isfinite(relative) else "planned, none came"
     return told if deviation["inside"] else f"{told} (outside its interval)"
