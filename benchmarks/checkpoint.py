@@ -29,6 +29,7 @@ from imageref_ray.picturenews import corpus, details, truth
 from imageref_ray.picturenews.events import Event, Shot, questions, response
 from imageref_ray.picturenews.facts import describe
 from imageref_ray.prompts import instruct
+from imageref_ray.prompts.instruct import InstructPack
 from imageref_ray.records import Image
 
 NAMED = ("scene", "portrait", "chart")
@@ -70,7 +71,7 @@ Ask = tuple[str, tuple[Message, ...], Judge]
 
 def questions_about(event: Event, root: Path) -> list[Ask]:
     """Every request of an event: skill, messages, and what judges the reply."""
-    pack = prompts.load_pack("compact")
+    pack, wordings = prompts.load_pack("compact"), instruct.load_instruct("compact")
     asks: list[Ask] = []
     shots = iter(event.shots)
     for document in corpus.sample(event, root).documents:
@@ -81,17 +82,19 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
             messages = prompts.caption(pack, document, image, describe(shot.picture))
             asks.append((f"caption {kind}", messages, partial(_judged, truth.caption_right, event, shot)))
             asks.append((f"deed {kind}", messages, partial(_judged, truth.deed_right, event, shot)))
-            asks += [("vqa", _question(image, asked), partial(_same, told)) for asked, told in questions(shot.picture)]
-            asks += _correcting(image, shot)
+            asks += [
+                ("vqa", instruct.turn(wordings, image, asked), partial(_same, told))
+                for asked, told in questions(shot.picture)
+            ]
+            asks += _correcting(wordings, image, shot)
     messages = prompts.place(pack, response(event), corpus.numbered_captions(event))
     asks.append(("place", messages, partial(_slots_right, event)))
     asks.append(("respond", prompts.respond(pack, corpus.sample(event, root)), partial(_same, response(event))))
     return asks
 
 
-def _correcting(image: Image, shot: Shot) -> list[Ask]:
+def _correcting(pack: InstructPack, image: Image, shot: Shot) -> list[Ask]:
     """What correction asks for: everything that can be seen, and whether a true and a false sentence are."""
-    pack = instruct.load_instruct("compact")
     told = " ".join(details.sentences(shot.picture))
     asks: list[Ask] = [("detail", instruct.turn(pack, image, details.QUESTION), partial(_same, told))]
     wrong, right = details.falsehood(shot.picture, random.Random(shot.id))
@@ -99,10 +102,6 @@ def _correcting(image: Image, shot: Shot) -> list[Ask]:
         asks.append(("verify", instruct.verify(pack, image, details.QUESTION, "", unit), partial(_same, expected)))
     asks.append(("instead", instruct.instead(pack, image, details.QUESTION, "", wrong), partial(_same, right)))
     return asks
-
-
-def _question(image: Image, question: str) -> tuple[Message, ...]:
-    return (Message("user", (image, "\n" + question)),)
 
 
 async def _right(engine: Engine, gate: asyncio.Semaphore, messages: tuple[Message, ...], judge: Judge) -> list[bool]:

@@ -104,10 +104,11 @@ def placing(event: Event, rng: random.Random) -> Iterator[Row]:
 
 
 def asking(event: Event, rng: random.Random) -> Iterator[Row]:
+    pack = instruct.load_instruct("compact")
     for image, shot in zip(_images(event), event.shots, strict=True):
         question, answer = rng.choice(questions(shot.picture))
-        user = Message("user", (image, "\nAsk a question about the picture and answer it."))
-        yield corpus.conversation(shot.id, (user,), f"Question: {question} Answer: {answer}")
+        asked = instruct.turn(pack, image, instruct.wording(pack, "conversation"))
+        yield corpus.conversation(shot.id, asked, instruct.pair(question, answer))
 
 
 def detailing(event: Event, rng: random.Random) -> Iterator[Row]:
@@ -123,7 +124,7 @@ def detailing(event: Event, rng: random.Random) -> Iterator[Row]:
 
 
 def verifying(event: Event, rng: random.Random) -> Iterator[Row]:
-    """Sentences true or false of the picture, yes or no; at the end what there is in place of a false one."""
+    """Sentences true or false of the picture, yes or no, and what there is in place of a false one, in random order."""
     pack = instruct.load_instruct("compact")
     for image, shot in zip(_images(event), event.shots, strict=True):
         true = [(told, pack.yes) for told in rng.sample(details.sentences(shot.picture), 2)]
