@@ -136,16 +136,25 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
     # For every batch in flight a thread would add up the whole process's memory pages once a second: an engine has many
     # of both, and this took a sixth of two cores.
     context.memory_usage_poll_interval_s = None
-    data = ray.data.from_items([{"batch": n} for n in range(work.batches)], override_num_blocks=work.batches)
-    data = data.map_batches(
-        partial(_prepare, task, work), batch_size=None, batch_format="pyarrow", num_cpus=PREPARE_CPUS
-    )
     least, most = task.engine.actors
+    width = _width(task, work)
+    blocks = [{"first": n, "end": min(n + width, work.batches)} for n in range(0, work.batches, width)]
+    data = ray.data.from_items(blocks, override_num_blocks=len(blocks))
+    data = data.map_batches(
+        partial(_prepare, task, work),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=PREPARE_CPUS,
+        # Else Ray Data begins with as many as fit, each in a process of its own that takes seconds to start.
+        concurrency=max(2, int(ray.cluster_resources().get("CPU", 0))),
+    )
+    # Twice what fills the engine, and those that wait for their commit.
+    slots = -(-(2 * task.engine.concurrency + task.commit_records) // (width * work.size))
     pool = ray.data.ActorPoolStrategy(
         min_size=least,
         max_size=most,
-        max_tasks_in_flight_per_actor=task.slots,
-        max_concurrent_calls_per_actor=task.slots,
+        max_tasks_in_flight_per_actor=slots,
+        max_concurrent_calls_per_actor=slots,
     )
     data = data.map_batches(
         _EngineActor,
@@ -161,6 +170,12 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
         yield batch.to_pylist()
 
 
+def _width(task: Pass, work: Todo) -> int:
+    """How many batches travel together: a quarter of what an engine holds, since Ray Data moves some tens of blocks a
+    second, but never so many that an engine of the pool gets fewer than four blocks."""
+    return max(1, min(task.engine.concurrency // (4 * work.size), work.batches // (4 * task.engine.actors[1])))
+
+
 def _book(task: Pass) -> Any:
     """Where shared replies are kept: an actor beside the driver, for whoever runs an engine. A single engine on this
     machine opens the file itself: two calls to an actor cost as much as a short reply."""
@@ -174,7 +189,8 @@ def _book(task: Pass) -> Any:
 
 
 def _prepare(task: Pass, work: Todo, batch: pa.Table) -> pa.Table:
-    rows = [row for number in batch["batch"].to_pylist() for row in todo.read(work, number)]
+    (block,) = batch.to_pylist()
+    rows = [row for number in range(block["first"], block["end"]) for row in todo.read(work, number)]
     return pa.Table.from_pylist([prepared(task, row) for row in rows], schema=_TRAVELLING)
 
 

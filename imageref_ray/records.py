@@ -7,6 +7,8 @@ Parquet and JSON keep as they are. Pixels are never part of a record, only paths
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import re
 import types
 import typing
@@ -108,7 +110,10 @@ class Usage:
     generated_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+        return Usage(*map(operator.add, _counts(self), _counts(other)))
+
+
+_counts = operator.attrgetter(*(f.name for f in dataclasses.fields(Usage)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +226,15 @@ def to_row(value: Any) -> dict[str, Any]:
 
 def from_row(kind: type[T], row: dict[str, Any]) -> T:
     """The inverse of `to_row`: `from_row(Record, to_row(record)) == record`. Unknown keys are ignored."""
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     names = [f.name for f in dataclasses.fields(kind) if f.name in row]  # type: ignore[arg-type]
     return kind(**{name: _typed(hints[name], row[name]) for name in names})
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The annotated types of a class: to read them takes longer than to make a value."""
+    return typing.get_type_hints(kind)
 
 
 def _plain(value: Any) -> Any:

@@ -31,7 +31,7 @@ Work = Callable[[Row, Generate], Awaitable[Row]]
 Prepare = Callable[[Row], tuple[Row, tuple[Failure, ...]]]
 
 BATCH = 8
-"""Records handed to an actor at a time: few, so that a slow record holds up little and a kill costs little."""
+"""Least records handed to an actor at a time: few, so that a slow record holds up little."""
 
 DEATHS = 3
 """So many engines may die over a batch; then its records are given up, or a run would end never."""
@@ -63,11 +63,6 @@ class Pass:
     attempt: int = 0
     heaviest: str = ""
     """Both are filled in by `run_pass`: the number of this attempt, and the id of the heaviest row."""
-
-    @property
-    def slots(self) -> int:
-        """Batches an actor holds at once: twice what fills the engine, and those that wait for their commit."""
-        return -(-(2 * self.engine.concurrency + self.commit_records) // BATCH)
 
 
 @contextmanager

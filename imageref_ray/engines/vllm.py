@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import itertools
 import re
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 from cachetools import LRUCache
 from vllm import AsyncEngineArgs, AsyncLLMEngine, SamplingParams
 from vllm.exceptions import VLLMClientError
 from vllm.outputs import RequestOutput
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.engines import cores
 from imageref_ray.engines.base import EngineDied, Guide, Reply, Request, RequestError
 from imageref_ray.records import Image, Usage
 from imageref_ray.sources.images import open_rgb
@@ -85,7 +88,10 @@ class VllmEngine:
             args = AsyncEngineArgs(model=config.model, **{**DEFAULTS, **config.args})
         except TypeError as error:
             raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
-        self._engine = AsyncLLMEngine.from_engine_args(args)
+        with cores.apart() if current_platform.is_cpu() else nullcontext():
+            self._engine = AsyncLLMEngine.from_engine_args(args)
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: to look through it for garbage would halt every request for a second
         self._template = Template(self._engine.get_tokenizer())
         self._numbers = itertools.count()
         self._opened: LRUCache[str, Any] = LRUCache(OPENED, lambda picture: picture.width * picture.height)

@@ -21,8 +21,9 @@ from imageref_ray.build import build, retry
 from imageref_ray.config import BuildConfig, ConfigError, EngineConfig, check
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
 from imageref_ray.picturenews import corpus
-from imageref_ray.pipeline import run_pass
+from imageref_ray.pipeline import _width, run_pass
 from imageref_ray.plan import plan
+from imageref_ray.todo import Todo
 from imageref_ray.watch import Stopped
 from imageref_ray.worker import Pass, Row
 
@@ -81,6 +82,18 @@ def spoil(root: Path) -> tuple[list[str], str]:
     (root / "news" / f"{torn}.json").write_text('{"title": "half')
     (root / "news" / f"{events[6]['sources'][0]['newsID']}.json").unlink()
     return [event["paasEventID"] for event in events], torn
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "batches", "actors", "width"),
+    [(16, 1000, 1, 1), (64, 1000, 1, 2), (256, 1000, 1, 8), (256, 12, 1, 3), (256, 1000, 64, 3), (256, 3, 2, 1)],
+)
+def test_blocks_grow_with_the_engine_and_leave_some_for_each(
+    tmp_path: Path, concurrency: int, batches: int, actors: int, width: int
+) -> None:
+    engine = EngineConfig(kind="scripted", model="none", concurrency=concurrency, actors=(1, actors))
+    work = Todo(tmp_path, 8, 8 * batches, batches, "")
+    assert _width(Pass("wide", tmp_path, echo, engine), work) == width
 
 
 def test_everything_broken_is_named_and_everything_else_is_built(local_ray: None, news: Path, tmp_path: Path) -> None:

@@ -1,14 +1,12 @@
-"""s3: and gs: pictures through Arrow's own clients: signed requests to S3 (ours and moto's), one GET to Google."""
+"""s3: and gs: pictures through Arrow's own clients: signed requests to moto's S3, one GET to Google."""
 
-import hashlib
-import hmac
 import io
 import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +14,10 @@ from typing import Any
 from urllib.parse import unquote
 from urllib.request import Request, urlopen
 
+import boto3
 import PIL.Image
 import pytest
+from moto.server import ThreadedMotoServer
 
 from imageref_ray.config import ConfigError, FetchConfig, check
 from imageref_ray.sources.fetch import fetch
@@ -53,7 +53,7 @@ def problem(found: Path | Problem, *words: str) -> str:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """What both stores here have in common."""
+    """A store of objects, short of what it answers."""
 
     def send(self, status: int, body: bytes) -> None:
         self.send_response(status)
@@ -92,52 +92,10 @@ class Bucket:
         return {"s3_endpoint": self.url, "s3_region": "us-east-1", "user_agent": who}
 
 
-class Store(Answers):
-    """S3 as far as one object is read: path-style addresses, and nothing for who does not sign."""
-
-    bucket = Bucket("", "AKIAREADER", "a secret")
-
-    def do_GET(self) -> None:
-        _, bucket, key = unquote(self.path).split("/", 2)
-        if not hmac.compare_digest(self.given(), self.expected()):
-            self.send(403, b"<Error><Code>AccessDenied</Code></Error>")
-        elif bucket != "pictures" or key not in OBJECTS:
-            self.send(404, b"<Error><Code>NoSuchKey</Code></Error>")
-        else:
-            self.send(200, OBJECTS[key])
-
-    do_HEAD = do_GET
-
-    def given(self) -> str:
-        return self.signed().get("Signature", "none")
-
-    def signed(self) -> dict[str, str]:
-        fields = self.headers.get("Authorization", "").removeprefix("AWS4-HMAC-SHA256 ").split(",")
-        return dict(field.strip().split("=", 1) for field in fields if field)
-
-    def expected(self) -> str:
-        """What the owner of the keys signs this request with (AWS Signature Version 4)."""
-        id, _, scope = self.signed().get("Credential", "").partition("/")
-        if id != self.bucket.id:
-            return "unknown"
-        names, (path, _, query) = self.signed()["SignedHeaders"], self.path.partition("?")
-        headers = [f"{name}:{self.headers[name].strip()}" for name in names.split(";")]
-        asked = "\n".join([self.command, path, query, *headers, "", names, self.headers["x-amz-content-sha256"]])
-        digest = hashlib.sha256(asked.encode()).hexdigest()
-        key = f"AWS4{self.bucket.secret}".encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        told = "\n".join(["AWS4-HMAC-SHA256", self.headers["x-amz-date"], scope, digest])
-        return hmac.digest(key, told.encode(), "sha256").hex()
-
-
-@contextmanager
-def moto() -> Iterator[Bucket]:
-    """The same bucket on moto's S3, which knows all of its rules."""
-    server = pytest.importorskip("moto.server", reason="needs: pip install 'moto[s3]' flask flask-cors")
-    import boto3
-
-    running = server.ThreadedMotoServer(HERE, 0, verbose=False)
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    """A bucket on moto's S3, which knows the rules of Amazon's."""
+    running = ThreadedMotoServer(HERE, 0, verbose=False)
     running.start()
     url = f"http://{HERE}:{running.get_host_and_port()[1]}"
     client = partial(
@@ -155,16 +113,6 @@ def moto() -> Iterator[Bucket]:
     urlopen(Request(f"{url}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"})).close()
     yield Bucket(url, keys["AccessKeyId"], keys["SecretAccessKey"])
     running.stop()
-
-
-@pytest.fixture(scope="module", params=["here", "moto"])
-def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
-    if request.param == "moto":
-        with moto() as made:
-            yield made
-    else:
-        with serving(Store) as url:
-            yield replace(Store.bucket, url=url)
 
 
 @pytest.fixture
