@@ -29,7 +29,8 @@ asked.set()
 helper.join()
 print(json.dumps({"inside": inside, "after": state(), "helper": answers[0]}))
 for child in children:
-    child.communicate(b"\n")
+    child.kill()
+    child.communicate()
 """
 
 
