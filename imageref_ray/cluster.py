@@ -26,11 +26,14 @@ def attached(*, dashboard: bool = False) -> Iterator[None]:
     began = not ray.is_initialized()
     if began:
         address = os.environ.get("RAY_ADDRESS")
+        # Ray's own niceness, 15, puts an engine on a CPU behind everything else: a tenth of its speed on two cores.
+        internal: dict[str, Any] = {"worker_niceness": 0}
+        if not dashboard:  # nobody reads them, and Ray Data's grow by megabytes a minute
+            internal |= {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
         local: dict[str, Any] = {
             "include_dashboard": dashboard,
             "num_cpus": max(2, os.cpu_count() or 1),
-            # Ray's default, 15, puts an engine on a CPU behind everything else: a sixth of its speed on two cores.
-            "_system_config": {"worker_niceness": 0},
+            "_system_config": internal,
         }
         try:
             ray.init(

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imageref_ray import attempt, commit, engines, markdown, sources
+from imageref_ray import attempt, commit, engines, markdown, sources, tokens
 from imageref_ray.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig
 from imageref_ray.engines.base import Generate
 from imageref_ray.estimate import Cost, money
@@ -109,7 +109,13 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
                     record = await respond(record, generate, recipe.pack, recipe.respond)
                 case "caption":
                     record = await caption(
-                        record, generate, recipe.pack, recipe.caption, recipe.caption_examples, recipe.context_tokens
+                        record,
+                        generate,
+                        recipe.pack,
+                        recipe.caption,
+                        recipe.caption_examples,
+                        recipe.context_tokens,
+                        tokens.counter(recipe.tokenizer),
                     )
                 case "place":
                     record = await place(

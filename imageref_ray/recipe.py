@@ -19,6 +19,8 @@ class Recipe:
     caption: Sampling
     place: Sampling
     context_tokens: int
+    tokenizer: str | None = None
+    """The checkpoint whose tokens `context_tokens` counts; None: they are estimated."""
     caption_examples: Examples[CaptionExample] = NO_EXAMPLES
     place_examples: Examples[PlaceExample] = NO_EXAMPLES
     analysis_words: int | None = None
@@ -28,12 +30,14 @@ def recipe(config: BuildConfig) -> Recipe:
     """The prompt pack, sampling and examples of a build. Raises ConfigError for files that cannot be used."""
     pack = prompts.load_pack(config.prompts)
     words = _analysis_words(config.place.analysis_words, pack)
+    captioner = config.caption.engine or config.engine
     return Recipe(
         pack,
         respond=sampling(config.respond),
         caption=sampling(config.caption),
         place=sampling(config.place),
         context_tokens=config.context_tokens,
+        tokenizer=captioner.model if captioner.kind == "vllm" else None,
         caption_examples=examples.caption_examples(
             config.caption_examples, config.source, pack, config.output / "images"
         ),

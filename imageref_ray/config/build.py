@@ -109,7 +109,12 @@ class BuildConfig(Config):
     respond: StageConfig = StageConfig()
     caption: StageConfig = StageConfig()
     place: PlaceConfig = PlaceConfig()
-    context_tokens: int = Field(4096, ge=1, description="text kept on each side of an image in captioning (estimated)")
+    context_tokens: int = Field(
+        4096,
+        ge=1,
+        description="text kept on each side of an image in captioning (counted by a vllm engine's tokenizer, else "
+        "estimated)",
+    )
     max_images: int = Field(50, ge=1, description="samples with more images are left out (and reported)")
     cache: Path | None = Field(
         None, description="file of replies shared with other runs: equal descriptions and captions are not asked again"

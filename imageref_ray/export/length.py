@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from imageref_ray import tokens
 from imageref_ray.config import ConfigError
 from imageref_ray.export.rows import ROLES, TAG, Row
-from imageref_ray.prompts import estimate_tokens
 
 Count = Callable[[Row], int]
 
@@ -29,7 +29,7 @@ def counter(tokenizer: str | None) -> Count:
 
 def estimate(row: Row) -> int:
     """A token for every four characters and for every CJK character, `TILE_TOKENS` and two marks for an image."""
-    texts = sum(estimate_tokens(turn["value"].replace(TAG, "")) for turn in row["conversations"])
+    texts = sum(tokens.estimate(turn["value"].replace(TAG, "")) for turn in row["conversations"])
     return texts + len(row["image"]) * (TILE_TOKENS + 2)
 
 

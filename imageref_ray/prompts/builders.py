@@ -11,12 +11,13 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-from imageref_ray import markdown
+from imageref_ray import markdown, tokens
 from imageref_ray.engines.base import Message
 from imageref_ray.prompts.examples import CaptionExample, PlaceExample
 from imageref_ray.prompts.pack import FIELD, Pack, Task
 from imageref_ray.records import Document, Image, Sample
 from imageref_ray.similarity import WIDE
+from imageref_ray.tokens import Count
 
 Part = str | Image
 NOT_INSERT = "Not Insert"
@@ -36,11 +37,12 @@ def caption(
     description: str,
     examples: Sequence[CaptionExample] = (),
     context_tokens: int = 4096,
+    count: Count = tokens.estimate,
 ) -> tuple[Message, ...]:
-    """What the image is, asked at its place in the document; each side's text is cut to about `context_tokens`."""
+    """What the image is, asked at its place in the document; each side's text is cut to `context_tokens`."""
 
     def asked(document: Document, image: Image, description: str) -> tuple[Part, ...]:
-        before, after = context(document, image, context_tokens)
+        before, after = context(document, image, context_tokens, count)
         return fill(
             pack.caption, before=(before,), image=(image,), after=(after,), description=(" ".join(description.split()),)
         )
@@ -111,22 +113,16 @@ def predictions(chosen: Sequence[int | None]) -> str:
     return json.dumps({"predictions": entries}, ensure_ascii=False)
 
 
-def context(document: Document, image: Image, budget: int) -> tuple[str, str]:
+def context(document: Document, image: Image, budget: int, count: Count = tokens.estimate) -> tuple[str, str]:
     """The document's text before and after the image, other images dropped, the lines nearest the image kept.
 
-    An image without a marker stands at the end.
+    Each side has at most `budget` tokens, line by line. An image without a marker stands at the end.
     """
     parts = markdown.pieces(document, keep=lambda other: other.id == image.id)
     at = next((i for i, part in enumerate(parts) if isinstance(part, Image)), len(parts))
     before = markdown.lines("".join(part for part in parts[:at] if isinstance(part, str)))
     after = markdown.lines("".join(part for part in parts[at + 1 :] if isinstance(part, str)))
-    return "\n".join(_nearest(before[::-1], budget, -1)[::-1]), "\n".join(_nearest(after, budget, 1))
-
-
-def estimate_tokens(text: str) -> int:
-    """An estimate, not a count: a token for every four characters, one for every CJK character."""
-    wide = sum("\u2e80" <= char <= "\ud7ff" or "\uf900" <= char <= "\uffef" for char in text)
-    return wide + -(-(len(text) - wide) // 4)
+    return "\n".join(_nearest(before[::-1], budget, count, -1)[::-1]), "\n".join(_nearest(after, budget, count, 1))
 
 
 def first_words(text: str, count: int) -> str:
@@ -135,17 +131,27 @@ def first_words(text: str, count: int) -> str:
     return text[: ends[-1]] if ends else ""
 
 
-def _nearest(ordered: list[str], budget: int, side: int) -> list[str]:
+def _nearest(ordered: list[str], budget: int, count: Count, side: int) -> list[str]:
     """The first lines that fit; where not even the nearest does, its end (side -1) or beginning (1)."""
+    if sum(len(line.encode()) for line in ordered) <= budget:
+        return ordered  # no token is less than a byte: nothing to count
     kept: list[str] = []
     for line in ordered:
-        cost = estimate_tokens(line)
+        cost = count(line)
         if cost > budget:
-            some = len(line) * budget // cost
-            return kept or ([line[-some:] if side < 0 else line[:some]] if some else [])
+            return kept or _part(line, cost, budget, count, side)
         kept.append(line)
         budget -= cost
     return kept
+
+
+def _part(line: str, cost: int, budget: int, count: Count, side: int) -> list[str]:
+    """As much of the line's end (side -1) or beginning (1) as fits, by cutting the share that is too much."""
+    while cost > budget:
+        some = len(line) * budget // cost
+        line = line[len(line) - some :] if side < 0 else line[:some]
+        cost = count(line)
+    return [line] if line else []
 
 
 def fill(task: Task, **values: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from imageref_ray import parsing, prompts
+from imageref_ray import parsing, prompts, tokens
 from imageref_ray.engines.base import Generate, Request, Sampling
 from imageref_ray.prompts import NO_EXAMPLES, CaptionExample, Examples, Pack
 from imageref_ray.records import Caption, Document, Image, Record, Usage
 from imageref_ray.stages.respond import whole
+from imageref_ray.tokens import Count
 
 
 async def caption(
@@ -22,10 +23,11 @@ async def caption(
     sampling: Sampling,
     examples: Examples[CaptionExample] = NO_EXAMPLES,
     context_tokens: int = 4096,
+    count: Count = tokens.estimate,
 ) -> Record:
     """Two requests an image (paper stage 2), all images at once; captions in the order of `IMAGE_k`.
 
-    `context_tokens` bounds the text on each side of an image (estimated). Raises ParseError for an empty or cut reply.
+    `context_tokens` bounds the text on each side of an image, by `count`. Raises ParseError for an empty or cut reply.
     Examples by likeness are those like the image's document; a description, which sees no text, is shown the first.
     """
     shown = {document.id: examples.like(prompts.document_text(document)) for document in record.sample.documents}
@@ -33,7 +35,7 @@ async def caption(
     async def one(document: Document, image: Image) -> tuple[Caption, Usage]:
         seen = await generate(Request(prompts.describe(pack, image, examples.first), sampling, shared=True))
         description = parsing.caption(whole(seen, f"description of {image.id}", sampling))
-        turns = prompts.caption(pack, document, image, description, shown[document.id], context_tokens)
+        turns = prompts.caption(pack, document, image, description, shown[document.id], context_tokens, count)
         known = await generate(Request(turns, sampling, shared=True))
         text = parsing.caption(whole(known, f"caption of {image.id}", sampling))
         return Caption(image.id, description, text), seen.usage + known.usage

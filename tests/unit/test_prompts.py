@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imageref_ray import markdown, prompts
+from imageref_ray import markdown, prompts, tokens
 from imageref_ray.config import ConfigError
 from imageref_ray.engines.base import Message
 from imageref_ray.records import Document, Image, Sample
@@ -112,18 +112,12 @@ def test_texts_with_braces_and_field_names_pass_through_untouched() -> None:
 def test_the_lines_nearest_the_image_are_kept() -> None:
     far, near = "far " * 10, "near " * 8
     text = "\n".join([far, near, "[Image 0]", near, far])
-    around = prompts.context(Document("7", "T", text, (BOATS,)), BOATS, prompts.estimate_tokens(near.strip()))
+    around = prompts.context(Document("7", "T", text, (BOATS,)), BOATS, tokens.estimate(near.strip()))
     assert around == (near.strip(), near.strip())
     assert prompts.context(Document("7", "T", "one long line[Image 0]one long line", (BOATS,)), BOATS, 2) == (
         "g line",
         "one lo",
     )
-
-
-def test_the_token_estimate_counts_wide_characters_one_by_one() -> None:
-    assert prompts.estimate_tokens("abcdefgh") == 2
-    assert prompts.estimate_tokens("红色小船") == 4
-    assert prompts.estimate_tokens("") == 0
 
 
 def test_captions_are_numbered_once() -> None:

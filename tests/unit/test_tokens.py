@@ -1,0 +1,44 @@
+"""Tokens counted by the checkpoint that will read them, and the estimate where there is none."""
+
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from imageref_ray import prompts, tokens
+from imageref_ray.records import Document, Image
+
+CHECKPOINT = str(Path(__file__).parents[2] / "imageref_ray/picturenews/checkpoint")
+IMAGE = Image("0", "0.jpg")
+
+
+def test_the_estimate_counts_wide_characters_one_by_one() -> None:
+    assert tokens.estimate("abcdefgh") == 2
+    assert tokens.estimate("红色小船") == 4
+    assert tokens.estimate("") == 0
+
+
+def test_a_checkpoint_counts_with_its_own_tokenizer() -> None:
+    text = "Mara opened the harbour 红色小船."
+    ids = AutoTokenizer.from_pretrained(CHECKPOINT).encode(text, add_special_tokens=False)
+    assert tokens.counter(CHECKPOINT)(text) == len(ids)
+    assert tokens.counter(None)(text) == tokens.estimate(text) < len(ids)
+
+
+def test_both_sides_of_an_image_fit_the_budget_in_the_models_own_tokens() -> None:
+    count = tokens.counter(CHECKPOINT)
+    lines = "\n".join(f"line {n}: Ürümqi 红色小船 x{n}" for n in range(40))
+    document = Document("7", "T", f"{lines}\n[Image 0]\n{lines}", (IMAGE,))
+    for budget in (1, 7, 50, 400):
+        before, after = prompts.context(document, IMAGE, budget, count)
+        for side in (before, after):
+            assert sum(map(count, side.splitlines())) <= budget
+    assert before.endswith("x39") and after.startswith("line 0:") and before.count("\n") == after.count("\n") > 5
+    estimated = prompts.context(document, IMAGE, 400)[0]
+    assert sum(map(count, estimated.splitlines())) > 400  # what an estimate would have sent
+
+
+def test_a_text_shorter_in_bytes_than_the_budget_is_not_counted() -> None:
+    def count(text: str) -> int:
+        raise AssertionError(text)
+
+    assert prompts.context(Document("7", "T", "before[Image 0]after", (IMAGE,)), IMAGE, 6, count) == ("before", "after")
