@@ -1,6 +1,6 @@
 """How near the build comes to the engine's own speed: the build pass against `LLM.generate` over the same requests.
 
-    python benchmarks/efficiency.py [--events 1024] [--pairs 5] [--out results.json]
+    python benchmarks/efficiency.py [--events 768] [--pairs 5] [--out results.json]
 
 Pair by pair, on one machine: a build of the embedded corpus, whose requests are noted, and then the same requests
 given to vLLM's `LLM.generate` all at once in one process. Both are timed from the first request to the last reply, the
@@ -50,7 +50,7 @@ async def noted(request: Request) -> Reply:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=1024)
+    parser.add_argument("--events", type=int, default=768)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--direct", type=Path, help=argparse.SUPPRESS)

@@ -59,7 +59,7 @@ class Result:
 class Account:
     """What a run directory holds: ids of finished records, the last account of each failure, all that was paid."""
 
-    done: frozenset[str]
+    done: Set[str]
     failures: list[Failure]
     spent: Usage
 
@@ -173,7 +173,7 @@ def account(directory: Path) -> Account:
         done.add(row["id"])
         spent += from_row(Usage, row)
     quarantined = [_failure(row) for row in _rows(directory, QUARANTINE)]
-    return Account(frozenset(done), _latest(quarantined, done), sum((failure.usage for failure in quarantined), spent))
+    return Account(done, _latest(quarantined, done), sum((failure.usage for failure in quarantined), spent))
 
 
 def failures(directory: Path) -> list[Failure]:

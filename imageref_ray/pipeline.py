@@ -148,8 +148,8 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
         # Else Ray Data begins with as many as fit, each in a process of its own that takes seconds to start.
         concurrency=max(2, int(ray.cluster_resources().get("CPU", 0))),
     )
-    # Twice what fills the engine, and those that wait for their commit.
-    slots = -(-(2 * task.engine.concurrency + task.commit_records) // (width * work.size))
+    # Three times what fills the engine, since a block stays until its slowest record is done, and what awaits its commit.
+    slots = -(-(3 * task.engine.concurrency + task.commit_records) // (width * work.size))
     pool = ray.data.ActorPoolStrategy(
         min_size=least,
         max_size=most,
@@ -171,9 +171,9 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
 
 
 def _width(task: Pass, work: Todo) -> int:
-    """How many batches travel together: a quarter of what an engine holds, since Ray Data moves some tens of blocks a
-    second, but never so many that an engine of the pool gets fewer than four blocks."""
-    return max(1, min(task.engine.concurrency // (4 * work.size), work.batches // (4 * task.engine.actors[1])))
+    """How many batches travel together: half of what an engine holds, since Ray Data moves some tens of blocks a second
+    and keeps kilobytes of each, but never so many that an engine of the pool gets fewer than four blocks."""
+    return max(1, min(task.engine.concurrency // (2 * work.size), work.batches // (4 * task.engine.actors[1])))
 
 
 def _book(task: Pass) -> Any:

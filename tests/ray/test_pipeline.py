@@ -86,7 +86,7 @@ def spoil(root: Path) -> tuple[list[str], str]:
 
 @pytest.mark.parametrize(
     ("concurrency", "batches", "actors", "width"),
-    [(16, 1000, 1, 1), (64, 1000, 1, 2), (256, 1000, 1, 8), (256, 12, 1, 3), (256, 1000, 64, 3), (256, 3, 2, 1)],
+    [(16, 1000, 1, 1), (64, 1000, 1, 4), (256, 1000, 1, 16), (256, 12, 1, 3), (256, 1000, 64, 3), (256, 3, 2, 1)],
 )
 def test_blocks_grow_with_the_engine_and_leave_some_for_each(
     tmp_path: Path, concurrency: int, batches: int, actors: int, width: int
