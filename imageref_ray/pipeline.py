@@ -148,7 +148,7 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
         # Else Ray Data begins with as many as fit, each in a process of its own that takes seconds to start.
         concurrency=max(2, int(ray.cluster_resources().get("CPU", 0))),
     )
-    # Three times what fills the engine, since a block stays until its slowest record is done, and what awaits its commit.
+    # Three times what fills the engine, for a block stays until its slowest record is done; and what awaits its commit.
     slots = -(-(3 * task.engine.concurrency + task.commit_records) // (width * work.size))
     pool = ray.data.ActorPoolStrategy(
         min_size=least,
