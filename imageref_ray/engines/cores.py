@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -21,15 +21,27 @@ _ALL = os.sched_getaffinity(0) if _LINUX else set()
 @contextmanager
 def apart() -> Iterator[None]:
     """Inside, processes are started that bind themselves to cores; afterwards all threads of this one keep off those
-    cores, if others are left, and behind whatever else runs on theirs. Does nothing where Linux's calls are missing."""
-    if _LINUX:
-        os.sched_setaffinity(0, _ALL)  # a process inherits from the thread that starts it
+    cores, if others are left, and behind whatever else runs on theirs.
+
+    Only speed hangs on it: what the system refuses is left as it is, and without Linux's calls nothing happens.
+    """
+    with suppress(OSError):
+        if _LINUX:
+            os.sched_setaffinity(0, _ALL)  # a process inherits from the thread that starts it
     yield
-    if not _LINUX:
-        return
-    found = [set(child.cpu_affinity()) for child in psutil.Process().children(recursive=True)]
-    free = _ALL.difference(*(cores for cores in found if cores < _ALL)) or _ALL
-    niceness = min(os.nice(0) + BEHIND, 19)
-    for thread in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(thread.name), free)
-        os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
+    if _LINUX:
+        bound = {core for child in psutil.Process().children(recursive=True) for core in _bound(child)}
+        niceness = min(os.nice(0) + BEHIND, 19)
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
+                os.sched_setaffinity(int(thread.name), _ALL - bound or _ALL)
+
+
+def _bound(process: psutil.Process) -> set[int]:
+    """The cores to which a process has bound itself; none if it may run on all of them, or is gone."""
+    try:
+        cores = set(process.cpu_affinity())
+    except psutil.Error:
+        return set()
+    return cores if cores < _ALL else set()
