@@ -32,8 +32,9 @@ unit: $(READY) ## the tests that need no Ray
 serve: $(READY) ## the OpenAI-compatible endpoint and /v1/reference on http://127.0.0.1:8000
 	@$(BIN)/imageref serve
 
-check: $(READY) ## ruff, mypy and the import rules
+check: $(READY) ## ruff (rules and format), mypy and the import rules
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q --durations=0 tests/unit/test_architecture.py
 
