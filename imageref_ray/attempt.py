@@ -1,8 +1,7 @@
 """Who may write into a run directory: every start of a job is an attempt, and only the newest one writes.
 
-    <run>/attempts/000001        made by the driver that starts the attempt, exclusively; its time is the start
-    <run>/attempts/000001.ready  made by the first engine that is there to work
-    <run>/attempts/000001.stop   a wish to end: nothing new is begun, what is in flight is finished and committed
+    <run>/attempts/000001       made by the driver that starts the attempt, exclusively; its time is the start
+    <run>/attempts/000001.stop  a wish to end: nothing new is begun, what is in flight is finished and committed
 
 An old driver that wakes up again finds a newer number and commits nothing more.
 """
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
 
 FOLDER = "attempts"
@@ -60,32 +58,14 @@ def stopping(directory: Path, number: int) -> bool:
     return _stop(directory, number).exists()
 
 
-def ready(directory: Path, number: int) -> None:
-    """An engine is there: what comes from now on is work."""
-    if number and not _ready(directory, number).exists():
-        _ready(directory, number).touch()
-
-
-def times(directory: Path, *, working: bool = False) -> dict[int, float]:
-    """Attempt number → when it began, or when its first engine was there (seconds since the epoch)."""
+def times(directory: Path) -> dict[int, float]:
+    """Attempt number → when it began (seconds since the epoch)."""
     notes = {number: _note(directory, number) for number in range(1, newest(directory) + 1)}
-    if working:
-        notes = {number: _ready(directory, number) for number in notes}
     return {number: note.stat().st_mtime for number, note in notes.items() if note.exists()}
-
-
-def working(directory: Path) -> float:
-    """Seconds since the newest attempt's first engine was there; 0 before that."""
-    began = times(directory, working=True).get(newest(directory))
-    return 0.0 if began is None else max(0.0, time.time() - began)
 
 
 def _note(directory: Path, number: int) -> Path:
     return directory / FOLDER / f"{number:06d}"
-
-
-def _ready(directory: Path, number: int) -> Path:
-    return directory / FOLDER / f"{number:06d}.ready"
 
 
 def _stop(directory: Path, number: int) -> Path:

@@ -2,6 +2,7 @@
 
     <run>/records/part-<attempt>-<writer>-<n>.parquet      id, the record's row (JSON), what it cost
     <run>/quarantine/part-<attempt>-<writer>-<n>.parquet   one row per `Failure`
+    <run>/engines/<attempt>-<writer>-<ready, ns>           touched as long as the writer's engine is there
 
 A part is written under another name and renamed when it is complete, so a kill leaves whole parts only. Two
 writers can commit the same record (one was given up but lived on): readers keep the first. A writer of an attempt
@@ -29,7 +30,7 @@ import pyarrow.parquet as pq
 from imageref_ray import attempt
 from imageref_ray.records import Failure, Usage, from_row, to_row
 
-RECORDS, QUARANTINE, IN_FLIGHT = "records", "quarantine", "in-flight"
+RECORDS, QUARANTINE, IN_FLIGHT, ENGINES = "records", "quarantine", "in-flight", "engines"
 
 OPEN_PARTS = 64
 """Parts held while records are read in another order than theirs: neighbours in a source lie in few parts."""
@@ -71,6 +72,7 @@ class Store:
         self.directory = directory
         self._attempt = number
         self._writer = uuid.uuid4().hex[:12]
+        self._engine: Path | None = None
         self._count = 0
         self._looked = 0
         self._seen: set[str] = set()
@@ -92,20 +94,41 @@ class Store:
             self._looked = changed
         return self._done
 
-    def begin(self, batch: str) -> int:
-        """Note that a batch (named by its first record) is begun; returns how often it was before without an end."""
-        note = self._note(batch)
+    def begun(self, *name: str) -> int:
+        """How often that was begun without an end."""
+        note = self._note(name)
+        return note.stat().st_size if note.is_file() else 0
+
+    def begin(self, *name: str) -> None:
+        """Note that something (a batch, named by its first record; a record by itself) is begun."""
+        note = self._note(name)
         note.parent.mkdir(parents=True, exist_ok=True)
         with note.open("ab") as file:
             file.write(b".")
-            return file.tell() - 1
 
-    def end(self, batch: str) -> None:
-        """The batch is on disk."""
-        self._note(batch).unlink(missing_ok=True)
+    def end(self, *name: str) -> None:
+        """It is over; this process has survived it."""
+        self._note(name).unlink(missing_ok=True)
 
-    def _note(self, batch: str) -> Path:
-        return self.directory / IN_FLIGHT / hashlib.sha256(batch.encode()).hexdigest()[:24]
+    def ready(self) -> int:
+        """Note that this writer's engine is there to work; returns how many of this attempt came since the last result
+        that anyone wrote."""
+        folder = self.directory / ENGINES
+        folder.mkdir(parents=True, exist_ok=True)
+        self._engine = folder / f"{self._attempt:06d}-{self._writer}-{time.time_ns()}"
+        self._engine.touch()
+        last = self.directory / RECORDS
+        after = last.stat().st_mtime_ns if last.is_dir() else 0
+        return sum(_ready(path) > after for path in folder.glob(f"{self._attempt:06d}-*"))
+
+    def alive(self) -> None:
+        """The engine is there still: see `engine_seconds`."""
+        if self._engine:
+            now = time.time_ns()
+            os.utime(self._engine, ns=(now, now))
+
+    def _note(self, name: tuple[str, ...]) -> Path:
+        return self.directory / IN_FLIGHT / hashlib.sha256("\0".join(name).encode()).hexdigest()[:24]
 
     def write(self, results: Sequence[Result], failures: Sequence[Failure]) -> None:
         """Commit both; failures first, so that no finished record lacks the account of what it lost."""
@@ -114,6 +137,7 @@ class Store:
             self._part(QUARANTINE, [_failure_row(failure) for failure in failures])
         if results:
             self._part(RECORDS, [_result_row(result) for result in results])
+        self.alive()
 
     def _part(self, kind: str, rows: list[dict[str, Any]]) -> None:
         folder = self.directory / kind
@@ -217,14 +241,25 @@ def spent(directory: Path) -> Usage:
     return sum((usage for _, usage in costs(directory)), Usage())
 
 
-def seconds(directory: Path, *, working: bool = False) -> float:
-    """How long the attempts took, each from its start (or from its first engine's, if `working`) to its last commit."""
+def seconds(directory: Path) -> float:
+    """How long the attempts took, each from its start to its last commit."""
     last: dict[int, float] = {}
     for path in (*_parts(directory, RECORDS), *_parts(directory, QUARANTINE)):
         number = int(path.name.split("-")[1])
         last[number] = max(last.get(number, 0.0), path.stat().st_mtime)
-    began = attempt.times(directory, working=working)
+    began = attempt.times(directory)
     return sum(max(0.0, end - began[number]) for number, end in last.items() if number in began)
+
+
+def engine_seconds(directory: Path) -> float:
+    """How long engines were there, each from when it was ready to its last sign of life, summed over all of them."""
+    engines = (directory / ENGINES).glob("*")
+    return sum(max(0, path.stat().st_mtime_ns - _ready(path)) for path in engines) / 1e9
+
+
+def _ready(engine: Path) -> int:
+    """When the engine of this note was ready, in nanoseconds since the epoch."""
+    return int(engine.name.rsplit("-", 1)[1])
 
 
 def idle(directory: Path) -> bool:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imageref_ray import attempt, commit, engines, markdown, sources, tokens
+from imageref_ray import commit, engines, markdown, sources, tokens
 from imageref_ray.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig
 from imageref_ray.engines.base import Generate
 from imageref_ray.estimate import Cost, money
@@ -79,8 +79,8 @@ def _row(found: Record | Failure) -> Row | Failure:
 
 
 def gpu_seconds(directory: Path, engine: EngineConfig) -> float:
-    """What a pass took of GPUs so far: from its first engine to its last commit, all attempts, times GPUs an engine."""
-    return commit.seconds(directory, working=True) * engine.gpus
+    """What a pass took of GPUs so far, all engines of all attempts."""
+    return commit.engine_seconds(directory) * engine.gpus
 
 
 def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tuple[Row, tuple[Failure, ...]]:
@@ -143,7 +143,6 @@ def weight(row: Row) -> float:
 def _task(
     config: BuildConfig, made: Recipe, directory: Path, engine: EngineConfig, stages: tuple[str, ...], paid: Cost
 ) -> Pass:
-    paid = Cost(paid.usage, paid.seconds + gpu_seconds(directory, engine))
     pictures = partial(verify, source=config.source, folder=config.output / "images", max_images=config.max_images)
     return Pass(
         name="build" if stages == STAGES else f"build: {', '.join(stages)}",
@@ -154,7 +153,7 @@ def _task(
         commit_records=config.commit_records,
         commit_seconds=config.commit_seconds,
         weight=weight if config.preflight else None,
-        budget=partial(over_budget_by_now, config.max_budget, config.prices, paid, directory, engine.gpus)
+        budget=partial(over_budget_by_now, config.max_budget, config.prices, paid, directory, engine)
         if config.max_budget
         else None,
         replies=config.cache,
@@ -163,11 +162,10 @@ def _task(
 
 
 def over_budget_by_now(
-    limit: str, prices: PriceConfig, before: Cost, directory: Path, gpus: float, spent: Usage
+    limit: str, prices: PriceConfig, before: Cost, directory: Path, engine: EngineConfig, spent: Usage
 ) -> str:
-    """`over_budget` while a pass runs. `before`: tokens of the passes before it, GPU-seconds of all attempts before
-    this one; `spent`: tokens of this pass."""
-    seconds = before.seconds + gpus * attempt.working(directory)
+    """`over_budget` while a pass runs: `before` is the cost of the passes before it, `spent` its tokens up to now."""
+    seconds = before.seconds + gpu_seconds(directory, engine)
     return over_budget(limit, prices, before.usage + spent, seconds / 3600)
 
 

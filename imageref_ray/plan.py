@@ -18,9 +18,9 @@ from rich.table import Table
 
 from imageref_ray import commit, estimate, manifest
 from imageref_ray.choice import choose
-from imageref_ray.config import BuildConfig, ConfigError
+from imageref_ray.config import BuildConfig, ConfigError, EngineConfig
 from imageref_ray.estimate import Cost, Estimate, Plan
-from imageref_ray.passes import gpu_seconds, passes, records, run_passes
+from imageref_ray.passes import STAGES, gpu_seconds, passes, records, run_passes
 from imageref_ray.recipe import recipe
 from imageref_ray.records import Failure, Record, Usage
 
@@ -66,14 +66,22 @@ def _noting(found: Iterable[Record | Failure], known: dict[str, tuple[float, ...
 
 
 def trial(config: BuildConfig) -> BuildConfig:
-    """The build's settings for a plan's few records: a folder of its own, and no budget (the build's is no plan's)."""
-    return config.model_copy(update={"output": config.output / FOLDER, "max_budget": None})
+    """The build's settings for a plan's few records: a folder of its own, no budget (the build's is no plan's), and one
+    engine a pass, since a pool over which a few records are spread thin would be measured as slow."""
+    own = {name: stage for name in STAGES if (stage := getattr(config, name)).engine}
+    stages = {name: stage.model_copy(update={"engine": _single(stage.engine)}) for name, stage in own.items()}
+    mine = {"output": config.output / FOLDER, "max_budget": None, "engine": _single(config.engine)}
+    return config.model_copy(update={**mine, **stages})
+
+
+def _single(engine: EngineConfig) -> EngineConfig:
+    return engine.model_copy(update={"actors": (1, 1)})
 
 
 def costs(config: BuildConfig, measured: Iterable[str]) -> dict[str, Cost]:
     """What each of these records (by id) cost in all passes of the build, failed ones too; seconds are GPU-seconds.
 
-    A pass's working time is divided among its records by the tokens the engine had to compute for them.
+    The time of a pass's engines is divided among its records by the tokens the engine had to compute for them.
     """
     found = {id: Cost() for id in measured}
     for directory, engine, _ in passes(config):

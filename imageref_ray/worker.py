@@ -13,7 +13,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,8 +33,8 @@ Prepare = Callable[[Row], tuple[Row, tuple[Failure, ...]]]
 BATCH = 8
 """Least records handed to an actor at a time: few, so that a slow record holds up little."""
 
-DEATHS = 3
-"""So many engines may die over a batch; then its records are given up, or a run would end never."""
+SPARES = 8
+"""So many engines more than a pool holds may be started while no record is finished; then it is not the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,6 @@ def _status(record_id: str, ok: bool = False, usage: Usage | None = None, *, ski
     return {"id": record_id, "ok": ok, "skipped": skipped, **to_row(usage or Usage())}
 
 
-def _given_up(travelling: Mapping[str, Any], deaths: int) -> dict[str, Any]:
-    """The row with a failure that keeps it from being run once more."""
-    message = f"the engine's process died {deaths} times while this record was in flight"
-    failure = Failure(travelling["id"], "work", "EngineDied", message, attempt=int(travelling["attempt"]))
-    return {**travelling, "failures": json.dumps([*json.loads(travelling["failures"]), to_row(failure)])}
-
-
 @dataclass
 class _Open:
     """The part being filled; `written` is resolved once it is on disk."""
@@ -134,17 +127,25 @@ class _Open:
 
 
 class Worker:
-    """Runs batches of packed rows over one engine, at most `engine.concurrency` requests and records at once."""
+    """Runs batches of packed rows over one engine, at most `engine.concurrency` requests and records at once.
+
+    A batch over which an engine died is run again with no other such batch beside it; over which two died, a record at
+    a time; the record that was in flight at the third death goes to the quarantine, since the others did nothing.
+    Raises EngineError where one engine after another dies and nothing is finished.
+    """
 
     def __init__(self, task: Pass, engine: Engine, shared: memo.Memo | None = None) -> None:
         self._task, self._engine, self._memo = task, engine, shared
         self._name, self._identity = uuid.uuid4().hex, manifest.fingerprint(manifest.engine_settings(task.engine))
         self._store = Store(task.directory, task.attempt)
         self._heartbeat: asyncio.Task[None] | None = None
-        attempts.ready(task.directory, task.attempt)
+        made = self._store.ready()
+        if made > task.engine.actors[1] + SPARES:
+            raise EngineError(f"{made - 1} engines were started one after another, and none lived to finish a record")
         self._looked, self._stop = 0.0, False
         self._requests = asyncio.Semaphore(task.engine.concurrency)
         self._records = asyncio.Semaphore(task.engine.concurrency)
+        self._suspect = asyncio.Lock()
         self._running = 0
         self._open: _Open | None = None
         self._writes: set[asyncio.Task[None]] = set()
@@ -154,19 +155,21 @@ class Worker:
         """One status row a row, given back when all of them are on disk. Raises EngineError when the engine fails."""
         if self._stopping():
             return [_status(row["id"], skipped=True) for row in rows]
-        if self._memo and not self._heartbeat:
-            self._heartbeat = asyncio.create_task(self._beat(self._memo))
+        if not self._heartbeat:
+            self._heartbeat = asyncio.create_task(self._beat())
+        batch = rows[0]["id"]
         async with self._lock:
-            deaths = await asyncio.to_thread(self._store.begin, rows[0]["id"])
+            deaths = await asyncio.to_thread(self._store.begun, batch)
             done = await asyncio.to_thread(self._store.done)
-        if deaths >= DEATHS:
-            rows = [_given_up(row, deaths) for row in rows]
-        self._running += len(rows)
-        statuses = await asyncio.gather(*(self._record(row, row["id"] in done) for row in rows))
-        self._store.end(rows[0]["id"])
+        async with self._suspect if deaths == 1 else nullcontext():
+            await asyncio.to_thread(self._store.begin, batch)
+            self._running += len(rows)
+            tried = (self._record(row, row["id"] in done, suspect=deaths > 1) for row in rows)
+            statuses = await asyncio.gather(*tried)
+        self._store.end(batch)
         return list(statuses)
 
-    async def _record(self, travelling: Mapping[str, Any], done: bool) -> dict[str, Any]:
+    async def _record(self, travelling: Mapping[str, Any], done: bool, suspect: bool) -> dict[str, Any]:
         usage = Usage()
         failures = [from_row(Failure, failure) for failure in json.loads(travelling["failures"])]
         result: Result | None = None
@@ -174,10 +177,11 @@ class Worker:
         try:
             failed = any(not failure.item for failure in failures)
             if not done and not failed:
-                async with self._records:
+                async with self._suspect if suspect else nullcontext(), self._records:
                     skipped = self._stopping()
                     if not skipped:
-                        result, usage = await self._attempt(travelling, failures)
+                        tried = self._alone if suspect else self._attempt
+                        result, usage = await tried(travelling, failures)
         finally:
             self._running -= 1
         if done or skipped:
@@ -185,6 +189,18 @@ class Worker:
         else:
             await self._kept(result, failures)
         return _status(travelling["id"], done or result is not None, usage, skipped=skipped)
+
+    async def _alone(self, travelling: Mapping[str, Any], failures: list[Failure]) -> tuple[Result | None, Usage]:
+        """`_attempt`, unless an engine died when the record was run like this before."""
+        name = ("alone", str(travelling["id"]))
+        if await asyncio.to_thread(self._store.begun, *name):
+            message = "three engines or more died over this record, the last with no other suspect beside it"
+            failures.append(Failure(name[1], "work", "EngineDied", message, attempt=int(travelling["attempt"])))
+            return None, Usage()
+        await asyncio.to_thread(self._store.begin, *name)
+        tried = await self._attempt(travelling, failures)
+        await asyncio.to_thread(self._store.end, *name)
+        return tried
 
     async def _attempt(self, travelling: Mapping[str, Any], failures: list[Failure]) -> tuple[Result | None, Usage]:
         costs: list[Usage] = []
@@ -230,9 +246,11 @@ class Worker:
             self._stop = attempts.stopping(self._task.directory, self._task.attempt)
         return self._stop
 
-    async def _beat(self, shared: memo.Memo) -> None:
+    async def _beat(self) -> None:
         while True:
-            await shared.alive(self._name)
+            await asyncio.to_thread(self._store.alive)
+            if self._memo:
+                await self._memo.alive(self._name)
             await asyncio.sleep(memo.LEASE_S / 4)
 
     async def _kept(self, result: Result | None, failures: Sequence[Failure]) -> None:

@@ -82,6 +82,13 @@ def dies_once(request: Request) -> str:
     return echoes(request)
 
 
+def deadly(request: Request) -> str:
+    """As `echoes`; whoever reads one of the numbers in POISON dies of it."""
+    if request.messages[-1].parts[0] in os.environ["POISON"].split():
+        os.kill(os.getpid(), 9)
+    return echoes(request)
+
+
 def echoes(request: Request) -> str:
     """The user's words again."""
     return f"echo {request.messages[-1].parts[0]}"

@@ -1,6 +1,5 @@
 """The build's own steps without Ray: what is verified, what is refused, what its fingerprint rests on."""
 
-import os
 import time
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from imageref_ray import attempt, commit, manifest
+from imageref_ray import commit, manifest
 from imageref_ray.build import fingerprint_settings
 from imageref_ray.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig, check
 from imageref_ray.estimate import Cost, totals
@@ -79,29 +78,36 @@ def test_gpu_hours_count_against_a_budget_of_money_as_a_plan_prices_them() -> No
     assert totals({"7": Cost(spent, 1.5 * 3600)}, prices, gpus=1)["money"] == 3.5
 
 
-def attempted(directory: Path, number: int, ready_s: float, last_commit_s: float) -> None:
-    """An attempt whose engine was there at one second since the epoch and whose last part came at another."""
-    assert attempt.begin(directory) == number
-    attempt.ready(directory, number)
-    os.utime(directory / attempt.FOLDER / f"{number:06d}.ready", (ready_s, ready_s))
-    commit.Store(directory, number).write([commit.Result(f"r{number}", {})], [])
-    for part in (directory / commit.RECORDS).glob(f"part-{number:06d}-*"):
-        os.utime(part, (last_commit_s, last_commit_s))
+def stood(directory: Path, number: int, seconds: float) -> commit.Store:
+    """A writer of this attempt whose engine has been there for so long."""
+    store = commit.Store(directory, number)
+    store.ready()
+    (note,) = (directory / commit.ENGINES).glob(f"{number:06d}-{store._writer}-*")
+    note.rename(note.with_name(note.name.rsplit("-", 1)[0] + f"-{time.time_ns() - int(seconds * 1e9)}"))
+    return store
 
 
-def test_a_budget_counts_gpus_of_all_passes_and_attempts_and_of_the_one_at_work(tmp_path: Path) -> None:
-    prices, engine = PriceConfig(gpu_hour=1.0), EngineConfig(model="m", gpus=4)
-    attempted(tmp_path, 1, 10_000, 10_900)
-    attempted(tmp_path, 2, 20_000, 20_900)
-    assert gpu_seconds(tmp_path, engine) == 4 * 1800
-    before = Cost(seconds=3 * 3600 + gpu_seconds(tmp_path, engine))  # a pass on three GPUs for an hour before it
-    number = attempt.begin(tmp_path)
-    over = partial(over_budget_by_now, prices=prices, before=before, directory=tmp_path, gpus=engine.gpus)
-    assert over("5", spent=Usage()) and not over("5.001", spent=Usage())
-    attempt.ready(tmp_path, number)
-    half_an_hour_ago = time.time() - 1800
-    os.utime(tmp_path / attempt.FOLDER / f"{number:06d}.ready", (half_an_hour_ago, half_an_hour_ago))
-    assert over("7", spent=Usage()) and not over("7.1", spent=Usage())
+def test_a_budget_counts_all_engines_of_all_passes_and_attempts(tmp_path: Path) -> None:
+    prices, engine = PriceConfig(gpu_hour=1.0), EngineConfig(model="m", gpus=4, actors=(1, 2))
+    for number in (1, 2):
+        stood(tmp_path, number, 900)
+    assert gpu_seconds(tmp_path, engine) == pytest.approx(4 * 1800, abs=4)
+    over = partial(over_budget_by_now, prices=prices, before=Cost(seconds=3 * 3600), directory=tmp_path, engine=engine)
+    assert over("4.99", spent=Usage()) and not over("5.01", spent=Usage())
+    stood(tmp_path, 2, 1800)  # a second engine of the pool
+    assert over("6.99", spent=Usage()) and not over("7.01", spent=Usage())
+
+
+def test_an_engine_counts_up_to_its_last_sign_of_life(tmp_path: Path) -> None:
+    store = commit.Store(tmp_path, 1)
+    assert commit.engine_seconds(tmp_path) == 0
+    store.write([], [])  # who has no engine leaves no sign
+    assert commit.engine_seconds(tmp_path) == 0
+    store.ready()
+    time.sleep(0.05)
+    assert commit.engine_seconds(tmp_path) < 0.05
+    store.write([commit.Result("r1", {})], [])
+    assert commit.engine_seconds(tmp_path) >= 0.05
 
 
 def test_the_fingerprint_follows_what_changes_rows_and_nothing_else(tmp_path: Path) -> None:

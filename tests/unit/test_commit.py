@@ -67,6 +67,8 @@ def test_one_reading_gives_the_whole_account(tmp_path: Path) -> None:
 
 def test_a_batch_begun_again_knows_how_often_it_was(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert [store.begin("a"), store.begin("a"), store.begin("b")] == [0, 1, 0]
+    for batch in ("a", "a", "b"):
+        store.begin(batch)
+    assert [store.begun("a"), store.begun("b"), store.begun("c"), store.begun("a", "b")] == [2, 1, 0, 0]
     store.end("a")
-    assert store.begin("a") == 0
+    assert store.begun("a") == 0

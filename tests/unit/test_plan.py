@@ -7,20 +7,29 @@ from typing import Any
 
 from imageref_ray.config import BuildConfig, check
 from imageref_ray.estimate import FIGURES, Estimate, Plan
+from imageref_ray.passes import passes
 from imageref_ray.plan import FILE, FOLDER, compare, trial
 from imageref_ray.records import Record, Sample
 
+ENGINE = {"kind": "scripted", "model": "none", "script": "tests.scripted:annotator"}
+
 
 def config(output: Path, **more: Any) -> BuildConfig:
-    engine = {"kind": "scripted", "model": "none", "script": "tests.scripted:annotator"}
-    return check(BuildConfig, {"source": {"root": "."}, "output": str(output), "engine": engine, **more}, "test")
+    return check(BuildConfig, {"source": {"root": "."}, "output": str(output), "engine": ENGINE, **more}, "test")
 
 
 def test_the_builds_budget_does_not_cut_its_plan_short(tmp_path: Path) -> None:
     build = config(tmp_path, max_budget="1 tokens")
     assert trial(build).max_budget is None
     assert trial(build).output == tmp_path / FOLDER
-    assert trial(build).engine == build.engine and build.max_budget == "1 tokens"
+    assert trial(build).engine == build.engine.model_copy(update={"actors": (1, 1)}) and build.max_budget == "1 tokens"
+
+
+def test_a_plan_is_measured_on_one_engine_a_pass(tmp_path: Path) -> None:
+    engine = {**ENGINE, "actors": [2, 8]}
+    build = config(tmp_path, engine=engine, place={"engine": {**engine, "concurrency": 3, "actors": [4, 4]}})
+    assert [one.actors for _, one, _ in passes(build)] == [(2, 8), (4, 4)]
+    assert [one.actors for _, one, _ in passes(trial(build))] == [(1, 1), (1, 1)]
 
 
 def test_a_build_is_compared_with_a_plan_for_as_many_records_only(tmp_path: Path) -> None:

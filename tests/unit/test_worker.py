@@ -1,6 +1,7 @@
 """Many coroutines over one engine: nothing is reported that is not on disk, nothing is lost, nothing doubles."""
 
 import asyncio
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from imageref_ray.engines.base import EngineError, Generate, Message, Request
 from imageref_ray.engines.scripted import ScriptedEngine
 from imageref_ray.memo import Book
 from imageref_ray.records import Failure
-from imageref_ray.worker import DEATHS, Pass, Row, Worker, packed, prepared, stage
+from imageref_ray.worker import SPARES, Pass, Row, Worker, packed, prepared, stage
 
 
 async def ask(row: Row, generate: Generate) -> Row:
@@ -115,13 +116,54 @@ def test_a_slow_record_does_not_keep_finished_ones_from_disk(tmp_path: Path) -> 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-def test_a_batch_that_kills_its_engine_again_and_again_is_given_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("deaths", "most"), [(0, 4), (1, 2), (2, 1)])
+def test_after_a_death_the_suspects_run_batch_by_batch_and_then_one_by_one(
+    tmp_path: Path, deaths: int, most: int
+) -> None:
+    store, running, seen = commit.Store(tmp_path), 0, []
+
+    async def watched(row: Row, generate: Generate) -> Row:
+        nonlocal running
+        running += 1
+        seen.append(running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return row
+
+    async def scenario() -> None:
+        worker = Worker(dataclasses.replace(make(tmp_path), work=watched), ScriptedEngine(make(tmp_path).engine))
+        await asyncio.gather(worker.run(rows(0, 1)), worker.run(rows(2, 3)))
+
+    for batch in ("r0", "r2"):
+        for _ in range(deaths):
+            store.begin(batch)
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert max(seen) == most
+    assert store.done() == {"r0", "r1", "r2", "r3"}
+    assert commit.idle(tmp_path)
+
+
+def test_a_record_that_kills_its_engine_when_it_is_alone_is_given_up(tmp_path: Path) -> None:
     store = commit.Store(tmp_path)
-    for _ in range(DEATHS):
-        store.begin("r0")
-    statuses = run(make(tmp_path), rows(0, 1))
-    assert not any(status["ok"] for status in statuses)
-    assert {failure.error for failure in commit.failures(tmp_path)} == {"EngineDied"}
+    store.begin("r0")
+    store.begin("r0")
+    store.begin("alone", "r1")
+    assert [status["ok"] for status in run(make(tmp_path), rows(0, 1, 2))] == [True, False, True]
+    (failure,) = commit.failures(tmp_path)
+    assert (failure.record_id, failure.stage, failure.error) == ("r1", "work", "EngineDied")
+    assert "no other suspect beside it" in failure.message
+
+
+def test_engines_that_start_again_and_again_are_at_fault_unless_something_is_finished(tmp_path: Path) -> None:
+    task = make(tmp_path)
+    for number in (0, 1):
+        for _ in range(SPARES):
+            Worker(task, ScriptedEngine(task.engine))
+        assert run(task, rows(number))[0]["ok"]
+    for _ in range(1 + SPARES):
+        Worker(task, ScriptedEngine(task.engine))
+    with pytest.raises(EngineError, match=r"^9 engines were started .* none lived to finish a record$"):
+        Worker(task, ScriptedEngine(task.engine))
 
 
 async def echo(row: Row, generate: Generate) -> Row:
