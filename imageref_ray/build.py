@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from imageref_ray import commit, manifest, sources
-from imageref_ray.config import BuildConfig, ConfigError, check
+from imageref_ray.config import BuildConfig
 from imageref_ray.examples import identity
 from imageref_ray.export import Origin, Target, export, target
 from imageref_ray.passes import STAGES, passes, records, run_passes
@@ -79,24 +79,6 @@ def _export_again(
     told = f"{said}; {why}: wrote {', '.join(sorted(written))} from them, without any engine"
     console.print(told + (f"; removed {', '.join(stale)}" if stale else ""), highlight=False, soft_wrap=True)
     return outcome
-
-
-def retry(
-    run: Path, stage: str | None = None, error: str | None = None, console: Console | None = None
-) -> dict[str, Any]:
-    """Run the quarantined records of a build once more, all or those of one stage or error; returns the summary.
-
-    Raises ConfigError where none matches, and what `build` raises.
-    """
-    config = check(BuildConfig, manifest.held(run), str(run / "fingerprint.json"))
-    whole = [failure for failure in commit.failures(run) if not failure.item]
-    chosen = [f for f in whole if stage in (None, f.stage) and error in (None, f.error)]
-    if not chosen:
-        reasons = sorted({f"--stage {failure.stage} --error {failure.error}" for failure in whole})
-        told = f"it has {'; '.join(reasons)}" if reasons else "its quarantine is empty"
-        raise ConfigError(f"{run}: no quarantined record matches; {told}")
-    manifest.reopen(run)
-    return build(config.model_copy(update={"output": run}), console, frozenset(f.record_id for f in chosen))
 
 
 def fingerprint_settings(config: BuildConfig, made: Recipe) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--records", type=int, default=24, metavar="N", help="records to run (default %(default)s)")
     plan.add_argument("--seed", type=int, default=0, metavar="S", help="another seed draws other records")
     _job(commands, "instruct", "images → visual instructions, corrected against the image", help.INSTRUCT, _instruct)
-    retry = _command(commands, "retry", "a build's quarantined records, once more", help.RETRY, _retry)
-    retry.add_argument("run", type=Path, metavar="RUN", help="the build's output")
+    retry = _command(commands, "retry", "a run's quarantined records, once more", help.RETRY, _retry)
+    retry.add_argument("run", type=Path, metavar="RUN", help="the output of build, instruct or evaluate")
     retry.add_argument("--stage", help="only records that failed in this stage: verify, respond, caption, place, …")
     retry.add_argument("--error", help="only records that failed with this error: ParseError, RequestError, …")
     _job(commands, "train", "training set → fine-tuned InternVL checkpoint", help.TRAIN, _train)
@@ -179,7 +179,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _retry(arguments: argparse.Namespace) -> None:
-    from imageref_ray.build import retry
+    from imageref_ray.retry import retry
 
     retry(arguments.run, arguments.stage, arguments.error)
 
@@ -199,7 +199,7 @@ def _evaluate_placement(arguments: argparse.Namespace) -> None:
     config = _config(EvaluateConfig, arguments)
     from imageref_ray.evaluation.run import evaluate_placement
 
-    _print(evaluate_placement(config))
+    evaluate_placement(config)
 
 
 def _evaluate_vqa(arguments: argparse.Namespace) -> None:

@@ -25,8 +25,8 @@ example: imageref plan --config jobs/configs/picturenews.yaml --records 24
 """
 
 RETRY = """\
-Run the records in a build's quarantine once more: all of them, those of one stage, or those with one error. What
-succeeds joins the training set; what fails again stays in the quarantine with its new reason.
+Run the records in the quarantine of a run (build, instruct, evaluate) once more: all of them, those of one stage, or
+those with one error. What succeeds joins the results; what fails again stays in the quarantine with its new reason.
 
 example: imageref retry runs/first --error RequestError
 """
@@ -48,7 +48,8 @@ example: imageref train --config jobs/configs/picturenews-train.yaml --set steps
 
 PLACEMENT = """\
 Answer a test set and measure where the images went: guided decoding (slot by slot) and free decoding (read from
-the text), each as recall_1, recall_3, precision, F1 and score.
+the text), each as recall_1, recall_3, precision, F1 and score. Writes the answers and metrics.json. Run it again after
+a crash: it goes on where it stood.
 
 example: imageref evaluate placement --config jobs/configs/picturenews-evaluate.yaml --output runs/measured
 """

@@ -66,13 +66,13 @@ def begin(
     return None
 
 
-def held(directory: Path) -> dict[str, Any]:
-    """The config that the run was last begun with. Raises ConfigError where there is no run."""
+def held(directory: Path) -> tuple[str, dict[str, Any]]:
+    """The run's job and the config that it was last begun with. Raises ConfigError where there is no run."""
     path = directory / "fingerprint.json"
     if not path.is_file():
-        raise ConfigError(f"{directory} is no run directory (it has no fingerprint.json); give the output of a build")
-    found: dict[str, Any] = _read(path)["config"]
-    return found
+        raise ConfigError(f"{directory} is no run directory (it has no fingerprint.json); give the output of a job")
+    found = _read(path)
+    return found["settings"]["job"], found["config"]
 
 
 def reopen(directory: Path) -> None:

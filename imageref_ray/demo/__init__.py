@@ -67,10 +67,10 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         agreed = _agreement(config, to_build)
     with part("train", f"the student learns the end-to-end task in {to_train.steps} steps"):
         trained = train(to_train)
-    with part("evaluate base", "the untuned checkpoint answers the test events"):
-        measured = {"base": evaluate_placement(_evaluate_config(config, "base", config.engine.model))}
-    with part("evaluate tuned", "the student answers the same events"):
-        measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]))
+    with part("evaluate base", "the untuned checkpoint answers the test events") as console:
+        measured = {"base": evaluate_placement(_evaluate_config(config, "base", config.engine.model), console)}
+    with part("evaluate tuned", "the student answers the same events") as console:
+        measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]), console)
     with part("instruct", "questions about the test pictures, answers corrected against them") as console:
         instructed = {mode: instruct(one, console) for mode, one in to_instruct.items()}
         corrected = {mode: list(instructions(one.output)) for mode, one in to_instruct.items()}

@@ -21,10 +21,9 @@ from rich.console import Console
 from imageref_ray import commit, engines, manifest
 from imageref_ray.config import ConfigError, QuestionsConfig, VqaConfig
 from imageref_ray.engines.base import Generate
-from imageref_ray.evaluation import vqa
+from imageref_ray.evaluation import tables, vqa
 from imageref_ray.evaluation.formats import write_jsonl
 from imageref_ray.evaluation.run import LIMITS
-from imageref_ray.evaluation.vqa_table import notes, table
 from imageref_ray.prompts.instruct import InstructPack, load_instruct
 from imageref_ray.records import Failure, VisualQuestion, from_row, to_row
 from imageref_ray.sources.images import Problem, verify
@@ -36,13 +35,15 @@ Sets = Mapping[str, Sequence[VisualQuestion]]
 """Set name → its questions, in the file's order."""
 
 
-def evaluate_vqa(config: VqaConfig, console: Console | None = None) -> dict[str, Any]:
+def evaluate_vqa(
+    config: VqaConfig, console: Console | None = None, again: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Metrics by mode and set, see `vqa.summarise` (direct) and `vqa.summarise_choices`, and the pass's own (`run`).
 
     A question that could not be answered counts as answered wrongly. Resumes an interrupted run; a finished one is
-    read, not repeated. Raises ConfigError for what the user can mend, EngineError when the engine fails.
+    read, not repeated. Questions in the quarantine are left there, but for the ids in `again`. Raises ConfigError for
+    what the user can mend, EngineError when the engine fails.
     """
-    console = console or Console()
     if "choice" in config.mode:
         engines.check_scoring(config.engine)
     pack = load_instruct(config.prompts)
@@ -52,13 +53,11 @@ def evaluate_vqa(config: VqaConfig, console: Console | None = None) -> dict[str,
     if summary is None:
         from imageref_ray.pipeline import run_pass
 
-        run = run_pass(_task(config, pack), chain(early, _rows(config, sets)))
+        run = run_pass(_task(config, pack), chain(early, _rows(config, sets)), again)
         summary = {**_measured(config, sets), "run": run}
         manifest.write_json(config.output / "metrics.json", summary)
         manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
-    console.print(table(f"evaluate vqa: {config.output}", summary))
-    for note in notes(summary):
-        console.print(note, highlight=False, soft_wrap=True)
+    tables.show(console or Console(), tables.vqa(f"evaluate vqa: {config.output}", summary), summary)
     return summary
 
 

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from rich.console import Console
+
 from imageref_ray import commit, manifest, markdown
 from imageref_ray.config import ConfigError, EvaluateConfig, SourceConfig
 from imageref_ray.engines.base import Generate, Message, Request, RequestError, Sampling
-from imageref_ray.evaluation import formats
+from imageref_ray.evaluation import formats, tables
 from imageref_ray.evaluation.formats import Question
 from imageref_ray.evaluation.placement import Placed, Relevance, summarise
 from imageref_ray.records import Failure, Image, from_row, to_row
@@ -28,16 +30,33 @@ LIMITS = {name: SourceConfig.model_fields[f"max_image_{name}"].default for name 
 """Larger pictures are refused, as in a build."""
 
 
-def evaluate_placement(config: EvaluateConfig) -> dict[str, Any]:
+def evaluate_placement(
+    config: EvaluateConfig, console: Console | None = None, again: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Metrics by mode (`guided`, `free`; see `placement.summarise`) and the pass's own numbers (`run`).
 
-    Only labelled questions are asked. Resumes an interrupted run; a finished one is read, not repeated.
+    Only labelled questions are asked. Resumes an interrupted run; a finished one is read, not repeated. Questions in
+    the quarantine are left there, but for the ids in `again`. Raises ConfigError for what the user can mend,
+    EngineError when the engine fails.
     """
     labels, questions = _matching(config)
     settings = _settings(config)
-    finished = manifest.begin(config.output, settings, config.model_dump(mode="json"))
-    if finished is not None:
-        return finished
+    summary = manifest.begin(config.output, settings, config.model_dump(mode="json"))
+    if summary is None:
+        summary = _measured(config, labels, questions, again)
+        manifest.write_json(config.output / "metrics.json", summary)
+        manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
+    tables.show(console or Console(), tables.placement(f"evaluate placement: {config.output}", summary), summary)
+    return summary
+
+
+def _measured(
+    config: EvaluateConfig,
+    labels: Mapping[str, Relevance],
+    questions: Mapping[str, Question],
+    again: frozenset[str],
+) -> dict[str, Any]:
+    """Ask what is not answered yet; then write the answers of every mode and score them."""
     task = Pass(
         "evaluate placement",
         config.output,
@@ -56,16 +75,13 @@ def evaluate_placement(config: EvaluateConfig) -> dict[str, Any]:
     )
     from imageref_ray.pipeline import run_pass
 
-    run = run_pass(task, [to_row(question) for question in questions.values()])
+    run = run_pass(task, [to_row(question) for question in questions.values()], again)
     rows = {result.id: result.row for result in commit.results(config.output)}
     metrics: dict[str, Any] = {}
     for mode in config.mode:
         answers = {id: row[mode] for id, row in rows.items()}
         metrics[mode] = _judged(config, mode, labels, questions, answers)
-    summary = {**metrics, "run": run}
-    manifest.write_json(config.output / "metrics.json", summary)
-    manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
-    return summary
+    return {**metrics, "run": run}
 
 
 def prepare(row: Row) -> tuple[Row, tuple[Failure, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from imageref_ray.picturenews import corpus
 from imageref_ray.pipeline import run_pass
 from imageref_ray.prompts import instruct
 from imageref_ray.records import VisualQuestion, from_row, to_row
+from imageref_ray.retry import retry
 from imageref_ray.sources.vqa import read_flat
 from imageref_ray.worker import Pass, Row
 
@@ -78,6 +80,11 @@ def test_questions_are_answered_scored_measured_and_not_asked_twice(
     assert evaluate_vqa(settings, Console(file=screen)) == json.loads((tmp_path / "run/metrics.json").read_text())
     with pytest.raises(ConfigError, match="max_tokens 16 → 3"):
         evaluate_vqa(settings.model_copy(update={"max_tokens": 3}), Console(file=screen))
+
+    shutil.copy(next((pictures / "image").rglob("*.jpg")), pictures / "image/gone.jpg")
+    mended = retry(tmp_path / "run", error="MissingImage", console=Console(file=screen))
+    assert (mended["run"]["records"], mended["direct"]["news"]["missing"]) == (len(entries), 0)
+    assert mended["run"]["requests"] == found["run"]["requests"] + 1 + len(entries[0]["choices"])
 
 
 def test_an_engine_that_cannot_score_leaves_no_metrics_but_the_reason(

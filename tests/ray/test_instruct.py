@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as Picture
 from rich.console import Console
 
 from imageref_ray import commit
 from imageref_ray.config import ConfigError, InstructConfig, check
 from imageref_ray.instruct import instruct, instructions
 from imageref_ray.picturenews import corpus
+from imageref_ray.retry import retry
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +68,11 @@ def test_a_broken_picture_and_a_reply_that_is_no_question_are_named(local_ray: N
     assert summary["problems"] == {"NotAnImage": 1}
     assert set(summary["instructions"]["by_task"]) == {"conversation: unusable"}
     assert summary["requests"] == summary["records"]  # a reply that is no question costs no more calls
+    Picture.new("RGB", (64, 64)).save(first)
+    again = retry(tmp_path / "run", error="NotAnImage", console=quiet())
+    assert (again["records"], again["problems"]) == (summary["records"] + 1, {})
+    with pytest.raises(ConfigError, match="no quarantined record matches; its quarantine is empty"):
+        retry(tmp_path / "run")
 
 
 def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:

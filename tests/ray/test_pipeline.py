@@ -17,12 +17,13 @@ import pytest
 from rich.console import Console
 
 from imageref_ray import commit
-from imageref_ray.build import build, retry
+from imageref_ray.build import build
 from imageref_ray.config import BuildConfig, ConfigError, EngineConfig, check
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
 from imageref_ray.picturenews import corpus
 from imageref_ray.pipeline import _width, run_pass
 from imageref_ray.plan import plan
+from imageref_ray.retry import retry
 from imageref_ray.todo import Todo
 from imageref_ray.watch import Stopped
 from imageref_ray.worker import Pass, Row
@@ -137,6 +138,19 @@ def test_a_dead_actor_is_replaced_and_nothing_doubles(local_ray: None, tmp_path:
     assert summary["problems"] == {}
     parts = [row["id"] for row in commit._rows(tmp_path, commit.RECORDS)]
     assert Counter(parts) == Counter(row["id"] for row in numbered(40))
+
+
+def test_only_the_records_that_kill_their_engine_are_given_up(local_ray: None, tmp_path: Path) -> None:
+    summary = run_pass(task(tmp_path, "deadly", env={"POISON": "20 33"}), numbered(60))
+    assert {failure.record_id for failure in commit.failures(tmp_path)} == {"r20", "r33"}
+    assert (summary["records"], summary["problems"]) == (58, {"EngineDied": 2})
+
+
+def test_an_engine_that_always_dies_ends_the_run_and_condemns_few(local_ray: None, tmp_path: Path) -> None:
+    run = task(tmp_path, "deadly", env={"POISON": " ".join(map(str, range(40)))})
+    with pytest.raises(EngineError, match=r"^9 engines were started .* none lived to finish a record \(log"):
+        run_pass(run, numbered(40))
+    assert len(commit.failures(tmp_path)) < 8
 
 
 def test_an_endpoint_that_is_gone_is_one_clear_error(local_ray: None, tmp_path: Path) -> None:

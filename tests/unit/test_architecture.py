@@ -45,6 +45,7 @@ LAYERS = {
     "evaluation.run": 6,
     "evaluation.answers": 6,
     "demo": 7,
+    "retry": 7,
     "cli": 8,
 }
 """Imports go to the same or a lower number, never up."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from imageref_ray.config import ConfigError, EngineConfig, EvaluateConfig
 from imageref_ray.engines.base import Reply, Request, RequestError
+from imageref_ray.evaluation import tables
 from imageref_ray.evaluation.formats import Question, write_jsonl, write_labels
+from imageref_ray.evaluation.placement import METRICS
 from imageref_ray.evaluation.run import ask, evaluate_placement, prepare, read
 from imageref_ray.records import Image, to_row
 
@@ -72,3 +77,23 @@ def test_labels_of_another_test_set_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="give the labels of this test set"):
         evaluate_placement(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_closing_lines_name_both_ways_of_decoding_and_what_is_missing() -> None:
+    values = dict.fromkeys(METRICS, 0.75)
+    found = {"events": 1200, **values, "intervals": {name: [0.7, 0.8004] for name in METRICS}}
+    summary = {
+        "guided": {**found, "missing_events": 2, "unparsed_events": 0},
+        "free": {**found, "missing_events": 0, "unparsed_events": 1},
+        "run": {"problems": {"MissingImage": 2}},
+    }
+    screen = Console(file=io.StringIO(), width=140)
+    screen.print(tables.placement("t", summary))
+    printed = screen.file.getvalue()  # type: ignore[attr-defined]
+    for told in ("guided", "free", "0.750", "0.700 – 0.800", "1,200", "F1", "recall_3"):
+        assert told in printed
+    assert tables.notes(summary) == [
+        "guided: 2 labelled events have no answer; the quarantine says why",
+        "free: 1 answers share no line with the reference and place nothing",
+        "problems: MissingImage 2",
+    ]

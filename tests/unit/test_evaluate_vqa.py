@@ -14,8 +14,8 @@ from rich.console import Console
 
 from imageref_ray.config import ConfigError, EngineConfig, QuestionsConfig, VqaConfig, check
 from imageref_ray.engines.base import Message, Reply, Request, RequestError, Sampling
+from imageref_ray.evaluation import tables
 from imageref_ray.evaluation.answers import evaluate_vqa, prepare, work
-from imageref_ray.evaluation.vqa_table import notes, table
 from imageref_ray.prompts.instruct import load_instruct
 from imageref_ray.records import Answer, Image, VisualQuestion, from_row, to_row
 from imageref_ray.stages.answer import likelihoods
@@ -160,11 +160,11 @@ def test_the_closing_lines_name_every_measure_and_all_that_bears_on_it() -> None
         "run": {"problems": {"FewAnswers": 3, "MissingImage": 2}},
     }
     screen = Console(file=io.StringIO(), width=140)
-    screen.print(table("t", summary))
+    screen.print(tables.vqa("t", summary))
     printed = screen.file.getvalue()  # type: ignore[attr-defined]
     for told in ("61.2", "60.0 – 62.5", "63.0", "75.0", "70.0", "1,200", "by total", "by mean", "VIGC"):
         assert told in printed
-    assert notes(summary) == [
+    assert tables.notes(summary) == [
         "okvqa, direct: 2 of 1,200 questions have no answer and count as wrong; the quarantine says why",
         "okvqa, direct: 3 of 1,200 questions have fewer than the ten annotators of published accuracies",
         "okvqa, direct: 1 of 1,200 answers were cut off by max_tokens",

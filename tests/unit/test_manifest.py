@@ -63,12 +63,14 @@ def test_a_large_file_is_told_apart_by_its_end(tmp_path: Path) -> None:
 
 def test_a_new_export_changes_what_was_written_and_not_how_it_was_made(tmp_path: Path) -> None:
     config = {"output": "x", "export": {"formats": ["plain"]}}
-    manifest.begin(tmp_path, SETTINGS, config)
-    manifest.finish(tmp_path, config, SETTINGS, {"records": 4, "files": {"plain": "a"}})
+    settings = {"job": "build", **SETTINGS}
+    manifest.begin(tmp_path, settings, config)
+    manifest.finish(tmp_path, config, settings, {"records": 4, "files": {"plain": "a"}})
     before = manifest.finished(tmp_path)
     manifest.exported(tmp_path, {"formats": ["llava"]}, {"records": 4, "files": {"llava": "b"}})
     after = manifest.finished(tmp_path)
-    assert after["config"] == manifest.held(tmp_path) == {"output": "x", "export": {"formats": ["llava"]}}
-    assert manifest.begin(tmp_path, SETTINGS) == after["summary"] == {"records": 4, "files": {"llava": "b"}}
+    assert after["config"] == {"output": "x", "export": {"formats": ["llava"]}}
+    assert manifest.held(tmp_path) == ("build", after["config"])
+    assert manifest.begin(tmp_path, settings) == after["summary"] == {"records": 4, "files": {"llava": "b"}}
     assert all(after[key] == before[key] for key in ("fingerprint", "settings", "git", "finished"))
     assert after["exported"]["at"]
