@@ -3,10 +3,13 @@
 import asyncio
 import os
 import time
+from typing import Any
 
 from imageref_ray import markdown, prompts
-from imageref_ray.engines.base import EngineError, Reply, Request, RequestError
+from imageref_ray.engines.base import EngineError, Generate, Reply, Request, RequestError
+from imageref_ray.passes import annotate
 from imageref_ray.records import Usage
+from imageref_ray.worker import Row
 
 RESPONSE = "# A day out\nWhat happened in short.\n### The harbour\nBoats came.\n### The market\nPeople bought fish."
 
@@ -107,6 +110,30 @@ def counted(request: Request) -> str:
         calls.write(f"{request.messages[-1].parts[0]}\n")
     time.sleep(0.01)
     return echoes(request)
+
+
+def counted_dies_once(request: Request) -> str:
+    """As `counted`; dies over the first request for 100, when it is counted."""
+    reply = counted(request)
+    if request.messages[-1].parts == ("100",):
+        die_once()
+    return reply
+
+
+async def counted_annotate(row: Row, generate: Generate, **more: Any) -> Row:
+    """A build's own work; every record is a line in the file named by CALLS, written when its first reply is there."""
+    replies = 0
+
+    async def counting(request: Request) -> Reply:
+        nonlocal replies
+        reply = await generate(request)
+        if replies == 0:
+            with open(os.environ["CALLS"], "a") as calls:
+                calls.write(f"{row['id']}\n")
+        replies += 1
+        return reply
+
+    return await annotate(row, counting, **more)
 
 
 def moody_annotator(request: Request) -> str:

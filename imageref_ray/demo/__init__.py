@@ -57,7 +57,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     """Run all parts; returns what report.json holds. Raises ConfigError for what the user can mend."""
     to_build, to_train = _build_config(config), _train_config(config)
     to_instruct = {mode: _instruct_config(config, mode) for mode in CORRECTED}
-    part = _parts(config.output)
+    part, silent = _parts(config.output), Console(quiet=True)  # the report compares both evaluations in one table
     with part("corpus", f"{config.train_events} training and {config.test_events} test events"):
         counts = {split: _corpus(config, split) for split in ("train", "test")}
     with part("build", "the embedded checkpoint writes responses, captions and placements") as console:
@@ -67,10 +67,10 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         agreed = _agreement(config, to_build)
     with part("train", f"the student learns the end-to-end task in {to_train.steps} steps"):
         trained = train(to_train)
-    with part("evaluate base", "the untuned checkpoint answers the test events") as console:
-        measured = {"base": evaluate_placement(_evaluate_config(config, "base", config.engine.model), console)}
-    with part("evaluate tuned", "the student answers the same events") as console:
-        measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]), console)
+    with part("evaluate base", "the untuned checkpoint answers the test events"):
+        measured = {"base": evaluate_placement(_evaluate_config(config, "base", config.engine.model), silent)}
+    with part("evaluate tuned", "the student answers the same events"):
+        measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]), silent)
     with part("instruct", "questions about the test pictures, answers corrected against them") as console:
         instructed = {mode: instruct(one, console) for mode, one in to_instruct.items()}
         corrected = {mode: list(instructions(one.output)) for mode, one in to_instruct.items()}

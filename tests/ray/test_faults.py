@@ -10,17 +10,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from imageref_ray import attempt, commit
+from imageref_ray.build import build
+from imageref_ray.config import BuildConfig, check
 from imageref_ray.engines.base import EngineError
+from imageref_ray.picturenews import corpus
 from imageref_ray.pipeline import run_pass
 from tests.ray.echo_pass import COMMIT, CONCURRENCY, echo_pass
+from tests.scripted import counted_annotate
 
 ROOT = Path(__file__).parents[2]
 ROWS = 240
+ROWS_TO_ASK = [{"id": f"r{n}", "n": n} for n in range(ROWS)]
 IN_FLIGHT = CONCURRENCY + COMMIT
 """Records a single engine works on, and those that wait for their commit."""
 
@@ -44,9 +51,10 @@ def driver(directory: Path, address: str = "") -> subprocess.Popen[str]:
     )
 
 
-def wait_for(done: int, directory: Path, process: subprocess.Popen[str]) -> bool:
-    """Until so many records are committed; False where the driver ended before."""
-    while len(commit.Store(directory).done()) < done:
+def wait_for(done: int, directory: Path, process: subprocess.Popen[str], number: int = 1) -> bool:
+    """Until so many records are committed, some of them in the attempt of that number (engines outlive a killed driver
+    for a moment); False where the driver ended before."""
+    while len(commit.Store(directory).done()) < done or not [*directory.glob(f"records/part-{number:06d}-*")]:
         if process.poll() is not None:
             return False
         time.sleep(0.02)
@@ -62,7 +70,7 @@ def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(tmp_
     run, kills = tmp_path / "run", 0
     for point in sorted(random.Random(7).sample(range(8, ROWS - 40), 5)):
         process = driver(run)
-        if wait_for(point, run, process):
+        if wait_for(point, run, process, number=kills + 1):
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.wait()
@@ -113,6 +121,18 @@ def test_a_driver_that_wakes_up_late_writes_nothing(tmp_path: Path, calls: Path)
     assert len(committed(run)) < ROWS
 
 
+@pytest.mark.timeout(300)
+def test_a_killed_engine_actor_is_replaced_and_little_is_paid_for_twice(
+    local_ray: None, tmp_path: Path, calls: Path
+) -> None:
+    env = {"CALLS": str(calls), "DIES_ONCE": str(tmp_path / "died")}
+    summary = run_pass(echo_pass(tmp_path / "run", "counted_dies_once", env=env), ROWS_TO_ASK)
+    assert (tmp_path / "died").exists()
+    assert (summary["records"], summary["problems"]) == (ROWS, {})
+    assert committed(tmp_path / "run") == [f"r{n}" for n in range(ROWS)]
+    assert 0 < len(calls.read_text().split()) - ROWS <= IN_FLIGHT
+
+
 @pytest.fixture
 def three_nodes() -> Iterator[object]:
     """A cluster of three nodes in one machine: a head without room for engines, two workers."""
@@ -146,33 +166,30 @@ def test_a_full_disk_is_said_and_nothing_committed_is_lost(local_ray: None, tmp_
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("a small disk has to be mounted, which takes root")
     task = echo_pass(disk / "run", env={"CALLS": str(calls)})
-    rows = [{"id": f"r{n}", "n": n} for n in range(ROWS)]
     try:
         with pytest.raises((EngineError, OSError), match="No space left on device"):
-            run_pass(task, rows)
+            run_pass(task, ROWS_TO_ASK)
         before = committed(disk / "run")
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        summary = run_pass(task, rows)
+        summary = run_pass(task, ROWS_TO_ASK)
         assert (summary["records"], summary["problems"]) == (ROWS, {})
         assert set(before) <= set(committed(disk / "run"))
+        assert len(calls.read_text().split()) - ROWS <= IN_FLIGHT
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Ray keeps the log open for a while
 
 
 @pytest.mark.timeout(600)
 def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
-    local_ray: None, tmp_path: Path, checkpoint: Path
+    local_ray: None, tmp_path: Path, checkpoint: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imageref_ray.build import build
-    from imageref_ray.config import BuildConfig, check
-    from imageref_ray.picturenews import corpus
-
     corpus.write(tmp_path / "news", 24, 5)
+    monkeypatch.setattr("imageref_ray.passes.annotate", counted_annotate)
     engine = {
         "model": str(checkpoint),
         "concurrency": 8,
         "args": {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048},
-        "env": {"VLLM_CPU_KVCACHE_SPACE": "1"},
+        "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "CALLS": str(calls)},
     }
     values = {"source": {"root": tmp_path / "news"}, "output": tmp_path / "run", "prompts": "compact"}
     killed: list[int] = []
@@ -180,9 +197,11 @@ def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
     def kill_engine() -> None:
         while not commit.Store(tmp_path / "run").done():
             time.sleep(0.02)
-        killed.extend(engine_processes())
-        for pid in killed:
-            os.kill(pid, signal.SIGKILL)
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if "EngineCore" in " ".join(child.cmdline()):
+                    child.kill()
+                    killed.append(child.pid)
 
     threading.Thread(target=kill_engine, daemon=True).start()
     summary = build(check(BuildConfig, {**values, "engine": engine, "commit_records": 4}, "test"))
@@ -191,15 +210,4 @@ def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
     assert "EngineDied" not in summary["problems"]
     lines = Path(summary["files"]["plain"]).read_text().splitlines()
     assert len({json.loads(line)["id"] for line in lines}) == len(lines) == summary["records"]
-
-
-def engine_processes() -> list[int]:
-    """vLLM's engine processes (they name themselves)."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"EngineCore" in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    assert len(calls.read_text().split()) - 24 <= engine["concurrency"] + 4
