@@ -284,9 +284,9 @@ class Worker:
         try:
             async with self._lock:
                 await asyncio.to_thread(self._store.write, part.results, part.failures)
-        except OSError as error:
-            part.written.set_exception(EngineError(f"results cannot be written to {self._task.directory}: {error}"))
-        except attempts.Superseded as error:
-            part.written.set_exception(EngineError(str(error)))
+        except (OSError, attempts.Superseded) as error:
+            self._stop = True  # nothing more is asked for that could not be kept
+            where = f"results cannot be written to {self._task.directory}: " if isinstance(error, OSError) else ""
+            part.written.set_exception(EngineError(f"{where}{error}"))
         else:
             part.written.set_result(None)

@@ -174,7 +174,7 @@ def test_a_full_disk_is_said_and_nothing_committed_is_lost(local_ray: None, tmp_
         summary = run_pass(task, ROWS_TO_ASK)
         assert (summary["records"], summary["problems"]) == (ROWS, {})
         assert set(before) <= set(committed(disk / "run"))
-        assert len(calls.read_text().split()) - ROWS <= IN_FLIGHT
+        assert len(calls.read_text().split()) - ROWS <= IN_FLIGHT + COMMIT  # one part failed, another was being filled
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Ray keeps the log open for a while
 

@@ -214,3 +214,23 @@ def test_a_superseded_writer_commits_nothing(tmp_path: Path) -> None:
         run(make(tmp_path, "echoes", attempt=old), rows(0))
     assert not list(commit.results(tmp_path))
     assert not list(tmp_path.glob("records/*"))
+
+
+def test_nothing_more_is_begun_once_results_cannot_be_kept(tmp_path: Path) -> None:
+    old, begun = attempt.begin(tmp_path), []
+    attempt.begin(tmp_path)
+
+    async def slow(row: Row, generate: Generate) -> Row:
+        begun.append(row["n"])
+        await asyncio.sleep(0.05)
+        return row
+
+    async def scenario() -> None:
+        task = make(tmp_path, attempt=old, commit_records=1)
+        worker = Worker(dataclasses.replace(task, work=slow), ScriptedEngine(task.engine))
+        with pytest.raises(EngineError, match="was taken over"):
+            await worker.run(rows(*range(40)))
+        await asyncio.sleep(0.5)
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert len(begun) <= 12
