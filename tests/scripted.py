@@ -1,6 +1,7 @@
 """Engines written as functions: what a perfectly obedient model would say to the compact prompts."""
 
 import asyncio
+import gc
 import os
 import time
 from typing import Any
@@ -67,6 +68,11 @@ def costly(request: Request) -> str:
 def broken(request: Request) -> str:
     """An endpoint that is gone."""
     raise EngineError("nobody answers at http://localhost:1/v1")
+
+
+def frozen(request: Request) -> str:
+    """How many objects its process no longer looks through for garbage."""
+    return str(gc.get_freeze_count())
 
 
 def die_once() -> None:

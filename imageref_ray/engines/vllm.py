@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import itertools
 import re
 from collections.abc import AsyncGenerator, Sequence
@@ -90,8 +89,6 @@ class VllmEngine:
             raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
         with cores.apart() if current_platform.is_cpu() else nullcontext():
             self._engine = AsyncLLMEngine.from_engine_args(args)
-        gc.collect()
-        gc.freeze()  # what is loaded by now stays: to look through it for garbage would halt every request for a second
         self._template = Template(self._engine.get_tokenizer())
         self._numbers = itertools.count()
         self._opened: LRUCache[str, Any] = LRUCache(OPENED, lambda picture: picture.width * picture.height)

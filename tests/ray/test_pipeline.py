@@ -130,6 +130,12 @@ def test_two_actors_and_the_cpu_step_fit_on_two_cpus(local_ray: None, news: Path
     assert summary["records"] == 12
 
 
+def test_what_an_actor_has_loaded_is_not_looked_through_for_garbage(local_ray: None, tmp_path: Path) -> None:
+    run_pass(task(tmp_path, "frozen"), numbered(1))
+    (result,) = commit.results(tmp_path)
+    assert int(result.row["text"]) > 10_000
+
+
 def test_a_dead_actor_is_replaced_and_nothing_doubles(local_ray: None, tmp_path: Path) -> None:
     run = task(tmp_path, "dies_once", env={"DIES_ONCE": str(tmp_path / "died")})
     summary = run_pass(run, numbered(40))
