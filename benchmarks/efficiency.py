@@ -25,6 +25,7 @@ from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray.build import build
 from imageref_ray.config import BuildConfig, EngineConfig, check
+from imageref_ray.engines import make
 from imageref_ray.engines.base import Reply, Request
 from imageref_ray.picturenews import corpus
 
@@ -37,10 +38,8 @@ async def noted(request: Request) -> Reply:
     """vLLM's answer; when it came and what was asked are written down."""
     global _engine, _notes
     if _engine is None:
-        from imageref_ray.engines.vllm import VllmEngine
-
         _notes = os.open(Path(os.environ[NOTES], str(os.getpid())), os.O_WRONLY | os.O_CREAT)
-        _engine = VllmEngine(EngineConfig(model=MODEL, args=ARGS))
+        _engine = make(EngineConfig(model=MODEL, args=ARGS))
         await _engine.generate(Request(request.messages, request.sampling))  # what is slow only once is over
     asked = time.time()
     reply: Reply = await _engine.generate(request)

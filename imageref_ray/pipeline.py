@@ -10,7 +10,6 @@ Rows carry paths and hashes. Results never travel back: an actor commits them, t
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
 import os
 import re
@@ -204,8 +203,6 @@ class _EngineActor:
         with self._telling():
             shared = memo.Book(book) if isinstance(book, Path) else _Book(book)
             self._worker = Worker(task, engines.make(task.engine), shared)
-        gc.collect()
-        gc.freeze()  # what is loaded by now stays: to look through it for garbage would halt every request (vLLM: 1 s)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         with self._telling():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import re
@@ -27,6 +28,8 @@ def make(config: EngineConfig) -> Engine:
     """The engine a config names, started (a vLLM engine takes its GPUs or cores now)."""
     module, name = TABLE[config.kind].split(":")
     engine: Engine = getattr(importlib.import_module(module), name)(config)
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: to look through it for garbage would halt every request (vLLM: 1 s)
     return engine
 
 
