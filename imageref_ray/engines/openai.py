@@ -173,8 +173,7 @@ class OpenAIEngine:
             )
         if fault.kind == "closed" and (fault.label == "401" or self._circuit.answered_at == -math.inf):
             raise EngineError(f"{where} does not serve us: {fault}; check engine.base_url, engine.model and the key")
-        await self._doubt(fault, trial, where)
-        if fault.kind in ("refused", "closed") or self._used_up(trial):
+        if await self._to_blame(fault, trial, where):
             tried = f" (in {trial.failures} attempts)" if trial.failures > 1 else ""
             raise RequestError(f"{fault}{tried}", trial.spent) from fault
         if fault.wait_s is None:
@@ -183,7 +182,7 @@ class OpenAIEngine:
             self._gate.hold(fault.wait_s)
 
     def _used_up(self, trial: _Trial) -> bool:
-        """A request is given up when it failed often or for long, but only while the endpoint answers others.
+        """Whether a request failed often or for long, and the endpoint answered others since it began to.
 
         That an endpoint is busy is hardly a request's fault, unless it never has room for this one.
         """
@@ -191,15 +190,24 @@ class OpenAIEngine:
         long = trial.faults > 1 and time.monotonic() - trial.since >= self._config.patience_s
         return (often or long) and self._circuit.answered_at > trial.since
 
-    async def _doubt(self, fault: Fault, trial: _Trial, where: str) -> None:
-        """Where the endpoint may be dead, ask it something harmless. Raises EngineError when that fails as well."""
+    def _may_be_dead(self, fault: Fault) -> bool:
+        return fault.kind == "closed" or self._circuit.suspicious
+
+    async def _to_blame(self, fault: Fault, trial: _Trial, where: str) -> bool:
+        """Whether it is the request's own fault; where it may be the endpoint's, that is asked something harmless.
+
+        Others may have been answered before the endpoint died, so no request is given up on their word alone.
+        Raises EngineError when the endpoint serves nobody.
+        """
         async with self._probing:
-            if fault.kind != "closed" and not self._circuit.suspicious:
-                return
+            if not self._may_be_dead(fault) and (fault.kind == "refused" or not self._used_up(trial)):
+                return fault.kind == "refused"
             try:
                 body = wire.body(HARMLESS, wire.messages(HARMLESS, "original"), self._config, self._lacks)
                 trial.spent += (await self._call(body, HARMLESS)).usage
             except Fault as last:
+                if not self._may_be_dead(fault):
+                    return False
                 told = self._circuit.told()
                 self._circuit.reset()  # who asks an endpoint that has come back, as a server does, may try anew
                 raise EngineError(
@@ -207,6 +215,7 @@ class OpenAIEngine:
                     "see to it and run the same command again, it goes on where it stood"
                 ) from last
             self._circuit.answered()
+        return fault.kind in ("refused", "closed") or self._used_up(trial)
 
 
 def _with(values: tuple[T, ...], i: int, *value: T) -> tuple[T, ...]:

@@ -22,7 +22,7 @@ class Pace:
 
     `start`: calls in flight at the beginning. `window_s`: failures of calls that began less than this after a
     decrease are part of the same burst. `first_wait_s` doubles with every failure of a request up to
-    `longest_wait_s`. `attempts`: failures after which a request is given up while others are answered;
+    `longest_wait_s`. `attempts`: failures after which a request is given up, where others are answered;
     `busy_attempts` if the endpoint was merely busy. `failures`: so many in a row, over all requests, are needed before
     the endpoint is suspected.
     """

@@ -144,6 +144,29 @@ def test_a_bad_request_is_given_up_as_soon_as_others_are_answered() -> None:
         asyncio.run(scenario(server))
 
 
+def test_a_request_that_failed_while_the_endpoint_died_is_not_to_blame() -> None:
+    answered: list[Step] = []
+
+    def dying(body: dict[str, Any]) -> Step:
+        if body["messages"][0]["content"] == "What?" and not answered:
+            answered.append(says("ok"))
+            return answered[0]
+        return fails(500, "gone")
+
+    async def scenario(server: Loopback) -> None:
+        asked = engine(server.url, patience_s=1)
+        first = asyncio.create_task(asked.generate(POISON))
+        while len(server.asked) < 2:
+            await asyncio.sleep(0.001)
+        await asked.generate(WHAT)
+        with pytest.raises(EngineError, match="answers nobody any more"):
+            await first
+        await asked.close()
+
+    with loopback(otherwise=dying) as server:
+        asyncio.run(scenario(server))
+
+
 def test_a_request_that_an_endpoint_never_has_room_for_is_given_up_late() -> None:
     async def scenario(server: Loopback) -> None:
         asked = engine(server.url)
