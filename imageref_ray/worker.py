@@ -12,8 +12,8 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -129,8 +129,8 @@ class _Open:
 class Worker:
     """Runs batches of packed rows over one engine, at most `engine.concurrency` requests and records at once.
 
-    A batch over which an engine died is run again with no other such batch beside it; over which two died, a record at
-    a time; the record that was in flight at the third death goes to the quarantine, since the others did nothing.
+    A batch over which an engine died is run again with nothing beside it; over which two died, a record at a time; the
+    record that was in flight at the third death goes to the quarantine, since it was the only one.
     Raises EngineError where one engine after another dies and nothing is finished.
     """
 
@@ -145,7 +145,9 @@ class Worker:
         self._looked, self._stop = 0.0, False
         self._requests = asyncio.Semaphore(task.engine.concurrency)
         self._records = asyncio.Semaphore(task.engine.concurrency)
-        self._suspect = asyncio.Lock()
+        self._turn, self._one_by_one = asyncio.Lock(), asyncio.Lock()
+        self._beside, self._quiet = 0, asyncio.Event()
+        self._quiet.set()
         self._running = 0
         self._open: _Open | None = None
         self._writes: set[asyncio.Task[None]] = set()
@@ -161,13 +163,30 @@ class Worker:
         async with self._lock:
             deaths = await asyncio.to_thread(self._store.begun, batch)
             done = await asyncio.to_thread(self._store.done)
-        async with self._suspect if deaths == 1 else nullcontext():
+        async with self._place(alone=deaths > 0):
             await asyncio.to_thread(self._store.begin, batch)
             self._running += len(rows)
             tried = (self._record(row, row["id"] in done, suspect=deaths > 1) for row in rows)
             statuses = await asyncio.gather(*tried)
-        self._store.end(batch)
+            self._store.end(batch)
         return list(statuses)
+
+    @asynccontextmanager
+    async def _place(self, alone: bool) -> AsyncIterator[None]:
+        """Room for a batch beside others; or alone: once those that run have ended, and none begins before it ends."""
+        async with self._turn:
+            if alone:
+                await self._quiet.wait()
+                yield
+                return
+            self._beside += 1
+            self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._beside -= 1
+            if not self._beside:
+                self._quiet.set()
 
     async def _record(self, travelling: Mapping[str, Any], done: bool, suspect: bool) -> dict[str, Any]:
         usage = Usage()
@@ -177,7 +196,7 @@ class Worker:
         try:
             failed = any(not failure.item for failure in failures)
             if not done and not failed:
-                async with self._suspect if suspect else nullcontext(), self._records:
+                async with self._one_by_one if suspect else nullcontext(), self._records:
                     skipped = self._stopping()
                     if not skipped:
                         tried = self._alone if suspect else self._attempt
@@ -194,7 +213,7 @@ class Worker:
         """`_attempt`, unless an engine died when the record was run like this before."""
         name = ("alone", str(travelling["id"]))
         if await asyncio.to_thread(self._store.begun, *name):
-            message = "three engines or more died over this record, the last with no other suspect beside it"
+            message = "three engines or more died over this record, the last while it did nothing else"
             failures.append(Failure(name[1], "work", "EngineDied", message, attempt=int(travelling["attempt"])))
             return None, Usage()
         await asyncio.to_thread(self._store.begin, *name)

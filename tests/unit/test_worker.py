@@ -116,30 +116,32 @@ def test_a_slow_record_does_not_keep_finished_ones_from_disk(tmp_path: Path) -> 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-@pytest.mark.parametrize(("deaths", "most"), [(0, 4), (1, 2), (2, 1)])
-def test_after_a_death_the_suspects_run_batch_by_batch_and_then_one_by_one(
-    tmp_path: Path, deaths: int, most: int
-) -> None:
-    store, running, seen = commit.Store(tmp_path), 0, []
+@pytest.mark.parametrize(("deaths", "together"), [(0, 6), (1, 2), (2, 1)])
+def test_after_a_death_a_batch_runs_alone_and_then_one_by_one(tmp_path: Path, deaths: int, together: int) -> None:
+    store, running, beside = commit.Store(tmp_path), set[int](), list[set[int]]()
+    barrier = asyncio.Barrier(together)
 
     async def watched(row: Row, generate: Generate) -> Row:
-        nonlocal running
-        running += 1
-        seen.append(running)
-        await asyncio.sleep(0.01)
-        running -= 1
+        running.add(row["n"])
+        if not deaths or row["n"] in (2, 3):
+            await barrier.wait()
+        await asyncio.sleep(0.05)
+        beside.append(set(running))
+        running.remove(row["n"])
         return row
 
     async def scenario() -> None:
-        worker = Worker(dataclasses.replace(make(tmp_path), work=watched), ScriptedEngine(make(tmp_path).engine))
-        await asyncio.gather(worker.run(rows(0, 1)), worker.run(rows(2, 3)))
+        task = make(tmp_path)
+        task = dataclasses.replace(task, work=watched, engine=task.engine.model_copy(update={"concurrency": 6}))
+        worker = Worker(task, ScriptedEngine(task.engine))
+        await asyncio.gather(*(worker.run(rows(n, n + 1)) for n in (0, 2, 4)))
 
-    for batch in ("r0", "r2"):
-        for _ in range(deaths):
-            store.begin(batch)
+    for _ in range(deaths):
+        store.begin("r2")
     asyncio.run(asyncio.wait_for(scenario(), 60))
-    assert max(seen) == most
-    assert store.done() == {"r0", "r1", "r2", "r3"}
+    assert max(len(some) for some in beside if some & {2, 3}) == together
+    assert all(some <= {2, 3} for some in beside if some & {2, 3}) == (deaths > 0)
+    assert store.done() == {f"r{n}" for n in range(6)}
     assert commit.idle(tmp_path)
 
 
@@ -151,7 +153,7 @@ def test_a_record_that_kills_its_engine_when_it_is_alone_is_given_up(tmp_path: P
     assert [status["ok"] for status in run(make(tmp_path), rows(0, 1, 2))] == [True, False, True]
     (failure,) = commit.failures(tmp_path)
     assert (failure.record_id, failure.stage, failure.error) == ("r1", "work", "EngineDied")
-    assert "no other suspect beside it" in failure.message
+    assert "while it did nothing else" in failure.message
 
 
 def test_engines_that_start_again_and_again_are_at_fault_unless_something_is_finished(tmp_path: Path) -> None:
