@@ -12,8 +12,8 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from imageref_ray.commit import Result, Store
 from imageref_ray.config import ConfigError, EngineConfig
 from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
 from imageref_ray.records import Failure, Usage, from_row, to_row
+from imageref_ray.suspects import Suspects
 
 Row = dict[str, Any]
 Work = Callable[[Row, Generate], Awaitable[Row]]
@@ -116,6 +117,11 @@ def _status(record_id: str, ok: bool = False, usage: Usage | None = None, *, ski
     return {"id": record_id, "ok": ok, "skipped": skipped, **to_row(usage or Usage())}
 
 
+def _deadly(travelling: Mapping[str, Any]) -> Failure:
+    message = "three engines or more died over this record, the last while it did nothing else"
+    return Failure(travelling["id"], "work", "EngineDied", message, attempt=int(travelling["attempt"]))
+
+
 @dataclass
 class _Open:
     """The part being filled; `written` is resolved once it is on disk."""
@@ -129,8 +135,7 @@ class _Open:
 class Worker:
     """Runs batches of packed rows over one engine, at most `engine.concurrency` requests and records at once.
 
-    A batch over which an engine died is run again with nothing beside it; over which two died, a record at a time; the
-    record that was in flight at the third death goes to the quarantine, since it was the only one.
+    What engines died over is run as `Suspects` says; the record that is found to kill goes to the quarantine.
     Raises EngineError where one engine after another dies and nothing is finished.
     """
 
@@ -145,9 +150,7 @@ class Worker:
         self._looked, self._stop = 0.0, False
         self._requests = asyncio.Semaphore(task.engine.concurrency)
         self._records = asyncio.Semaphore(task.engine.concurrency)
-        self._turn, self._one_by_one = asyncio.Lock(), asyncio.Lock()
-        self._beside, self._quiet = 0, asyncio.Event()
-        self._quiet.set()
+        self._suspects = Suspects(self._store)
         self._running = 0
         self._open: _Open | None = None
         self._writes: set[asyncio.Task[None]] = set()
@@ -159,34 +162,11 @@ class Worker:
             return [_status(row["id"], skipped=True) for row in rows]
         if not self._heartbeat:
             self._heartbeat = asyncio.create_task(self._beat())
-        batch = rows[0]["id"]
         async with self._lock:
-            deaths = await asyncio.to_thread(self._store.begun, batch)
             done = await asyncio.to_thread(self._store.done)
-        async with self._place(alone=deaths > 0):
-            await asyncio.to_thread(self._store.begin, batch)
+        async with self._suspects.batch(rows[0]["id"]) as suspect:
             self._running += len(rows)
-            tried = (self._record(row, row["id"] in done, suspect=deaths > 1) for row in rows)
-            statuses = await asyncio.gather(*tried)
-            self._store.end(batch)
-        return list(statuses)
-
-    @asynccontextmanager
-    async def _place(self, alone: bool) -> AsyncIterator[None]:
-        """Room for a batch beside others; or alone: once those that run have ended, and none begins before it ends."""
-        async with self._turn:
-            if alone:
-                await self._quiet.wait()
-                yield
-                return
-            self._beside += 1
-            self._quiet.clear()
-        try:
-            yield
-        finally:
-            self._beside -= 1
-            if not self._beside:
-                self._quiet.set()
+            return list(await asyncio.gather(*(self._record(row, row["id"] in done, suspect) for row in rows)))
 
     async def _record(self, travelling: Mapping[str, Any], done: bool, suspect: bool) -> dict[str, Any]:
         usage = Usage()
@@ -196,11 +176,13 @@ class Worker:
         try:
             failed = any(not failure.item for failure in failures)
             if not done and not failed:
-                async with self._one_by_one if suspect else nullcontext(), self._records:
+                room = self._suspects.alone(travelling["id"]) if suspect else nullcontext(False)
+                async with room as deadly, self._records:
                     skipped = self._stopping()
-                    if not skipped:
-                        tried = self._alone if suspect else self._attempt
-                        result, usage = await tried(travelling, failures)
+                    if deadly:
+                        failures.append(_deadly(travelling))
+                    elif not skipped:
+                        result, usage = await self._attempt(travelling, failures)
         finally:
             self._running -= 1
         if done or skipped:
@@ -208,18 +190,6 @@ class Worker:
         else:
             await self._kept(result, failures)
         return _status(travelling["id"], done or result is not None, usage, skipped=skipped)
-
-    async def _alone(self, travelling: Mapping[str, Any], failures: list[Failure]) -> tuple[Result | None, Usage]:
-        """`_attempt`, unless an engine died when the record was run like this before."""
-        name = ("alone", str(travelling["id"]))
-        if await asyncio.to_thread(self._store.begun, *name):
-            message = "three engines or more died over this record, the last while it did nothing else"
-            failures.append(Failure(name[1], "work", "EngineDied", message, attempt=int(travelling["attempt"])))
-            return None, Usage()
-        await asyncio.to_thread(self._store.begin, *name)
-        tried = await self._attempt(travelling, failures)
-        await asyncio.to_thread(self._store.end, *name)
-        return tried
 
     async def _attempt(self, travelling: Mapping[str, Any], failures: list[Failure]) -> tuple[Result | None, Usage]:
         costs: list[Usage] = []

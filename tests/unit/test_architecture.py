@@ -23,6 +23,7 @@ LAYERS = {
     "attempt": 1,
     "commit": 1,
     "memo": 2,
+    "suspects": 2,
     "todo": 1,
     "watch": 0,
     "prompts": 2,
