@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imageref_ray import attempt
-from imageref_ray.records import Failure, Usage, from_row, to_row
+from imageref_ray.records import Failure, Usage, from_row, to_row, well_formed
 
 RECORDS, QUARANTINE, IN_FLIGHT, ENGINES = "records", "quarantine", "in-flight", "engines"
 
@@ -157,13 +157,13 @@ class Store:
 
 
 def _result_row(result: Result) -> dict[str, Any]:
-    return {"id": result.id, "row": json.dumps(result.row, ensure_ascii=False), **to_row(result.usage)}
+    return {"id": result.id, "row": well_formed(json.dumps(result.row, ensure_ascii=False)), **to_row(result.usage)}
 
 
 def _failure_row(failure: Failure) -> dict[str, Any]:
     row = to_row(failure)
     costs = row.pop("usage")
-    return {**row, **costs}
+    return {name: well_formed(value) if isinstance(value, str) else value for name, value in {**row, **costs}.items()}
 
 
 def results(directory: Path) -> Iterator[Result]:

@@ -100,10 +100,11 @@ async def once(memo: Memo, key: str, owner: str, ask: Callable[[], Awaitable[Rep
         return _read(kept)
     try:
         reply = await ask()
+        told = {"texts": reply.texts, "finish_reasons": reply.finish_reasons}
+        await memo.keep(key, json.dumps(told, ensure_ascii=False))
     except BaseException:
         await memo.drop(key)
         raise
-    await memo.keep(key, json.dumps({"texts": reply.texts, "finish_reasons": reply.finish_reasons}, ensure_ascii=False))
     return reply
 
 
@@ -112,7 +113,8 @@ def key(request: Request, engine: str) -> str:
     chat = [[message.role, [_part(part) for part in message.parts]] for message in request.messages]
     guide = [request.guide.kind, request.guide.value] if request.guide else None
     whole = [engine, chat, dataclasses.astuple(request.sampling), guide, request.prefix, request.n]
-    return hashlib.sha256(json.dumps(whole, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(whole, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _part(part: str | Image) -> Any:

@@ -219,6 +219,18 @@ class Failure:
     usage: Usage = field(default_factory=Usage)
 
 
+def well_formed(text: str) -> str:
+    """The text as UTF-8 can hold it: halves of surrogate pairs that belong together are joined, others become U+FFFD.
+
+    Halves come from JSON escapes (a reply that was cut inside one) and from file names that are no UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def to_row(value: Any) -> dict[str, Any]:
     """A dataclass value as plain dicts and lists (tuples become lists)."""
     return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

@@ -24,7 +24,7 @@ from imageref_ray import manifest, memo
 from imageref_ray.commit import Result, Store
 from imageref_ray.config import ConfigError, EngineConfig
 from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
-from imageref_ray.records import Failure, Usage, from_row, to_row
+from imageref_ray.records import Failure, Usage, from_row, to_row, well_formed
 from imageref_ray.suspects import Suspects
 
 Row = dict[str, Any]
@@ -93,7 +93,12 @@ def boundary(record_id: str, attempt: int, failures: list[Failure]) -> Iterator[
 
 def packed(row: Row, attempt: int = 1) -> dict[str, Any]:
     """A row as it travels: flat columns whose types never depend on the data."""
-    return {"id": str(row["id"]), "attempt": attempt, "row": json.dumps(row, ensure_ascii=False), "failures": "[]"}
+    return {"id": well_formed(str(row["id"])), "attempt": attempt, "row": _json(row), "failures": "[]"}
+
+
+def _json(value: Any) -> str:
+    """As text that Arrow and files take, whatever was read."""
+    return well_formed(json.dumps(value, ensure_ascii=False))
 
 
 def prepared(task: Pass, travelling: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,8 +113,8 @@ def prepared(task: Pass, travelling: Mapping[str, Any]) -> dict[str, Any]:
         failures.extend(dataclasses.replace(part, attempt=attempt) for part in parts)
     return {
         **travelling,
-        "row": json.dumps(row, ensure_ascii=False),
-        "failures": json.dumps([to_row(failure) for failure in failures], ensure_ascii=False),
+        "row": _json(row),
+        "failures": _json([to_row(failure) for failure in failures]),
     }
 
 
@@ -162,6 +167,8 @@ class Worker:
             return [_status(row["id"], skipped=True) for row in rows]
         if not self._heartbeat:
             self._heartbeat = asyncio.create_task(self._beat())
+        elif self._heartbeat.done():
+            self._heartbeat.result()  # it only ends by an error, and others would take this engine for dead
         async with self._lock:
             done = await asyncio.to_thread(self._store.done)
         async with self._suspects.batch(rows[0]["id"]) as suspect:
@@ -202,7 +209,7 @@ class Worker:
                     costs.append(error.usage)
                     raise
             costs.append(reply.usage)
-            return reply
+            return dataclasses.replace(reply, texts=tuple(map(well_formed, reply.texts)))
 
         async def generate(request: Request) -> Reply:
             if not request.shared or self._memo is None:
@@ -267,15 +274,25 @@ class Worker:
             self._open = None
             task = asyncio.get_running_loop().create_task(self._write(part))
             self._writes.add(task)
-            task.add_done_callback(self._writes.discard)
+            task.add_done_callback(partial(self._written, part))
 
     async def _write(self, part: _Open) -> None:
-        try:
-            async with self._lock:
-                await asyncio.to_thread(self._store.write, part.results, part.failures)
-        except (OSError, attempts.Superseded) as error:
-            self._stop = True  # nothing more is asked for that could not be kept
-            where = f"results cannot be written to {self._task.directory}: " if isinstance(error, OSError) else ""
-            part.written.set_exception(EngineError(f"{where}{error}"))
-        else:
+        async with self._lock:
+            await asyncio.to_thread(self._store.write, part.results, part.failures)
+
+    def _written(self, part: _Open, write: asyncio.Task[None]) -> None:
+        """Tell those who wait how the write ended; any error ends the run, or they would wait for ever."""
+        self._writes.discard(write)
+        if write.cancelled():
+            part.written.cancel()
+        elif (error := write.exception()) is None:
             part.written.set_result(None)
+        else:
+            self._stop = True  # nothing more is asked for that could not be kept
+            part.written.set_exception(EngineError(self._told(error)))
+
+    def _told(self, error: BaseException) -> str:
+        if isinstance(error, attempts.Superseded):
+            return str(error)
+        name = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+        return f"results cannot be written to {self._task.directory}: {name}{error}"

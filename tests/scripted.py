@@ -6,10 +6,12 @@ import os
 import time
 from typing import Any
 
+import ray
+
 from imageref_ray import markdown, prompts
 from imageref_ray.engines.base import EngineError, Generate, Reply, Request, RequestError
 from imageref_ray.passes import annotate
-from imageref_ray.records import Usage
+from imageref_ray.records import Failure, Usage
 from imageref_ray.worker import Row
 
 RESPONSE = "# A day out\nWhat happened in short.\n### The harbour\nBoats came.\n### The market\nPeople bought fish."
@@ -116,6 +118,48 @@ def counted(request: Request) -> str:
         calls.write(f"{request.messages[-1].parts[0]}\n")
     time.sleep(0.01)
     return echoes(request)
+
+
+def together(path: str) -> int:
+    """How many processes have come to this file, this one among them."""
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    return len(set(open(path).read().split()))
+
+
+async def three_together(request: Request) -> str:
+    """As `echoes`, once three engines are at work; the answer to 0 comes when the file CALLS.go is there."""
+    path = os.environ["CALLS"]
+    while together(path) < 3 or (request.messages[-1].parts == ("0",) and not os.path.exists(f"{path}.go")):
+        await asyncio.sleep(0.2)
+    return echoes(request)
+
+
+def whereabouts(request: Request) -> str:
+    """As `echoes`; the node that it runs on is a line in the file named by CALLS."""
+    with open(os.environ["CALLS"], "a") as calls:
+        calls.write(f"{ray.get_runtime_context().get_node_id()}\n")
+    return echoes(request)
+
+
+def prepared_by_three(row: Row) -> tuple[Row, tuple[Failure, ...]]:
+    """A CPU step that ends when three processes are at it (its file lies in the folder of CALLS)."""
+    while together(f"{os.environ['CALLS']}.prepare") < 3:
+        time.sleep(0.2)
+    return row, ()
+
+
+def half_an_emoji(request: Request) -> str:
+    """As `annotator`; reasons of placements hold half an emoji as a JSON escape, other replies hold it raw."""
+    text = annotator(request)
+    if '"predictions"' in text:
+        return text.replace('"image"', '"analysis": "two boats \\ud83d", "image"', 1)
+    return text.replace("boats.", "boats \ud83d.")
+
+
+def boundless(request: Request) -> Reply:
+    """Costs more than a column can count."""
+    return Reply((echoes(request),), usage=Usage(1, 2**70))
 
 
 def counted_dies_once(request: Request) -> str:

@@ -183,3 +183,9 @@ def test_any_reply_is_a_full_question_and_answer_or_a_parse_error(text: str) -> 
     value = value_or_parse_error(parsing.qa, text)
     assert value is None or (value.question.strip() and value.answer.strip())
     assert value is None or "question:" not in f" {value.question} {value.answer} ".lower().split()
+
+
+def test_half_a_character_in_a_replys_json_is_a_mark() -> None:
+    reply = '{"predictions": [{"position": "<Position 1>", "image": "IMAGE_1", "analysis": "boats \\ud83d"}]}'
+    (placed,) = parsing.placement(reply, ["a"], 1)
+    assert placed.analysis == "boats \ufffd"

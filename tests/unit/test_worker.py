@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,55 @@ def test_a_superseded_writer_commits_nothing(tmp_path: Path) -> None:
         run(make(tmp_path, "echoes", attempt=old), rows(0))
     assert not list(commit.results(tmp_path))
     assert not list(tmp_path.glob("records/*"))
+
+
+def test_whatever_breaks_a_commit_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+    task = make(tmp_path, "boundless")
+    work = Worker(task, ScriptedEngine(task.engine)).run(rows(0, 1, 2))
+    with pytest.raises(EngineError, match=rf"^results cannot be written to {tmp_path}: \w+: "):
+        asyncio.run(asyncio.wait_for(work, 60))
+
+
+def test_half_a_character_in_a_reply_is_kept_as_a_mark(tmp_path: Path) -> None:
+    async def halves(row: Row, generate: Generate) -> Row:
+        reply = await generate(Request((Message("user", ("\ud83d and \ude00",)),), shared=True))
+        return {"text": reply.text, "escaped": json.loads('"\\ud83d"'), "joined": "\ud83d" + "\ude00"}
+
+    async def scenario() -> None:
+        task = dataclasses.replace(make(tmp_path, "echoes"), work=halves)
+        await Worker(task, ScriptedEngine(task.engine), Book(tmp_path / "replies.sqlite")).run(rows(0))
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    (result,) = commit.results(tmp_path)
+    assert result.row == {"text": "echo \ufffd and \ufffd", "escaped": "\ufffd", "joined": "😀"}
+
+
+def test_half_a_character_in_a_row_or_a_failure_stops_nothing(tmp_path: Path) -> None:
+    def refuse(row: Row) -> tuple[Row, tuple[Failure, ...]]:
+        return {**row, "path": "\udce4.png"}, (Failure(row["id"], "verify", "Missing", "no \udce4", item="\udce4.png"),)
+
+    task = dataclasses.replace(make(tmp_path, "echoes"), work=echo, prepare=refuse)
+    row = prepared(task, packed({"id": "r\ud83d", "n": "\ud83d"}))
+    assert json.dumps(row, ensure_ascii=False).encode()
+    run(task, [row])
+    (result,), (failure,) = list(commit.results(tmp_path)), commit.failures(tmp_path)
+    assert (result.id, result.row["n"], result.row["path"]) == ("r\ufffd", "\ufffd", "\ufffd.png")
+    assert (failure.message, failure.item) == ("no \ufffd", "\ufffd.png")
+
+
+def test_a_dead_heartbeat_ends_the_run(tmp_path: Path) -> None:
+    class Gone(Book):
+        async def alive(self, owner: str) -> None:
+            raise EngineError("the shared replies cannot be read or written: gone")
+
+    async def scenario() -> None:
+        task = make(tmp_path, "echoes")
+        worker = Worker(task, ScriptedEngine(task.engine), Gone(tmp_path / "replies.sqlite"))
+        while True:
+            await worker.run(rows(0))
+
+    with pytest.raises(EngineError, match="gone"):
+        asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_nothing_more_is_begun_once_results_cannot_be_kept(tmp_path: Path) -> None:
