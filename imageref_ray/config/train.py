@@ -20,7 +20,7 @@ class MixtureEntry(Config):
         None, gt=0, description="draw by probability ratio / sum of all sets' ratios, instead of repeat_time"
     )
     data_augment: bool = False
-    length: int | None = None
+    length: int | None = Field(None, description="samples in the file; training is refused where it holds others")
     max_dynamic_patch: int | None = Field(None, ge=1, description="most tiles per image in this set")
 
 

@@ -84,6 +84,12 @@ def draw(sets: dict[str, MixtureEntry], max_tiles: int, seed: int) -> tuple[list
     rows: list[Row] = []
     skipped: Counter[tuple[str, str]] = Counter()
     sizes = {name: sum(1 for _ in _lines(entry.annotation)) for name, entry in sets.items()}
+    for name, entry in sets.items():
+        if entry.length not in (None, sizes[name]):
+            raise ConfigError(
+                f"mixture.{name}.length is {entry.length:,}, but {entry.annotation} holds {sizes[name]:,} samples; "
+                "correct the number or leave it out, or get the whole file"
+            )
     ratios = {name: entry.ratio for name, entry in sets.items() if entry.ratio is not None}
     times = repeat_times(sizes, ratios) if ratios else {name: entry.repeat_time for name, entry in sets.items()}
     for name, entry in sets.items():
