@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from imageref_ray import commit, manifest, sources
+from imageref_ray import commit, manifest, outcome, sources
 from imageref_ray.config import BuildConfig
 from imageref_ray.examples import identity
 from imageref_ray.export import Origin, Target, export, target
@@ -32,9 +32,15 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     Records in the quarantine are left there, but for the ids in `again`. A finished run under other settings of
     `export` writes the new files from its records, without any engine. Keys of the summary: records, quarantined,
     problems, requests, prompt_tokens, image_tokens, cached_tokens, generated_tokens, tokens_per_second, seconds, files.
-    Raises ConfigError for what the user can mend, EngineError when the engine fails, Stopped when it is told to end.
+    Raises ConfigError for what the user can fix, EngineError when the engine fails, Stopped when it is told to end,
+    RunFailed where it is done and too few of its records succeeded.
     """
-    console = console or Console()
+    summary = _build(config, console or Console(), again)
+    outcome.check(config.output, config.min_success)
+    return summary
+
+
+def _build(config: BuildConfig, console: Console, again: frozenset[str]) -> dict[str, Any]:
     made = recipe(config)
     to = target(config.source.root, made.pack, config.export)
     found, ids = records(config), list[str]()
@@ -43,14 +49,14 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     if manifest.begin(config.output, settings, config.model_dump(mode="json")) is not None:
         ids.extend(record.id for record in found if isinstance(record, Record))
         return _export_again(config, settings, read, to, console)
-    outcome = run_passes(config, made, _noting(found, ids), again)
-    origin = _origin(config, settings, outcome, manifest.git_revision())
-    outcome["files"] = export(config.output / DATASET, read, to, origin)
+    summary = run_passes(config, made, _noting(found, ids), again)
+    origin = _origin(config, settings, summary, manifest.git_revision())
+    summary["files"] = export(config.output / DATASET, read, to, origin)
     if (off := compare(config, ids)) is not None:
-        outcome["plan"] = off
-    manifest.finish(config.output, config.model_dump(mode="json"), settings, outcome)
-    console.print(closing_table(f"build: {config.output}", outcome))
-    return outcome
+        summary["plan"] = off
+    manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
+    console.print(closing_table(f"build: {config.output}", summary))
+    return summary
 
 
 def _export_again(
@@ -73,12 +79,12 @@ def _export_again(
     written = {Path(path).name for path in files.values()}
     for name in (stale := sorted(before - written)):
         (folder / name).unlink(missing_ok=True)
-    outcome = {**done, "files": files}
-    manifest.exported(config.output, wanted, outcome)
+    summary = {**done, "files": files}
+    manifest.exported(config.output, wanted, summary)
     why = f"{', '.join(changed)} changed" if changed else f"{', '.join(gone)} was gone"
     told = f"{said}; {why}: wrote {', '.join(sorted(written))} from them, without any engine"
     console.print(told + (f"; removed {', '.join(stale)}" if stale else ""), highlight=False, soft_wrap=True)
-    return outcome
+    return summary
 
 
 def fingerprint_settings(config: BuildConfig, made: Recipe) -> dict[str, Any]:
@@ -111,7 +117,7 @@ def _records(directory: Path, ids: Sequence[str]) -> Iterator[Record]:
     return (from_row(Record, result.row) for result in commit.results_of(directory, ids))
 
 
-def _origin(config: BuildConfig, settings: dict[str, Any], outcome: dict[str, Any], code: str | None) -> Origin:
+def _origin(config: BuildConfig, settings: dict[str, Any], summary: dict[str, Any], code: str | None) -> Origin:
     """What the dataset card says of the run; `code` is the revision that made the records."""
     facts = {
         "source": f"{config.source.kind}: {config.source.root.name}",
@@ -121,4 +127,4 @@ def _origin(config: BuildConfig, settings: dict[str, Any], outcome: dict[str, An
         "fingerprint": manifest.fingerprint(settings),
         "code": code or "released package",
     }
-    return Origin(facts, outcome["quarantined"], outcome["problems"])
+    return Origin(facts, summary["quarantined"], summary["problems"])

@@ -29,10 +29,11 @@ PATIENCE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 1 engine failed or breaches found, 2 wrong input, 130 ended)."""
+    """Run one command; returns the exit code (0 done, 1 failed or breaches found, 2 wrong input, 130 ended)."""
     arguments = parser().parse_args(argv)
     from imageref_ray.config import ConfigError
     from imageref_ray.engines.base import EngineError
+    from imageref_ray.outcome import RunFailed
     from imageref_ray.watch import Stopped
 
     try:
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except EngineError as error:
         print(f"imageref: {error}; the same command goes on where this one stood", file=sys.stderr)
+        return 1
+    except RunFailed as failed:
+        print(f"imageref: {failed}", file=sys.stderr)
         return 1
     except Stopped as stopped:
         print(f"imageref: {stopped}", file=sys.stderr)

@@ -17,11 +17,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from imageref_ray import commit, engines, manifest
+from imageref_ray import commit, engines, manifest, outcome
 from imageref_ray.config import ConfigError, ImagesConfig, InstructConfig
 from imageref_ray.engines.base import Generate
 from imageref_ray.evaluation.formats import write_jsonl
 from imageref_ray.instruct_rows import RATIOS, own, rows
+from imageref_ray.outcome import RunFailed
 from imageref_ray.progress import closing_table
 from imageref_ray.prompts.instruct import TASKS, InstructPack, load_instruct
 from imageref_ray.recipe import sampling
@@ -39,9 +40,16 @@ def instruct(
 ) -> dict[str, Any]:
     """Make, or go on with, the instructions in `config.output`; returns the run's summary, with `instructions`.
 
-    Raises ConfigError for what the user can mend, EngineError when the engine fails, Stopped when it is told to end.
+    Raises ConfigError for what the user can fix, EngineError when the engine fails, Stopped when it is told to end,
+    RunFailed where it is done and too few images, or too few instructions, came to anything.
     """
-    console = console or Console()
+    summary = _instruct(config, console or Console(), again)
+    outcome.check(config.output, config.min_success)
+    _check_usable(config)
+    return summary
+
+
+def _instruct(config: InstructConfig, console: Console, again: frozenset[str]) -> dict[str, Any]:
     engines.check(config.engine)
     pack = load_instruct(config.prompts)
     images, early = _images(config.images)
@@ -53,13 +61,22 @@ def instruct(
     from imageref_ray.pipeline import run_pass
 
     rows = ({"id": image.id, "image": to_row(image)} for image in images)
-    outcome = run_pass(_task(config, pack), chain(early, rows), again)
-    outcome["instructions"] = counts(instructions(config.output))
-    outcome["files"] = _export(config, pack)
-    manifest.finish(config.output, config.model_dump(mode="json"), settings, outcome)
-    console.print(closing_table(f"instruct: {config.output}", outcome))
-    console.print(_told(outcome["instructions"]))
-    return outcome
+    summary = run_pass(_task(config, pack), chain(early, rows), again)
+    summary["instructions"] = counts(instructions(config.output))
+    summary["files"] = _export(config, pack)
+    manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
+    console.print(closing_table(f"instruct: {config.output}", summary))
+    console.print(_told(summary["instructions"]))
+    return summary
+
+
+def _check_usable(config: InstructConfig) -> None:
+    """Raise RunFailed where the engine answered, but hardly ever with an instruction."""
+    found = [Failure(item.id, "generate", "Unusable", item.problem) for item in instructions(config.output)]
+    unusable = [failure for failure in found if failure.message]
+    good = len(found) - len(unusable)
+    if reason := outcome.why_failed(good, unusable, config.min_success, "instructions"):
+        raise RunFailed(f"{config.output}: {reason}. Change the prompt pack or the model and give another output")
 
 
 def instructions(directory: Path) -> Iterator[Instruction]:

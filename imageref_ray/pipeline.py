@@ -1,6 +1,6 @@
 """The only file that imports ray.data: rows → CPU step → autoscaling pool of engine actors → status rows.
 
-    rows ─▶ todo file ─▶ prepare (a fraction of a CPU) ─▶ actors (an engine, many coroutines) ─▶ status rows ─▶ driver
+    rows ─▶ todo file ─▶ prepare (half a CPU) ─▶ actors (an engine, many coroutines) ─▶ status rows ─▶ driver
                                                             ├─▶ Parquet parts, written where the engine is
                                                             └─◀▶ the book of shared replies
 
@@ -38,9 +38,19 @@ from imageref_ray.watch import Stalled, Stopped, Watch, signals
 from imageref_ray.worker import BATCH, Pass, Row, Worker, packed, prepared
 
 LOG, REASON, REPLIES = "run.log", "reason.json", "replies.sqlite"
-PREPARE_CPUS = 0.1
+PREPARE_CPUS = 0.5
+"""Of one process of the CPU step. It alone says how many there are: as many as fit beside the engines, and more as soon
+as the cluster has grown. Less, and a laptop would begin with twenty, each of which takes seconds to start."""
+
+GROW_AT = 0.9
+"""Share of a pool's slots in use from which another engine is started. Ray Data's own default, 1.75, is for actors that
+take in more blocks than they work on; ours work on all that they are given, so theirs never exceeds 1."""
+
 _TEXT, _NUMBER = pa.string(), pa.int64()
-_TRAVELLING = pa.schema([("id", _TEXT), ("attempt", _NUMBER), ("row", _TEXT), ("failures", _TEXT)])
+_PACKED = pa.struct([("id", _TEXT), ("attempt", _NUMBER), ("row", _TEXT), ("failures", _TEXT)])
+_BLOCK = pa.schema([("rows", pa.list_(_PACKED))])
+"""A block is one row, so that a batch of one row is a block, however many records it holds: Ray Data wants a batch size
+where GPUs are asked for, and joins or splits blocks to meet it."""
 _STATUS = pa.schema([("id", _TEXT), ("ok", pa.bool_()), ("skipped", pa.bool_()), *((name, _NUMBER) for name in COSTS)])
 
 
@@ -83,7 +93,8 @@ def _left(
 
 
 def summary(directory: Path, before: Sequence[Path] = ()) -> dict[str, Any]:
-    """What is on disk: records, quarantined (whole records), problems (reason → rows), costs and seconds so far.
+    """What is on disk: records, quarantined (whole records), problems (reason → rows, the commonest first), costs and
+    seconds so far.
 
     Costs and seconds are those of the passes in `before` as well.
     """
@@ -94,11 +105,15 @@ def summary(directory: Path, before: Sequence[Path] = ()) -> dict[str, Any]:
     return {
         "records": len(held.done),
         "quarantined": len({failure.record_id for failure in failures if not failure.item}),
-        "problems": dict(sorted(Counter(failure.error for failure in failures).items())),
+        "problems": dict(_by_count(Counter(failure.error for failure in failures))),
         **{name: getattr(usage, name) for name in COSTS},
         "seconds": round(seconds, 2),
         "tokens_per_second": round(usage.generated_tokens / seconds, 1) if seconds else 0.0,
     }
+
+
+def _by_count(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _run(task: Pass, work: Todo, spent: Usage) -> None:
@@ -136,6 +151,7 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
     # For every batch in flight a thread would add up the whole process's memory pages once a second: an engine has many
     # of both, and this took a sixth of two cores.
     context.memory_usage_poll_interval_s = None
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = GROW_AT
     least, most = task.engine.actors
     width = _width(task, work)
     blocks = [{"first": n, "end": min(n + width, work.batches)} for n in range(0, work.batches, width)]
@@ -145,8 +161,6 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=PREPARE_CPUS,
-        # Else Ray Data begins with as many as fit, each in a process of its own that takes seconds to start.
-        concurrency=max(2, int(ray.cluster_resources().get("CPU", 0))),
     )
     # Three times what fills the engine, for a block stays until its slowest record is done; and what awaits its commit.
     slots = -(-(3 * task.engine.concurrency + task.commit_records) // (width * work.size))
@@ -159,11 +173,12 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
     data = data.map_batches(
         _EngineActor,
         fn_constructor_args=(task, _book(task)),
-        batch_size=None,
+        batch_size=1,
         batch_format="pyarrow",
         compute=pool,
         num_cpus=_cpus(task.engine.cpus, least),
         num_gpus=task.engine.gpus or None,
+        accelerator_type=task.engine.accelerator_type,
         runtime_env={"env_vars": task.engine.env} if task.engine.env else None,
     )
     for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -191,7 +206,7 @@ def _book(task: Pass) -> Any:
 def _prepare(task: Pass, work: Todo, batch: pa.Table) -> pa.Table:
     (block,) = batch.to_pylist()
     rows = [row for number in range(block["first"], block["end"]) for row in todo.read(work, number)]
-    return pa.Table.from_pylist([prepared(task, row) for row in rows], schema=_TRAVELLING)
+    return pa.Table.from_pylist([{"rows": [prepared(task, row) for row in rows]}], schema=_BLOCK)
 
 
 class _EngineActor:
@@ -206,7 +221,8 @@ class _EngineActor:
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         with self._telling():
-            return pa.Table.from_pylist(await self._worker.run(batch.to_pylist()), schema=_STATUS)
+            (block,) = batch.to_pylist()
+            return pa.Table.from_pylist(await self._worker.run(block["rows"]), schema=_STATUS)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

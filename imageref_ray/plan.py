@@ -16,10 +16,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from imageref_ray import commit, estimate, manifest
+from imageref_ray import commit, estimate, manifest, outcome
 from imageref_ray.choice import choose
 from imageref_ray.config import BuildConfig, ConfigError, EngineConfig
 from imageref_ray.estimate import Cost, Estimate, Plan
+from imageref_ray.outcome import RunFailed
 from imageref_ray.passes import STAGES, gpu_seconds, passes, records, run_passes
 from imageref_ray.recipe import recipe
 from imageref_ray.records import Failure, Record, Usage
@@ -39,7 +40,8 @@ WORDS = {
 def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console | None = None) -> Plan:
     """Run `count` of the build's samples and predict what all of them will cost.
 
-    Raises ConfigError for what the user can mend, EngineError when the engine fails.
+    Raises ConfigError for what the user can fix, EngineError when the engine fails, RunFailed where too few of these
+    samples succeeded to tell anything.
     """
     console = console or Console()
     made = recipe(config)
@@ -51,6 +53,9 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     directory = small.output
     shutil.rmtree(directory, ignore_errors=True)
     run_passes(small, made, chosen)
+    good, failed = len(commit.Store(directory).done()), commit.failures(directory)
+    if reason := outcome.why_failed(good, failed, config.min_success):
+        raise RunFailed(f"no estimate: {reason}. Fix the cause and plan again (log and quarantine: {directory})")
     found = estimate.plan(known, costs(small, [record.id for record in chosen]), config.prices, gpus=1, seed=seed)
     manifest.write_json(directory / FILE, dataclasses.asdict(found))
     console.print(table(found, config.prices.currency))

@@ -95,8 +95,14 @@ def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_row("records", f"{summary['records']:,}")
-    table.add_row("quarantined records", f"{summary['quarantined']:,}", end_section=not summary["problems"])
-    for error, count in sorted(summary["problems"].items()):
+    nothing = summary["quarantined"] and not summary["records"]
+    table.add_row(
+        "quarantined records",
+        f"{summary['quarantined']:,}",
+        style="red" if nothing else None,
+        end_section=not summary["problems"],
+    )
+    for error, count in summary["problems"].items():
         table.add_row(f"  {error}", f"{count:,}")
     table.add_section()
     for key, words in COSTS.items():

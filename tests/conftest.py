@@ -26,10 +26,10 @@ def checkpoint() -> Path:
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """A Ray of two CPUs on this machine, kept for all tests that need one."""
+    """A Ray of two CPUs and what it takes for a GPU on this machine, kept for all tests that need one."""
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

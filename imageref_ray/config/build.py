@@ -121,6 +121,9 @@ class BuildConfig(Config):
     )
     preflight: bool = Field(True, description="end the run early if its heaviest record does not fit the engine")
     stall_minutes: float = Field(30, gt=0, description="give the run up after so long without a finished record")
+    min_success: float = Field(
+        0.1, ge=0, le=1, description="exit code 1 where a smaller share of the records succeeds (or none does)"
+    )
     max_budget: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?( tokens)?$",

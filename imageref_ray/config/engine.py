@@ -24,6 +24,7 @@ class EngineConfig(Config):
     )
     cpus: float = Field(1, ge=0, description="CPUs reserved per actor")
     gpus: float = Field(0, ge=0, description="GPUs reserved per actor")
+    accelerator_type: str | None = Field(None, description="GPU kind in a mixed cluster, in Ray's words: A100, L40S, …")
     env: dict[str, str] = Field({}, description="environment variables of the actor's process")
     base_url: str | None = Field(None, description="openai: where the endpoint is (…/v1)")
     api_key_env: str = Field("OPENAI_API_KEY", description="openai: the environment variable that holds the key")

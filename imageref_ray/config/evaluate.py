@@ -28,6 +28,9 @@ class EvaluateConfig(Config):
     system: str = ""
     max_tokens: int = Field(1024, ge=1)
     limit: int | None = Field(None, ge=1)
+    min_success: float = Field(
+        0.1, ge=0, le=1, description="exit code 1 where a smaller share of the questions succeeds (or none does)"
+    )
     commit_records: int = Field(32, ge=1)
     commit_seconds: float = Field(30, gt=0)
     seed: int = 0
@@ -67,6 +70,9 @@ class VqaConfig(Config):
     )
     max_tokens: int = Field(16, ge=1, description="direct: longest answer")
     limit: int | None = Field(None, ge=1, description="ask only the first N questions of every set")
+    min_success: float = Field(
+        0.1, ge=0, le=1, description="exit code 1 where a smaller share of the questions succeeds (or none does)"
+    )
     commit_records: int = Field(256, ge=1, description="questions per commit")
     commit_seconds: float = Field(30, gt=0)
     seed: int = Field(0, description="of the intervals' resampling")

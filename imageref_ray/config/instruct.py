@@ -55,6 +55,9 @@ class InstructConfig(Config):
     uses: tuple[Literal["vig", "vic", "vqg"], ...] = Field(("vig", "vic"), min_length=1, description="training tasks")
     draws: int = Field(1, ge=1, description="training rows a question and use")
     stall_minutes: float = Field(30, gt=0, description="give the run up after so long without a finished image")
+    min_success: float = Field(
+        0.1, ge=0, le=1, description="exit code 1 where a smaller share of images or instructions succeeds (or none)"
+    )
     commit_records: int = Field(32, ge=1, description="images per commit")
     commit_seconds: float = Field(30, gt=0, description="longest time between commits")
     seed: int = 42

@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from imageref_ray import commit, engines, manifest
+from imageref_ray import commit, engines, manifest, outcome
 from imageref_ray.config import ConfigError, QuestionsConfig, VqaConfig
 from imageref_ray.engines.base import Generate
 from imageref_ray.evaluation import tables, vqa
@@ -42,7 +42,7 @@ def evaluate_vqa(
 
     A question that could not be answered counts as answered wrongly. Resumes an interrupted run; a finished one is
     read, not repeated. Questions in the quarantine are left there, but for the ids in `again`. Raises ConfigError for
-    what the user can mend, EngineError when the engine fails.
+    what the user can fix, EngineError when the engine fails, RunFailed where too few questions were answered.
     """
     if "choice" in config.mode:
         engines.check_scoring(config.engine)
@@ -54,10 +54,12 @@ def evaluate_vqa(
         from imageref_ray.pipeline import run_pass
 
         run = run_pass(_task(config, pack), chain(early, _rows(config, sets)), again)
+        outcome.check(config.output, 0)  # without any answer there is nothing to measure
         summary = {**_measured(config, sets), "run": run}
         manifest.write_json(config.output / "metrics.json", summary)
         manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
     tables.show(console or Console(), tables.vqa(f"evaluate vqa: {config.output}", summary), summary)
+    outcome.check(config.output, config.min_success)
     return summary
 
 
@@ -166,8 +168,6 @@ def _task(config: VqaConfig, pack: InstructPack) -> Pass:
 def _measured(config: VqaConfig, sets: Sets) -> dict[str, Any]:
     """Write the answers and score them: mode → set → metrics; a set without choices has none of mode choice."""
     rows = {result.id: result.row for result in commit.results(config.output)}
-    if not rows:
-        raise ConfigError(f"{config.output}: no question was answered; look at its quarantine and run.log")
     told = {
         name: {question.id: rows[id] for question in asked if (id := _id(name, question.id)) in rows}
         for name, asked in sets.items()

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from imageref_ray import commit, manifest, markdown
+from imageref_ray import commit, manifest, markdown, outcome
 from imageref_ray.config import ConfigError, EvaluateConfig, SourceConfig
 from imageref_ray.engines.base import Generate, Message, Request, RequestError, Sampling
 from imageref_ray.evaluation import formats, tables
@@ -36,8 +36,8 @@ def evaluate_placement(
     """Metrics by mode (`guided`, `free`; see `placement.summarise`) and the pass's own numbers (`run`).
 
     Only labelled questions are asked. Resumes an interrupted run; a finished one is read, not repeated. Questions in
-    the quarantine are left there, but for the ids in `again`. Raises ConfigError for what the user can mend,
-    EngineError when the engine fails.
+    the quarantine are left there, but for the ids in `again`. Raises ConfigError for what the user can fix,
+    EngineError when the engine fails, RunFailed where too few questions were answered.
     """
     labels, questions = _matching(config)
     settings = _settings(config)
@@ -47,6 +47,7 @@ def evaluate_placement(
         manifest.write_json(config.output / "metrics.json", summary)
         manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
     tables.show(console or Console(), tables.placement(f"evaluate placement: {config.output}", summary), summary)
+    outcome.check(config.output, config.min_success)
     return summary
 
 
@@ -76,6 +77,7 @@ def _measured(
     from imageref_ray.pipeline import run_pass
 
     run = run_pass(task, [to_row(question) for question in questions.values()], again)
+    outcome.check(config.output, 0)  # without any answer there is nothing to measure
     rows = {result.id: result.row for result in commit.results(config.output)}
     metrics: dict[str, Any] = {}
     for mode in config.mode:

@@ -21,9 +21,11 @@ from imageref_ray import commit
 from imageref_ray.choice import choose
 from imageref_ray.commit import Result
 from imageref_ray.config import ConfigError
+from imageref_ray.outcome import why_failed
 from imageref_ray.records import Failure, Usage
 
-State = Literal["finished", "failed", "unfinished"]
+State = Literal["finished", "poor", "failed", "unfinished"]
+"""`poor`: it came to its end, but with too few records (`outcome.why_failed`)."""
 
 REASON_FILE = "reason.json"
 EXAMPLES = 5
@@ -101,10 +103,13 @@ def read(directory: Path, samples: int, seed: int = 0) -> Run:
         raise ConfigError(
             f"{directory}: a part cannot be read ({told}); copy the run anew, or remove that part"
         ) from None
+    least = float(held.get("config", {}).get("min_success", 0))
+    too_few = why_failed(len(costs), failures, least) if manifest else ""
+    ended: State = "poor" if too_few else "finished"
     return Run(
         directory=directory,
-        state="finished" if manifest else "failed" if stop else "unfinished",
-        stopped_by=str(stop.get("message", "")),
+        state=ended if manifest else "failed" if stop else "unfinished",
+        stopped_by=too_few or str(stop.get("message", "")),
         in_flight=len(list((directory / commit.IN_FLIGHT).glob("*"))),
         written=_last_write(directory),
         fingerprint=str(held.get("fingerprint", "")),

@@ -1,16 +1,25 @@
-"""A driver to be killed: `python echo_pass.py DIRECTORY ROWS [ENGINES]` asks scripted engines one question a row."""
+"""A driver of its own: `python echo_pass.py DIRECTORY ROWS [ENGINE]` asks scripted engines one question a row.
 
+ENGINE is JSON: settings of the engine, and beside them `prepare`, a function of `tests.scripted` for the CPU step.
+"""
+
+import dataclasses
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+from imageref_ray import commit
 from imageref_ray.config import EngineConfig
 from imageref_ray.engines.base import Generate, Message, Request
 from imageref_ray.pipeline import run_pass
 from imageref_ray.watch import Stopped
 from imageref_ray.worker import Pass, Row
+from tests import scripted
 
-CONCURRENCY, COMMIT = 4, 8
+ROOT = Path(__file__).parents[2]
+CONCURRENCY, COMMIT, ROWS = 4, 8, 240
 
 
 async def echo(row: Row, generate: Generate) -> Row:
@@ -25,10 +34,27 @@ def echo_pass(directory: Path, script: str = "counted", **engine: object) -> Pas
     return Pass("echo", directory, echo, EngineConfig(kind="scripted", **settings), commit_records=COMMIT)
 
 
+def driver(directory: Path, address: str = "", **engine: object) -> subprocess.Popen[str]:
+    """One on a Ray of its own; on the cluster at `address` with two engines, or as `engine` says."""
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests/ray/echo_pass.py"), str(directory), str(ROWS)]
+    if address:
+        environment["RAY_ADDRESS"] = address
+        command.append(json.dumps(engine or {"actors": [2, 2], "cpus": 0.8}))
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def committed(directory: Path) -> list[str]:
+    return sorted((result.id for result in commit.results(directory)), key=lambda id: int(id[1:]))
+
+
 if __name__ == "__main__":
-    engines = [int(count) for count in sys.argv[3:]]
-    settings = {"actors": (engines[0], engines[0]), "cpus": 0.8} if engines else {}
+    settings = json.loads("".join(sys.argv[3:]) or "{}")
+    prepare = settings.pop("prepare", None)
     task = echo_pass(Path(sys.argv[1]), env={"CALLS": os.environ["CALLS"]}, **settings)
+    task = dataclasses.replace(task, patience_s=200, prepare=prepare and getattr(scripted, prepare))
     try:
         print(run_pass(task, [{"id": f"r{n}", "n": n} for n in range(int(sys.argv[2]))]))
     except Stopped as stopped:

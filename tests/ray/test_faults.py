@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,33 +23,12 @@ from imageref_ray.engines.base import EngineError
 from imageref_ray.picturenews import corpus
 from imageref_ray.pipeline import run_pass
 from imageref_ray.worker import BATCH
-from tests.ray.echo_pass import COMMIT, CONCURRENCY, echo_pass
+from tests.ray.echo_pass import COMMIT, CONCURRENCY, ROWS, committed, driver, echo_pass
 from tests.scripted import counted_annotate
 
-ROOT = Path(__file__).parents[2]
-ROWS = 240
 ROWS_TO_ASK = [{"id": f"r{n}", "n": n} for n in range(ROWS)]
 IN_FLIGHT = math.ceil((3 * CONCURRENCY + COMMIT) / BATCH) * BATCH
 """Records with a single engine: those it works on, those that wait for their commit, those that wait for either."""
-
-
-@pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file in which the scripted engine notes every call."""
-    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
-    return tmp_path / "calls"
-
-
-def driver(directory: Path, address: str = "") -> subprocess.Popen[str]:
-    """One on a Ray of its own; on the cluster at `address` with two engines."""
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "tests/ray/echo_pass.py"), str(directory), str(ROWS)]
-    if address:
-        environment["RAY_ADDRESS"] = address
-        command.append("2")
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
 
 
 def wait_for(done: int, directory: Path, process: subprocess.Popen[str], number: int = 1) -> bool:
@@ -61,10 +39,6 @@ def wait_for(done: int, directory: Path, process: subprocess.Popen[str], number:
             return False
         time.sleep(0.02)
     return True
-
-
-def committed(directory: Path) -> list[str]:
-    return sorted((result.id for result in commit.results(directory)), key=lambda id: int(id[1:]))
 
 
 @pytest.mark.timeout(600)

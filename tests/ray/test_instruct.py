@@ -14,9 +14,10 @@ import pytest
 from PIL import Image as Picture
 from rich.console import Console
 
-from imageref_ray import commit
+from imageref_ray import commit, manifest
 from imageref_ray.config import ConfigError, InstructConfig, check
 from imageref_ray.instruct import instruct, instructions
+from imageref_ray.outcome import RunFailed
 from imageref_ray.picturenews import corpus
 from imageref_ray.retry import retry
 
@@ -64,12 +65,17 @@ def test_a_broken_picture_and_a_reply_that_is_no_question_are_named(local_ray: N
     corpus.write(tmp_path, 2, 5)
     first = sorted((tmp_path / "image").rglob("*.jpg"))[0]
     first.write_bytes(b"no picture")
-    summary = instruct(config(tmp_path / "image", tmp_path / "run", script="mumbler"), quiet())
+    nothing = r"0 of \d+ instructions succeeded; most often Unusable in generate .*: the reply is not one question"
+    with pytest.raises(RunFailed, match=nothing):
+        instruct(config(tmp_path / "image", tmp_path / "run", script="mumbler"), quiet())
+    summary = manifest.finished(tmp_path / "run")["summary"]
     assert summary["problems"] == {"NotAnImage": 1}
     assert set(summary["instructions"]["by_task"]) == {"conversation: unusable"}
     assert summary["requests"] == summary["records"]  # a reply that is no question costs no more calls
     Picture.new("RGB", (64, 64)).save(first)
-    again = retry(tmp_path / "run", error="NotAnImage", console=quiet())
+    with pytest.raises(RunFailed, match=nothing):
+        retry(tmp_path / "run", error="NotAnImage", console=quiet())
+    again = manifest.finished(tmp_path / "run")["summary"]
     assert (again["records"], again["problems"]) == (summary["records"] + 1, {})
     with pytest.raises(ConfigError, match="no quarantined record matches; its quarantine is empty"):
         retry(tmp_path / "run")

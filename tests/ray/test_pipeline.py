@@ -20,6 +20,7 @@ from imageref_ray import commit
 from imageref_ray.build import build
 from imageref_ray.config import BuildConfig, ConfigError, EngineConfig, check
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
+from imageref_ray.outcome import RunFailed
 from imageref_ray.picturenews import corpus
 from imageref_ray.pipeline import _width, run_pass
 from imageref_ray.plan import plan
@@ -182,15 +183,26 @@ def test_failed_records_stay_in_the_quarantine_until_they_are_asked_for(local_ra
 def test_retry_runs_what_matches_and_the_training_set_grows(local_ray: None, news: Path, tmp_path: Path) -> None:
     flag = tmp_path / "mended"
     values = build_values(news, tmp_path / "run", script="tests.scripted:moody_annotator", env={"MENDED": str(flag)})
-    first = build(check(BuildConfig, {**values, "preflight": False}, "test"), Console(file=io.StringIO()))
-    assert (first["records"], first["quarantined"]) == (0, 12)
-    assert first["problems"] == {"RequestError": 12}
+    told = r"0 of 12 records succeeded; most often RequestError in respond \(12 times\), for example: not in the mood"
+    for _ in ("at its end", "when it is done"):
+        with pytest.raises(RunFailed, match=told):
+            build(check(BuildConfig, {**values, "preflight": False}, "test"), Console(file=io.StringIO()))
+    with pytest.raises(RunFailed, match="no estimate: 0 of 12"):
+        plan(check(BuildConfig, {**values, "preflight": False}, "test"), 12, console=Console(file=io.StringIO()))
     with pytest.raises(ConfigError, match="no quarantined record matches; it has --stage respond --error RequestError"):
         retry(tmp_path / "run", stage="place")
     flag.touch()
     second = retry(tmp_path / "run", error="RequestError", console=Console(file=io.StringIO()))
     assert (second["records"], second["quarantined"], second["problems"]) == (12, 0, {})
     assert len(Path(second["files"]["plain"]).read_text().splitlines()) == 12
+
+
+def test_half_an_emoji_in_replies_costs_no_record(local_ray: None, news: Path, tmp_path: Path) -> None:
+    summary = build(config(news, tmp_path / "run", script="tests.scripted:half_an_emoji"), Console(file=io.StringIO()))
+    assert (summary["records"], summary["quarantined"]) == (12, 0)
+    rows = [result.row for result in commit.results(tmp_path / "run")]
+    assert all(row["placements"][0]["analysis"] == "two boats \ufffd" for row in rows)
+    assert all(caption["caption"] == "Two red boats \ufffd." for row in rows for caption in row["captions"])
 
 
 def test_two_engines_make_two_passes_over_the_same_records(local_ray: None, news: Path, tmp_path: Path) -> None:

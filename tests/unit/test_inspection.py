@@ -192,6 +192,15 @@ def test_a_failed_run_says_what_stopped_it_and_how_to_go_on(tmp_path: Path) -> N
     assert "MissingImage in verify: 1 item" in told and "1/7.png does not exist" in told
 
 
+def test_a_run_that_ended_with_too_little_is_red_and_says_why(tmp_path: Path) -> None:
+    failures = [Failure(str(k), "place", "ParseError", f"no slot {k}") for k in range(9)]
+    run = build(tmp_path, [], failures)
+    html = page_of(run)
+    assert "Finished, but failed" in words(html) and 'class="state wrong"' in html
+    assert "0 of 9 records succeeded; most often ParseError in place (9 times), for example: no slot 0" in words(html)
+    assert f"imageref retry {run}" in words(html)
+
+
 def test_an_unfinished_run_can_be_looked_at_any_time(tmp_path: Path) -> None:
     run = tmp_path / "run"
     manifest.begin(run, {"job": "evaluate placement"})
