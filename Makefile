@@ -15,6 +15,9 @@ TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-in
 # Not installed, though asked for by the metadata: CUDA builds that break a CPU-only torch, and 1 GB that nobody uses.
 UNUSED := torchaudio torchcodec triton
 
+# What requirements/gpu.txt is derived for: the nodes of cluster.yaml.
+GPU_PLATFORM := x86_64-manylinux_2_35
+
 help: ## what can be made
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
 
@@ -45,12 +48,18 @@ clean: ## what runs and tools left behind (keeps .venv)
 	@rm -rf runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-requirements: $(READY) ## derive requirements/cpu.txt from pyproject.toml; versions already in it are kept
+requirements: $(READY) ## derive requirements/*.txt from pyproject.toml; versions already in them are kept
 	@$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra demo --extra dev --python-version 3.11 \
 	  $(TORCH_SOURCE) --index-strategy unsafe-best-match $(UNUSED:%=--no-emit-package %) \
 	  --no-annotate --no-header --output-file requirements/cpu.txt
 	@sed -i 's/+cpu$$//' requirements/cpu.txt
-	@git diff --stat requirements/cpu.txt
+	@# What both have is of one version, as far as vLLM's GPU build allows: it is the CPU's that was tested.
+	@sort --stable --unique --field-separator '=' --key 1,1 requirements/cpu.txt <(grep -v '^#' requirements/gpu.txt) \
+	  > $(VENV)/gpu.txt
+	@$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu --python-version 3.11 --python-platform $(GPU_PLATFORM) \
+	  --no-annotate --no-header --output-file $(VENV)/gpu.txt
+	@cat <(grep '^#' requirements/gpu.txt) $(VENV)/gpu.txt > $(VENV)/gpu.new && mv $(VENV)/gpu.new requirements/gpu.txt
+	@git diff --stat requirements
 
 $(READY): requirements/cpu.txt pyproject.toml
 	@if [ ! -x $(BIN)/python ]; then \

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from imageref_ray.config.base import Config
 
@@ -58,6 +58,9 @@ class TrainConfig(Config):
     betas: tuple[float, float] = (0.9, 0.999)
     drop_path: float = Field(0.0, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "bf16"
+    attention: Literal["auto", "flash_attention_2", "sdpa"] = Field(
+        "auto", description="auto: flash-attn on GPUs in bf16 where it is installed, else PyTorch's own (sdpa)"
+    )
     sequence_length: int = Field(16_384, ge=16)
     freeze: tuple[Literal["vision", "projector", "language"], ...] = ("vision",)
     fresh: tuple[Literal["vision", "projector", "language"], ...] = Field(
@@ -74,3 +77,14 @@ class TrainConfig(Config):
     keep_checkpoints: int = Field(2, ge=1)
     log_every: int = Field(10, ge=1)
     seed: int = 42
+
+    @model_validator(mode="after")
+    def _flash_attention_can_run(self) -> TrainConfig:
+        if self.attention == "flash_attention_2" and self.gpus_per_worker == 0:
+            raise ValueError("attention: flash_attention_2 runs on GPUs only; set gpus_per_worker, or attention: auto")
+        if self.attention == "flash_attention_2" and self.precision != "bf16":
+            raise ValueError(
+                f"attention: flash_attention_2 computes in bf16, not {self.precision}; "
+                "set precision: bf16, or attention: auto"
+            )
+        return self

@@ -16,7 +16,8 @@ from imageref_ray import engines
 from imageref_ray.config import ConfigError, TrainConfig, check
 from imageref_ray.training import mixture, progress
 
-FREE_TO_CHANGE = {"checkpoint_every", "keep_checkpoints", "log_every"}  # between a kill and the resume
+FREE_TO_CHANGE = {"attention", "checkpoint_every", "keep_checkpoints", "log_every"}  # between a kill and the resume
+"""`attention` too: all compute the same but for rounding, and `auto` depends on what is installed on the nodes."""
 
 
 def train(config: TrainConfig) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import InternVLForConditionalGeneration
+from transformers.utils import is_flash_attn_2_available
 
-from imageref_ray.config import LoraConfig, TrainConfig
+from imageref_ray.config import ConfigError, LoraConfig, TrainConfig
 from imageref_ray.training.data import IGNORED
 
 LORA_TARGETS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
@@ -53,10 +55,40 @@ class DropPath(nn.Module):
         return branch * kept.to(branch.dtype) / (1 - self.rate)
 
 
+def attention(config: TrainConfig, missing: str) -> str:
+    """What the vision tower and the language model compute attention with, in transformers' words.
+
+    `missing` says why flash-attn cannot be used in this process ("": it can). Without it PyTorch's own function is
+    taken: no mask is ever given (see `AnswerLoss`), so in bf16 on a GPU that runs a flash kernel too.
+    Raises ConfigError where flash-attn is asked for and missing.
+    """
+    if config.attention == "auto":
+        fits = config.gpus_per_worker > 0 and config.precision == "bf16" and not missing
+        return "flash_attention_2" if fits else "sdpa"
+    if config.attention == "flash_attention_2" and missing:
+        raise ConfigError(
+            f"attention: flash_attention_2 cannot be used by a training worker: {missing}; "
+            "install flash-attn there (requirements/gpu.txt says how), or set attention: auto"
+        )
+    return config.attention
+
+
+def flash_missing() -> str:
+    """Why this process cannot use flash-attn, or "" if it can. An installed one may fail: it is built for one torch."""
+    if find_spec("flash_attn") is None:
+        return "flash-attn is not installed"
+    try:
+        import flash_attn  # noqa: F401
+    except ImportError as error:
+        return f"flash-attn cannot be imported ({error})"
+    return "" if is_flash_attn_2_available() else "it needs a CUDA device and flash-attn 2.3.3 or newer"
+
+
 def build(config: TrainConfig) -> Any:
     """The model to train: weights loaded, parts frozen, drop path, LoRA and gradient checkpointing in place."""
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    model = AnswerLoss.from_pretrained(config.model, dtype=dtype)
+    chosen = attention(config, flash_missing())
+    model = AnswerLoss.from_pretrained(config.model, dtype=dtype, attn_implementation=chosen)
     parts = {
         "vision": [model.model.vision_tower],
         "projector": [model.model.multi_modal_projector],

@@ -24,7 +24,7 @@ from imageref_ray.training import mixture
 from imageref_ray.training.batches import Shape, plan
 from imageref_ray.training.data import IGNORED, Collator, Encoder, Example, encode_all
 from imageref_ray.training.export import export, gathered
-from imageref_ray.training.model import build
+from imageref_ray.training.model import attention, build, flash_missing
 from imageref_ray.training.report import Report
 from imageref_ray.training.zero import deepspeed_config
 
@@ -33,6 +33,7 @@ def work(settings: dict[str, Any]) -> None:
     """Train on this rank; `settings` is the TrainConfig as plain values. ConfigError if no sample is usable."""
     config = TrainConfig.model_validate(settings)
     _quiet(config.output / "train.log")
+    print(f"attention: {attention(config, flash_missing())}", flush=True)  # refused here, before anything is read
     import deepspeed  # it prints when imported
 
     rank = ray.train.get_context().get_world_rank()
