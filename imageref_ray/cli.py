@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imageref_ray import help
+from imageref_ray import help, streams
 
 if TYPE_CHECKING:
     from imageref_ray.config import C
@@ -29,14 +29,19 @@ PATIENCE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 1 engine failed or breaches found, 2 wrong input, 130 ended)."""
+    """Run one command; returns the exit code: 0 done, 1 engine failed or breaches found, 2 wrong input, 130 ended, 141
+    nobody reads on (`… | head`)."""
+    return streams.guarded(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     from imageref_ray.config import ConfigError
     from imageref_ray.engines.base import EngineError
     from imageref_ray.watch import Stopped
 
     try:
-        return arguments.run(arguments) or 0
+        return arguments.call(arguments) or 0
     except ConfigError as error:
         print(f"imageref: {error}", file=sys.stderr)
         return 2
@@ -113,7 +118,7 @@ def _command(commands: Any, name: str, short: str, text: str, run: Run | None = 
     made: argparse.ArgumentParser = commands.add_parser(
         name, help=short, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.set_defaults(run=run)
+    made.set_defaults(call=run)  # the name of no argument: a command's own `run` would take its place
     return made
 
 
