@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imageref_ray import help
+from imageref_ray import help, streams
 
 if TYPE_CHECKING:
     from imageref_ray.config import C
@@ -29,7 +29,12 @@ PATIENCE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 1 failed or breaches found, 2 wrong input, 130 ended)."""
+    """Run one command; returns the exit code: 0 done, 1 failed or breaches found, 2 wrong input, 130 ended, 141
+    nobody reads on (`… | head`)."""
+    return streams.guarded(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     from imageref_ray.config import ConfigError
     from imageref_ray.engines.base import EngineError
@@ -37,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from imageref_ray.watch import Stopped
 
     try:
-        return arguments.run(arguments) or 0
+        return arguments.call(arguments) or 0
     except ConfigError as error:
         print(f"imageref: {error}", file=sys.stderr)
         return 2
@@ -68,24 +73,24 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--seed", type=int, default=0, metavar="S", help="another seed draws other records")
     _job(commands, "instruct", "images → visual instructions, corrected against the image", help.INSTRUCT, _instruct)
     retry = _command(commands, "retry", "a run's quarantined records, once more", help.RETRY, _retry)
-    retry.add_argument("run", type=Path, metavar="RUN", help="the output of build, instruct or evaluate")
+    retry.add_argument("run", type=_path, metavar="RUN", help="the output of build, instruct or evaluate")
     retry.add_argument("--stage", help="only records that failed in this stage: verify, respond, caption, place, …")
     retry.add_argument("--error", help="only records that failed with this error: ParseError, RequestError, …")
     _job(commands, "train", "training set → fine-tuned InternVL checkpoint", help.TRAIN, _train)
     _measures(commands)
     check = _command(commands, "check", "training set → breaches of the reference contract", help.CHECK, _check)
-    check.add_argument("dataset", type=Path, metavar="DATASET", help="JSONL, JSON list or Parquet")
-    check.add_argument("--root", type=Path, metavar="DIR", help="folder that image paths are relative to")
+    check.add_argument("dataset", type=_path, metavar="DATASET", help="JSONL, JSON list or Parquet")
+    check.add_argument("--root", type=_path, metavar="DIR", help="folder that image paths are relative to")
     check.add_argument("--first", type=int, default=20, metavar="N", help="breaches to show (default %(default)s)")
     corpus = _command(commands, "picturenews", "write the embedded corpus", help.PICTURENEWS, _picturenews)
     corpus.add_argument("--events", type=int, required=True, metavar="N", help="how many events")
     corpus.add_argument("--seed", type=int, metavar="S", help="another seed is another world (default 0)")
-    corpus.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    corpus.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder to write to")
     corpus.add_argument("--skills", action="store_true", help="what the embedded checkpoint is trained on, instead")
     _job(commands, "demo", "the whole way, with a report", help.DEMO, _demo, config=Path("jobs/configs/demo.yaml"))
     look = _command(commands, "inspect", "a run directory → one page to look at", help.INSPECT, _inspect)
-    look.add_argument("directory", type=Path, metavar="RUN", help="run directory of a build or an evaluation")
-    look.add_argument("--out", type=Path, metavar="FILE", help="page to write (default RUN/inspect.html)")
+    look.add_argument("directory", type=_path, metavar="RUN", help="run directory of a build or an evaluation")
+    look.add_argument("--out", type=_path, metavar="FILE", help="page to write (default RUN/inspect.html)")
     look.add_argument(
         "--samples", type=int, default=48, metavar="N", help="samples shown at most (default %(default)s)"
     )
@@ -93,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", "start the HTTP endpoint", help.SERVE, _serve)
     serve.add_argument(
         "--config",
-        type=Path,
+        type=_path,
         default=Path("serve/config.yaml"),
         metavar="FILE",
         help="Ray Serve config (default %(default)s)",
@@ -108,8 +113,8 @@ def _measures(commands: Any) -> None:
     _job(measures, "placement", "the right images in the right places?", help.PLACEMENT, _evaluate_placement)
     _job(measures, "vqa", "short answers and choices right?", help.VQA, _evaluate_vqa)
     score = _command(commands, "score", "labels + predictions → the same metrics, no engine", help.SCORE, _score)
-    score.add_argument("--labels", type=Path, required=True, metavar="CSV", help="position labels (label.csv)")
-    score.add_argument("--predictions", type=Path, required=True, metavar="JSONL", help="one answer a line")
+    score.add_argument("--labels", type=_path, required=True, metavar="CSV", help="position labels (label.csv)")
+    score.add_argument("--predictions", type=_path, required=True, metavar="JSONL", help="one answer a line")
     score.add_argument("--paper", action="store_true", help="the paper's own conventions")
 
 
@@ -117,7 +122,7 @@ def _command(commands: Any, name: str, short: str, text: str, run: Run | None = 
     made: argparse.ArgumentParser = commands.add_parser(
         name, help=short, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.set_defaults(run=run)
+    made.set_defaults(call=run)  # the name of no argument: a command's own `run` would take its place
     return made
 
 
@@ -129,7 +134,7 @@ def _job(
     note = f" (default {config})" if config else ""
     made.add_argument(
         "--config",
-        type=Path,
+        type=_path,
         required=config is None,
         default=config,
         metavar="FILE",
@@ -140,15 +145,27 @@ def _job(
     return made
 
 
+def _path(text: str) -> Path:
+    """An argument that is a path: an address would become a folder called `s3:`."""
+    from imageref_ray.config.places import no_address
+
+    try:
+        return Path(no_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _config(kind: type[C], arguments: argparse.Namespace) -> C:
-    from imageref_ray.config import load
+    from imageref_ray.config import check_places, load
 
     overrides = [*arguments.set]
     if arguments.output is not None:
         overrides.append(f"output={json.dumps(arguments.output)}")
     if getattr(arguments, "max_budget", None) is not None:
         overrides.append(f"max_budget={json.dumps(arguments.max_budget)}")
-    return load(kind, arguments.config, overrides)
+    config = load(kind, arguments.config, overrides)
+    check_places(config)
+    return config
 
 
 def _print(summary: Any) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from imageref_ray import commit, manifest
 from imageref_ray.build import build
-from imageref_ray.config import BuildConfig, ConfigError, EvaluateConfig, InstructConfig, VqaConfig, check
+from imageref_ray.config import BuildConfig, ConfigError, EvaluateConfig, InstructConfig, VqaConfig, check, check_places
 from imageref_ray.evaluation.answers import evaluate_vqa
 from imageref_ray.evaluation.run import evaluate_placement
 from imageref_ray.instruct import instruct
@@ -33,7 +33,8 @@ def retry(
     """
     job, values = manifest.held(run)
     settings, do = JOBS[job]
-    config = check(settings, values, str(run / "fingerprint.json"))
+    config = check(settings, values, str(run / "fingerprint.json")).model_copy(update={"output": run})
+    check_places(config)
     whole = [failure for failure in commit.failures(run) if not failure.item]
     chosen = [f for f in whole if stage in (None, f.stage) and error in (None, f.error)]
     if not chosen:
@@ -41,4 +42,4 @@ def retry(
         told = f"it has {'; '.join(reasons)}" if reasons else "its quarantine is empty"
         raise ConfigError(f"{run}: no quarantined record matches; {told}")
     manifest.reopen(run)
-    return do(config.model_copy(update={"output": run}), console, frozenset(f.record_id for f in chosen))
+    return do(config, console, frozenset(f.record_id for f in chosen))

@@ -1,7 +1,7 @@
 """One pydantic model per job: YAML file + `--set key=value` in, a frozen, fully checked config out.
 
-Unknown keys fail, every message says what is wrong, where, and how to mend it. Relative paths are
-relative to the working directory.
+Unknown keys fail, every message says what is wrong, where, and how to fix it. Relative paths are
+relative to the working directory; which of them a cluster allows, places.py says.
 """
 
 from imageref_ray.config.base import Config, ConfigError
@@ -18,6 +18,7 @@ from imageref_ray.config.build import (
 from imageref_ray.config.engine import EngineConfig, SamplingConfig
 from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
+from imageref_ray.config.places import check_places
 from imageref_ray.config.read import C, check, load
 from imageref_ray.config.source import FetchConfig, FilterConfig, SourceConfig
 from imageref_ray.config.train import LoraConfig, MixtureEntry, TrainConfig
@@ -50,5 +51,6 @@ __all__ = [
     "TrainConfig",
     "VqaConfig",
     "check",
+    "check_places",
     "load",
 ]

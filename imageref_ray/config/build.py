@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from imageref_ray.config.base import Config
 from imageref_ray.config.engine import EngineConfig, SamplingConfig
+from imageref_ray.config.places import Own, Shared, Shipped
 from imageref_ray.config.source import SourceConfig
 
 
@@ -32,7 +33,9 @@ class PlaceConfig(StageConfig):
 class ExamplesConfig(Config):
     """In-context examples of one stage: earlier turns before every request of it."""
 
-    file: Path = Field(description="JSON list of examples, in the paper's form or with a document or response each")
+    file: Shipped[Path] = Field(
+        description="JSON list of examples, in the paper's form or with a document or response each"
+    )
     count: int = Field(2, ge=1, description="how many are shown")
     choose: Literal["first", "similar", "none"] = Field(
         "first",
@@ -70,7 +73,9 @@ class ExportConfig(Config):
     formats: tuple[Format, ...] = ("plain", "caption", "captions", "insertion", "records", "mixture")
     variant: Literal["plain", "caption"] = Field("plain", description="answers of messages, sharegpt, llava, parquet")
     embed_images: bool = Field(False, description="parquet: with the image files themselves instead of their paths")
-    tokenizer: str | None = Field(None, description="checkpoint that counts each row's `length`; without: an estimate")
+    tokenizer: Own[str | None] = Field(
+        None, description="checkpoint that counts each row's `length`; without: an estimate"
+    )
     split: SplitConfig | None = Field(None, description="by event; without: everything in one file a format")
     license: str = Field("", description="Hugging Face licence identifier (cc-by-4.0, …) or the licence in words")
 
@@ -101,9 +106,9 @@ class BuildConfig(Config):
     """`imageref build`: documents with images → training set."""
 
     source: SourceConfig
-    output: Path = Field(description="run directory; made if missing, resumed if it holds the same work")
+    output: Shared[Path] = Field(description="run directory; made if missing, resumed if it holds the same work")
     engine: EngineConfig
-    prompts: str = Field("default-en", description="prompt pack: a shipped name or the path of a YAML file")
+    prompts: Own[str] = Field("default-en", description="prompt pack: a shipped name or the path of a YAML file")
     caption_examples: ExamplesConfig | None = Field(None, description="in-context examples for captions")
     place_examples: ExamplesConfig | None = Field(None, description="in-context examples for placement")
     respond: StageConfig = StageConfig()
@@ -116,7 +121,7 @@ class BuildConfig(Config):
         "estimated)",
     )
     max_images: int = Field(50, ge=1, description="samples with more images are left out (and reported)")
-    cache: Path | None = Field(
+    cache: Shared[Path | None] = Field(
         None, description="file of replies shared with other runs: equal descriptions and captions are not asked again"
     )
     preflight: bool = Field(True, description="end the run early if its heaviest record does not fit the engine")

@@ -7,13 +7,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from imageref_ray.config.base import Config
+from imageref_ray.config.places import Annotator
 
 
 class EngineConfig(Config):
     """Which engine answers, and how big its pool is."""
 
     kind: Literal["vllm", "openai", "scripted"] = "vllm"
-    model: str = Field(description="checkpoint folder, hub name or, for openai, the served model's name")
+    model: Annotator = Field(description="checkpoint folder, hub name or, for openai, the served model's name")
     args: dict[str, Any] = Field({}, description="engine arguments passed on as they are (AsyncEngineArgs for vllm)")
     actors: tuple[int, int] = Field((1, 1), description="least and most engine actors in the autoscaling pool")
     concurrency: int = Field(

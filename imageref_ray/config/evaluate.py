@@ -9,15 +9,16 @@ from pydantic import Field, field_validator
 
 from imageref_ray.config.base import Config
 from imageref_ray.config.engine import EngineConfig
+from imageref_ray.config.places import Own, Shared
 
 
 class EvaluateConfig(Config):
     """`imageref evaluate placement`: test set + engine → image-position metrics."""
 
-    data: Path = Field(description="annotation JSONL of the test set (reference answers with images)")
-    root: Path = Field(Path("."), description="folder that image paths are relative to")
-    labels: Path = Field(description="position labels (label CSV)")
-    output: Path
+    data: Own[Path] = Field(description="annotation JSONL of the test set (reference answers with images)")
+    root: Shared[Path] = Field(Path("."), description="folder that image paths are relative to")
+    labels: Own[Path] = Field(description="position labels (label CSV)")
+    output: Shared[Path]
     engine: EngineConfig
     mode: tuple[Literal["guided", "free"], ...] = ("guided", "free")
     label_slots: Literal["before", "after"] = Field(
@@ -39,9 +40,11 @@ class EvaluateConfig(Config):
 class QuestionsConfig(Config):
     """One annotated set: a flat list (A-OKVQA and alike), or with `annotations` the published pair (OKVQA, VQAv2)."""
 
-    questions: Path = Field(description="JSON list of questions with their answers, or the published questions file")
-    annotations: Path | None = Field(None, description="the published annotations file")
-    images: Path = Field(description="folder that image paths are relative to")
+    questions: Own[Path] = Field(
+        description="JSON list of questions with their answers, or the published questions file"
+    )
+    annotations: Own[Path | None] = Field(None, description="the published annotations file")
+    images: Shared[Path] = Field(description="folder that image paths are relative to")
     image_name: str = Field(
         "{:012d}.jpg", description="file of a numbered image under images, e.g. val2014/COCO_val2014_{:012d}.jpg"
     )
@@ -62,9 +65,11 @@ class VqaConfig(Config):
     """`imageref evaluate vqa`: annotated questions + engine → VQA accuracy and multiple-choice accuracy."""
 
     sets: dict[str, QuestionsConfig] = Field(min_length=1, description="annotated sets by name")
-    output: Path
+    output: Shared[Path]
     engine: EngineConfig
-    prompts: str = Field("en", description="instruction pack: a shipped name (en, compact) or the path of a YAML file")
+    prompts: Own[str] = Field(
+        "en", description="instruction pack: a shipped name (en, compact) or the path of a YAML file"
+    )
     mode: tuple[Literal["direct", "choice"], ...] = Field(
         ("direct",), min_length=1, description="a short answer in own words; the likeliest of the given choices"
     )
@@ -81,13 +86,13 @@ class VqaConfig(Config):
 class DemoConfig(Config):
     """`imageref demo`: the whole way on the embedded corpus. Paths of the parts all lie under `output`."""
 
-    output: Path = Path("runs/demo")
+    output: Shared[Path] = Path("runs/demo")
     train_events: int = Field(192, ge=1)
     test_events: int = Field(48, ge=1)
     shown_events: int = Field(12, ge=0, description="test events that the report shows with their pictures")
     shown_pictures: int = Field(8, ge=0, description="corrected answers that the report shows with their pictures")
     engine: EngineConfig = Field(description="annotator, and how base and student are run")
-    prompts: str = "compact"
+    prompts: Own[str] = "compact"
     variant: Literal["plain", "caption"] = Field("plain", description="how answers name a picture")
     train: dict[str, Any] = Field(description="train settings other than model, output and mixture")
     instruct: dict[str, Any] = Field(

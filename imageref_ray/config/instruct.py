@@ -9,6 +9,7 @@ from pydantic import Field
 
 from imageref_ray.config.base import Config
 from imageref_ray.config.engine import EngineConfig, SamplingConfig
+from imageref_ray.config.places import Own, Shared
 
 
 class CorrectConfig(Config):
@@ -28,8 +29,10 @@ class ImagesConfig(Config):
     """Which images instructions are about."""
 
     kind: Literal["coco", "objects365", "folder", "manifest"] = "folder"
-    root: Path = Field(description="folder of images, searched with its sub-folders; for kind manifest its JSONL file")
-    exclude: Path | None = Field(None, description="ids of images to leave out: one a line, or a JSON list")
+    root: Shared[Path] = Field(
+        description="folder of images, searched with its sub-folders; for kind manifest its JSONL file"
+    )
+    exclude: Own[Path | None] = Field(None, description="ids of images to leave out: one a line, or a JSON list")
     limit: int | None = Field(None, ge=1, description="use only the first N images")
     max_image_bytes: int = Field(20_000_000, ge=1, description="larger files are refused")
     max_image_pixels: int = Field(50_000_000, ge=1, description="larger images are refused before they are decoded")
@@ -39,9 +42,11 @@ class InstructConfig(Config):
     """`imageref instruct`: images → questions, answers corrected against the image → training set."""
 
     images: ImagesConfig
-    output: Path = Field(description="run directory; made if missing, resumed if it holds the same work")
+    output: Shared[Path] = Field(description="run directory; made if missing, resumed if it holds the same work")
     engine: EngineConfig
-    prompts: str = Field("en", description="instruction pack: a shipped name (en, compact) or the path of a YAML file")
+    prompts: Own[str] = Field(
+        "en", description="instruction pack: a shipped name (en, compact) or the path of a YAML file"
+    )
     tasks: tuple[Literal["conversation", "detail", "reasoning", "okvqa", "a_okvqa"], ...] = Field(
         ("conversation", "detail", "reasoning"), min_length=1
     )

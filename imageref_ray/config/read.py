@@ -61,7 +61,9 @@ def _sentence(kind: type[Config], item: Any) -> str:
     """One pydantic error as `key: what (how to mend)`."""
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] != "extra_forbidden":
-        return f"{key or 'config'}: {item['msg'].lower()}"
+        # a validator's own words stay as they are, for there are paths and names in them
+        told = item["ctx"]["error"] if item["type"] == "value_error" else item["msg"].lower()
+        return f"{key or 'config'}: {told}"
     *parents, last = item["loc"]
     known = _fields(kind, [str(part) for part in parents])
     near = difflib.get_close_matches(str(last), known, n=1)

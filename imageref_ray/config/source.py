@@ -9,13 +9,16 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from imageref_ray.config.base import Config
+from imageref_ray.config.places import ADDRESS, Shared
 
 
 class FetchConfig(Config):
     """How pictures get here, and what may be opened for them: public web addresses, the source's root, and this."""
 
     allow_hosts: tuple[str, ...] = Field((), description="hosts that may have private addresses, e.g. media.intranet")
-    allow_roots: tuple[str, ...] = Field((), description="further folders, s3://bucket/prefix or gs://bucket/prefix")
+    allow_roots: Shared[tuple[str, ...]] = Field(
+        (), description="further folders, s3://bucket/prefix or gs://bucket/prefix"
+    )
     connect_timeout_s: float = Field(10, gt=0, description="seconds until a connection stands")
     read_timeout_s: float = Field(20, gt=0, description="longest silence of a server")
     deadline_s: float = Field(60, gt=0, description="seconds for one picture, redirects and retries included")
@@ -27,6 +30,14 @@ class FetchConfig(Config):
     s3_region: str | None = Field(None, description="region of the buckets; by default the AWS environment's")
     gs_endpoint: str | None = Field(None, description="store that speaks Google's JSON API, e.g. http://fake-gcs:4443")
     anonymous: bool = Field(False, description="ask s3: and gs: without credentials (public buckets)")
+
+    @field_validator("allow_roots")
+    @classmethod
+    def _can_be_read(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        for root in roots:
+            if ADDRESS.match(root) and not root.startswith(("s3://", "gs://")):
+                raise ValueError(f"{root} is no folder, s3://bucket/prefix or gs://bucket/prefix; give one of these")
+        return roots
 
     @field_validator("s3_endpoint", "gs_endpoint")
     @classmethod
@@ -67,7 +78,7 @@ class SourceConfig(Config):
     """Where samples come from."""
 
     kind: Literal["paper", "samples", "folder"] = "paper"
-    root: Path = Field(description="folder that everything else is relative to")
+    root: Shared[Path] = Field(description="folder that everything else is relative to")
     events: str = Field("events.jsonl", description="paper: event file inside root, beside news/ and image/")
     files: tuple[str, ...] = Field(
         ("*.jsonl", "*.parquet"), min_length=1, description="samples: files inside root, names or patterns"

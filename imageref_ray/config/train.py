@@ -8,13 +8,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from imageref_ray.config.base import Config
+from imageref_ray.config.places import Model, Shared
 
 
 class MixtureEntry(Config):
     """One data set of a mixture (InternVL's meta JSON)."""
 
-    root: Path = Field(Path("."), description="folder that image paths are relative to")
-    annotation: Path
+    root: Shared[Path] = Field(Path("."), description="folder that image paths are relative to")
+    annotation: Shared[Path]
     repeat_time: float = Field(1.0, gt=0, description="below 1: a seeded share of the samples; above: repeats")
     ratio: float | None = Field(
         None, gt=0, description="draw by probability ratio / sum of all sets' ratios, instead of repeat_time"
@@ -35,9 +36,9 @@ class LoraConfig(Config):
 class TrainConfig(Config):
     """`imageref train`: mixture + InternVL checkpoint → fine-tuned checkpoint (Ray Train + DeepSpeed)."""
 
-    model: str = Field(description="InternVL checkpoint in Hugging Face format (folder or hub name)")
-    output: Path = Field(description="run directory; the result lands in <output>/model")
-    mixture: dict[str, MixtureEntry] | Path = Field(description="data sets by name, or a meta JSON file")
+    model: Model = Field(description="InternVL checkpoint in Hugging Face format (folder or hub name)")
+    output: Shared[Path] = Field(description="run directory; the result lands in <output>/model")
+    mixture: Shared[dict[str, MixtureEntry] | Path] = Field(description="data sets by name, or a meta JSON file")
     workers: int = Field(2, ge=1)
     cpus_per_worker: float = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)

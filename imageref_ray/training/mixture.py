@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imageref_ray.config import Config, ConfigError, MixtureEntry, TrainConfig, check
+from imageref_ray.config import Config, ConfigError, MixtureEntry, TrainConfig, check, check_places
 
 IMAGE_TAG = "<image>"
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -52,7 +52,9 @@ def entries(config: TrainConfig) -> dict[str, MixtureEntry]:
             values = json.loads(found.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ConfigError(f"mixture {found} is not valid JSON: {error}; mend the file") from None
-        found = check(Mixture, {"sets": values}, str(found)).sets
+        listed = check(Mixture, {"sets": values}, str(found))
+        check_places(listed, str(found))
+        found = listed.sets
     if not found:
         raise ConfigError("mixture holds no data set; name at least one with its annotation file")
     for name, entry in found.items():

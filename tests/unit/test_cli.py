@@ -40,7 +40,7 @@ def test_the_example_of_every_command_parses(command: str, capsys: pytest.Captur
         main([*command.split(), "--help"])
     lines = capsys.readouterr().out.splitlines()
     example = next(line for line in lines if line.startswith("example: imageref "))
-    parser().parse_args(example.split()[2:])
+    assert callable(parser().parse_args(example.split()[2:]).call)  # no argument has taken its place
 
 
 @pytest.mark.parametrize(
