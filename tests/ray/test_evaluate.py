@@ -47,7 +47,9 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
     assert found["run"]["records"] == EVENTS
     again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
     assert again == guided
-    assert evaluate_placement(config) == found == json.loads((tmp_path / "run/metrics.json").read_text())
+    assert (
+        evaluate_placement(config) == found == json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))
+    )
     with pytest.raises(ConfigError, match="paper False → True"):
         evaluate_placement(config.model_copy(update={"paper": True}))
 
