@@ -4,6 +4,9 @@
     <run>/quarantine/part-<attempt>-<writer>-<n>.parquet   one row per `Failure`
     <run>/engines/<attempt>-<writer>-<ready, ns>           touched as long as the writer's engine is there
 
+When engines were ready, lived and committed is told by the file system's stamps: these can be compared, whichever
+machine wrote, and however coarse or wrong its own clock is.
+
 A part is written under another name and renamed when it is complete, so a kill leaves whole parts only. Two
 writers can commit the same record (one was given up but lived on): readers keep the first. A writer of an attempt
 that another has taken over commits nothing (`attempt.Superseded`).
@@ -115,8 +118,10 @@ class Store:
         that anyone wrote."""
         folder = self.directory / ENGINES
         folder.mkdir(parents=True, exist_ok=True)
-        self._engine = folder / f"{self._attempt:06d}-{self._writer}-{time.time_ns()}"
-        self._engine.touch()
+        hidden = folder / f".{self._writer}.tmp"
+        hidden.touch()
+        self._engine = folder / f"{self._attempt:06d}-{self._writer}-{hidden.stat().st_mtime_ns}"
+        hidden.rename(self._engine)
         last = self.directory / RECORDS
         after = last.stat().st_mtime_ns if last.is_dir() else 0
         return sum(_ready(path) > after for path in folder.glob(f"{self._attempt:06d}-*"))
@@ -124,8 +129,7 @@ class Store:
     def alive(self) -> None:
         """The engine is there still: see `engine_seconds`."""
         if self._engine:
-            now = time.time_ns()
-            os.utime(self._engine, ns=(now, now))
+            os.utime(self._engine)
 
     def _note(self, name: tuple[str, ...]) -> Path:
         return self.directory / IN_FLIGHT / hashlib.sha256("\0".join(name).encode()).hexdigest()[:24]
@@ -253,7 +257,7 @@ def seconds(directory: Path) -> float:
 
 def engine_seconds(directory: Path) -> float:
     """How long engines were there, each from when it was ready to its last sign of life, summed over all of them."""
-    engines = (directory / ENGINES).glob("*")
+    engines = (directory / ENGINES).glob("[0-9]*")
     return sum(max(0, path.stat().st_mtime_ns - _ready(path)) for path in engines) / 1e9
 
 

@@ -130,7 +130,7 @@ def covariates(sample: Sample) -> tuple[float, float, float]:
 
 def totals(costs: Mapping[str, Cost], prices: PriceConfig, gpus: float) -> dict[str, float]:
     """The figures summed over known costs: the truth at the end of a build. `gpus` are GPUs per engine."""
-    summed = _figures(list(costs.values()), prices, gpus).sum(axis=0)
+    summed = _figures([costs[name] for name in sorted(costs)], prices, gpus).sum(axis=0)
     return dict(zip(FIGURES, map(float, summed), strict=True))
 
 

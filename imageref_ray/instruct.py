@@ -7,6 +7,7 @@ images ─▶ verify ─▶ ask ─▶ correct      (conversation, detail, reaso
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -63,7 +64,7 @@ def _instruct(config: InstructConfig, console: Console, again: frozenset[str]) -
     rows = ({"id": image.id, "image": to_row(image)} for image in images)
     summary = run_pass(_task(config, pack), chain(early, rows), again)
     summary["instructions"] = counts(instructions(config.output))
-    summary["files"] = _export(config, pack)
+    summary["files"] = _export(config, pack, [image.id for image in images])
     manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
     console.print(closing_table(f"instruct: {config.output}", summary))
     console.print(_told(summary["instructions"]))
@@ -79,9 +80,9 @@ def _check_usable(config: InstructConfig) -> None:
         raise RunFailed(f"{config.output}: {reason}. Change the prompt pack or the model and give another output")
 
 
-def instructions(directory: Path) -> Iterator[Instruction]:
-    """Every instruction of a run, problems included, image by image."""
-    for result in commit.results(directory):
+def instructions(directory: Path, ids: Iterable[str] | None = None) -> Iterator[Instruction]:
+    """Every instruction of a run, problems included, image by image: in the order of `ids`, else as they were kept."""
+    for result in commit.results(directory) if ids is None else commit.results_of(directory, ids):
         yield from (from_row(Instruction, row) for row in result.row["instructions"])
 
 
@@ -97,7 +98,7 @@ def counts(items: Iterable[Instruction]) -> dict[str, Any]:
             for when, value in (("before", unit.before), ("after", unit.after)):
                 if value is not None:
                     sure[when].append(value)
-    means = {when: round(sum(values) / len(values), 4) for when, values in sure.items() if values}
+    means = {when: round(math.fsum(values) / len(values), 4) for when, values in sure.items() if values}
     return {"by_task": dict(sorted(kinds.items())), "units": dict(sorted(units.items())), "probability": means}
 
 
@@ -178,17 +179,18 @@ def _task(config: InstructConfig, pack: InstructPack) -> Pass:
     )
 
 
-def _export(config: InstructConfig, pack: InstructPack) -> dict[str, str]:
-    """The training set: one annotation file a task and use, and the mixture that names them with their ratios."""
+def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> dict[str, str]:
+    """The training set: one annotation file a task and use, and the mixture that names them with their ratios. Rows are
+    in the order of the images' `ids`, whichever was finished first."""
     folder = config.output / "dataset"
     folder.mkdir(parents=True, exist_ok=True)
     root = config.images.root if config.images.kind != "manifest" else config.images.root.parent
     files, sets = {"instructions": folder / "instructions.jsonl"}, {}
-    write_jsonl(files["instructions"], map(to_row, instructions(config.output)))
+    write_jsonl(files["instructions"], map(to_row, instructions(config.output, ids)))
     for task in config.tasks:
         corrected = config.correct is not None or TASKS[task] == "knowledge"
         for use in config.uses:
-            mine = (item for item in instructions(config.output) if item.task == task)
+            mine = (item for item in instructions(config.output, ids) if item.task == task)
             good = (question for question in own(mine, corrected) if not isinstance(question, Failure))
             drawn = rows(
                 good,

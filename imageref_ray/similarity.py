@@ -40,7 +40,7 @@ def index(texts: Sequence[str]) -> Index:
     places: dict[str, list[tuple[int, float]]] = {word: [] for word in rarity}
     for number, count in enumerate(counts):
         weights = _weights(count, rarity)
-        length = math.sqrt(sum(weight * weight for weight in weights.values()))
+        length = math.sqrt(math.fsum(weight * weight for weight in weights.values()))
         for word, weight in weights.items():
             places[word].append((number, weight / length))
     return Index(len(texts), rarity, {word: tuple(found) for word, found in places.items()})
@@ -52,7 +52,8 @@ def nearest(known: Index, text: str, count: int) -> tuple[int, ...]:
     for word, weight in _weights(Counter(words(text)), known.rarity).items():
         for number, share in known.places[word]:
             likeness[number] += weight * share
-    return tuple(heapq.nlargest(count, range(known.size), key=lambda number: (likeness[number], -number)))
+    # What differs by rounding alone is equally like: the last bit hangs on the order of words and on the processor.
+    return tuple(heapq.nlargest(count, range(known.size), key=lambda number: (round(likeness[number], 9), -number)))
 
 
 def words(text: str) -> list[str]:

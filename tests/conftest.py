@@ -1,12 +1,14 @@
 """What tests share: one small Ray and one served application a session, started only when a test asks for them."""
 
 import os
+import random
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from imageref_ray.cli import PATIENCE
 
@@ -14,7 +16,11 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "
 for name, value in {**PATIENCE, **QUIET}.items():  # before Ray is imported, for it and for all its processes
     os.environ.setdefault(name, value)
 
-settings.register_profile("house", deadline=None)  # a busy machine is no failure
+for name in ("NO_PROXY", "no_proxy"):  # servers of tests are on this machine, whatever proxy leads out of it
+    os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
+
+# A busy machine is no failure.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
 
 
@@ -49,7 +55,10 @@ def served(local_ray: None) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, of those that the system gives to nobody by itself: between asking and use, only
+    somebody who wants this very number can take it. For servers that cannot be asked which port they took."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port between 20000 and 32000 is free")

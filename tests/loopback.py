@@ -1,6 +1,7 @@
 """A real HTTP server on this machine that answers as it is told and remembers what it was asked."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Step:
-    """One answer: a body, how long it takes to come (and then to arrive), and how much of it does (None: all)."""
+    """One answer: a body, how long it takes to come (and then to arrive), how much of it does (None: all), and how many
+    must have asked at once before any is answered (for whom at most CROWD_S is waited)."""
 
     body: bytes
     status: int = 200
@@ -20,8 +22,10 @@ class Step:
     delay_s: float = 0
     drip_s: float = 0
     sent: int | None = None
+    together: int = 1
 
 
+CROWD_S = 20
 NOTHING = Step(b"", sent=0)
 HTML = Step(b"<html><body>Please <b>sign in</b></body></html>", headers={"Content-Type": "text/html"})
 
@@ -59,9 +63,17 @@ class Loopback:
 
 
 @contextmanager
+def deaf_port() -> Iterator[int]:
+    """A port of this machine at which nobody listens, and which nobody else can take meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
+
+
+@contextmanager
 def loopback(*plan: Step, otherwise: Callable[[dict[str, Any]], Step] = lambda body: says("ok")) -> Iterator[Loopback]:
     """Answers with the steps of `plan` in turn, then with what `otherwise` makes of a request's body."""
-    seen, steps, lock, over = Loopback(), list(plan), threading.Lock(), threading.Event()
+    seen, steps, lock, over = Loopback(), list(plan), threading.Condition(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -73,6 +85,8 @@ def loopback(*plan: Step, otherwise: Callable[[dict[str, Any]], Step] = lambda b
                 seen.at_once += 1
                 seen.busiest = max(seen.busiest, seen.at_once)
                 step = steps.pop(0) if steps else otherwise(body)
+                lock.notify_all()
+                lock.wait_for(lambda: seen.busiest >= step.together, CROWD_S)
             over.wait(step.delay_s)
             with lock:
                 seen.at_once -= 1

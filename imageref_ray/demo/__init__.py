@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,18 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]), silent)
     with part("instruct", "questions about the test pictures, answers corrected against them") as console:
         instructed = {mode: instruct(one, console) for mode, one in to_instruct.items()}
-        corrected = {mode: list(instructions(one.output)) for mode, one in to_instruct.items()}
+        corrected = {mode: _by_id(instructions(one.output)) for mode, one in to_instruct.items()}
     with part("report", "numbers and pictures") as console:
         report = _report(config, counts, built, agreed, measured, instructed, corrected)
         console.print(_table(report))
         console.print(_false_units(report))
         console.print(f"report: {config.output / 'report.html'}", highlight=False, soft_wrap=True)
     return report
+
+
+def _by_id(found: Iterable[Instruction]) -> list[Instruction]:
+    """In an order that does not hang on which was finished first: the report shows the first of them."""
+    return sorted(found, key=lambda item: item.id)
 
 
 def _parts(output: Path) -> Callable[[str, str], AbstractContextManager[Console]]:
@@ -187,7 +192,10 @@ def _report(
 ) -> dict[str, Any]:
     """Write report.json and report.html; returns the former's content."""
     times = _times(config.output)
-    metrics = [json.loads(line) for line in (config.output / "train" / "metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line)
+        for line in (config.output / "train" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     agreement = {name: round(getattr(agreed, name), 4) for name in ("precision", "recall", "captions")}
     events = _events(config, "test")
     pictures = units.pictures(events.values())

@@ -81,7 +81,7 @@ def _measured(
     rows = {result.id: result.row for result in commit.results(config.output)}
     metrics: dict[str, Any] = {}
     for mode in config.mode:
-        answers = {id: row[mode] for id, row in rows.items()}
+        answers = {id: rows[id][mode] for id in questions if id in rows}
         metrics[mode] = _judged(config, mode, labels, questions, answers)
     return {**metrics, "run": run}
 

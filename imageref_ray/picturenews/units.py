@@ -58,7 +58,8 @@ def measure(
             by_image[item.image.id] = by_image.get(item.image.id, 0) + row
     if not by_image:
         raise ValueError(f"no answer to judge: {counts['unusable']} unusable, {counts['unknown']} of unknown questions")
-    table = np.array(list(by_image.values()))  # images × versions × (false, all)
+    # Images × versions × (false, all), in an order that does not hang on which image was finished first.
+    table = np.array([by_image[id] for id in sorted(by_image)])
     draws = np.random.default_rng(seed).multinomial(len(table), [1 / len(table)] * len(table), size=resamples)
     again = np.tensordot(draws, table, axes=1)
     whole, drawn = _shares(table.sum(axis=0)), _shares(again)

@@ -27,7 +27,7 @@ def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(tmp_pat
     screen = first.stdout + first.stderr
     assert "Traceback" not in screen and len(screen.splitlines()) < 120, screen
     assert str(tmp_path / "demo" / "report.html") in screen
-    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    report = json.loads((tmp_path / "demo" / "report.json").read_text(encoding="utf-8"))
     assert report["build"]["records"] + report["build"]["quarantined"] == 6
     assert set(report["build"]) >= COSTS | {"seconds", "agreement"}
     assert set(report["build"]["agreement"]) == {"precision", "recall", "captions"}
@@ -37,10 +37,10 @@ def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(tmp_pat
     for mode in ("after", "verify"):
         corrected = report["instruct"][mode]
         assert corrected["images"] <= 4 and corrected["judged"] + corrected["unknown"] + corrected["unusable"] == 4
-    assert (tmp_path / "demo" / "report.html").read_text().count("data:image/jpeg") >= 6
+    assert (tmp_path / "demo" / "report.html").read_text(encoding="utf-8").count("data:image/jpeg") >= 6
 
     again = demo(tmp_path / "demo")
     assert again.returncode == 0, again.stdout + again.stderr
-    repeated = json.loads((tmp_path / "demo" / "report.json").read_text())
+    repeated = json.loads((tmp_path / "demo" / "report.json").read_text(encoding="utf-8"))
     assert repeated["evaluate"] == report["evaluate"] and repeated["build"] == report["build"]
     assert repeated["instruct"] == report["instruct"]

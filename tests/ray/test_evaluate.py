@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from imageref_ray import commit
 from imageref_ray.config import ConfigError, EngineConfig, EvaluateConfig
 from imageref_ray.engines.base import Request
 from imageref_ray.evaluation.run import evaluate_placement
@@ -46,9 +47,30 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
     assert found["run"]["records"] == EVENTS
     again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
     assert again == guided
-    assert evaluate_placement(config) == found == json.loads((tmp_path / "run/metrics.json").read_text())
+    assert (
+        evaluate_placement(config) == found == json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))
+    )
     with pytest.raises(ConfigError, match="paper False → True"):
         evaluate_placement(config.model_copy(update={"paper": True}))
+
+
+def test_answers_are_written_in_the_order_of_the_questions_whichever_came_first(corpus: Path, tmp_path: Path) -> None:
+    config = EvaluateConfig(
+        data=corpus / "annotation.plain.jsonl",
+        root=corpus,
+        labels=corpus / "label.csv",
+        output=tmp_path / "run",
+        engine=EngineConfig(kind="scripted", model="none", script=f"{__name__}:first_free_image"),
+    )
+    asked = [str(json.loads(line)["id"]) for line in config.data.open(encoding="utf-8")]
+    store = commit.Store(config.output)
+    for id in reversed(asked):
+        store.write([commit.Result(id, {"id": id, "guided": "# T", "free": "# T"})], [])
+    evaluate_placement(config)  # all are answered: no engine is started
+    for name in ("guided.jsonl", "free.jsonl"):
+        assert [json.loads(line)["id"] for line in (config.output / name).open(encoding="utf-8")] == asked
+    lines = (config.output / "guided.insertion.jsonl").open(encoding="utf-8")
+    assert [json.loads(line)["event_id"] for line in lines] == asked
 
 
 def images_by_event(path: Path) -> list[list[str]]:

@@ -36,7 +36,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def config(questions: Path, images: Path, output: Path, **more: Any) -> VqaConfig:
@@ -49,7 +49,7 @@ def config(questions: Path, images: Path, output: Path, **more: Any) -> VqaConfi
 def test_questions_are_answered_scored_measured_and_not_asked_twice(
     local_ray: None, pictures: Path, tmp_path: Path
 ) -> None:
-    entries = json.loads((pictures / "questions.json").read_text())
+    entries = json.loads((pictures / "questions.json").read_text(encoding="utf-8"))
     entries[0] |= {"image": "image/gone.jpg"}
     entries[1] |= {"direct_answers": ["a scene"] * 4}
     (tmp_path / "questions.json").write_text(json.dumps([*entries, {"image": "x.jpg"}]))
@@ -78,7 +78,9 @@ def test_questions_are_answered_scored_measured_and_not_asked_twice(
     assert all(len(line["logprobs"]) == len(entry["choices"]) for line, entry in zip(chosen, answered, strict=True))
     assert "accuracy (VQA challenge)" in screen.getvalue()
     assert "problems: FewAnswers 1, MissingImage 1" in screen.getvalue()
-    assert evaluate_vqa(settings, Console(file=screen)) == json.loads((tmp_path / "run/metrics.json").read_text())
+    assert evaluate_vqa(settings, Console(file=screen)) == json.loads(
+        (tmp_path / "run/metrics.json").read_text(encoding="utf-8")
+    )
     with pytest.raises(ConfigError, match="max_tokens 16 → 3"):
         evaluate_vqa(settings.model_copy(update={"max_tokens": 3}), Console(file=screen))
 

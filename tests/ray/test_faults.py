@@ -56,7 +56,7 @@ def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(tmp_
     assert kills == 5
     assert committed(run) == [f"r{n}" for n in range(ROWS)]
     assert commit.failures(run) == []
-    asked = Counter(calls.read_text().split())
+    asked = Counter(calls.read_text(encoding="utf-8").split())
     assert len(asked) == ROWS
     assert asked.total() - ROWS <= kills * IN_FLIGHT
     assert attempt.newest(run) == 6
@@ -74,12 +74,12 @@ def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(tmp_pa
     assert "the same command goes on" in printed
     done = len(committed(run))
     assert 16 <= done < ROWS
-    assert len(calls.read_text().split()) == done
+    assert len(calls.read_text(encoding="utf-8").split()) == done
     again = driver(run)
     printed, _ = again.communicate()
     assert again.returncode == 0, printed
     assert committed(run) == [f"r{n}" for n in range(ROWS)]
-    assert len(calls.read_text().split()) == ROWS
+    assert len(calls.read_text(encoding="utf-8").split()) == ROWS
 
 
 @pytest.mark.timeout(300)
@@ -106,7 +106,7 @@ def test_a_killed_engine_actor_is_replaced_and_little_is_paid_for_twice(
     assert (tmp_path / "died").exists()
     assert (summary["records"], summary["problems"]) == (ROWS, {})
     assert committed(tmp_path / "run") == [f"r{n}" for n in range(ROWS)]
-    assert 0 < len(calls.read_text().split()) - ROWS <= IN_FLIGHT
+    assert 0 < len(calls.read_text(encoding="utf-8").split()) - ROWS <= IN_FLIGHT
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_node_that_dies_takes_no_record_with_it(three_nodes: object, tmp_path:
     assert process.returncode == 0, printed
     assert commit.failures(run) == []
     assert committed(run) == [f"r{n}" for n in range(ROWS)]
-    assert len(calls.read_text().split()) - ROWS <= 2 * IN_FLIGHT
+    assert len(calls.read_text(encoding="utf-8").split()) - ROWS <= 2 * IN_FLIGHT
 
 
 @pytest.mark.timeout(300)
@@ -150,7 +150,7 @@ def test_a_full_disk_is_said_and_nothing_committed_is_lost(local_ray: None, tmp_
         summary = run_pass(task, ROWS_TO_ASK)
         assert (summary["records"], summary["problems"]) == (ROWS, {})
         assert set(before) <= set(committed(disk / "run"))
-        assert len(calls.read_text().split()) - ROWS <= IN_FLIGHT
+        assert len(calls.read_text(encoding="utf-8").split()) - ROWS <= IN_FLIGHT
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Ray keeps the log open for a while
 
@@ -184,6 +184,6 @@ def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
     assert killed
     assert summary["records"] + summary["quarantined"] == 24
     assert "EngineDied" not in summary["problems"]
-    lines = Path(summary["files"]["plain"]).read_text().splitlines()
+    lines = Path(summary["files"]["plain"]).read_text(encoding="utf-8").splitlines()
     assert len({json.loads(line)["id"] for line in lines}) == len(lines) == summary["records"]
-    assert len(calls.read_text().split()) - 24 <= engine["concurrency"] + 4
+    assert len(calls.read_text(encoding="utf-8").split()) - 24 <= engine["concurrency"] + 4

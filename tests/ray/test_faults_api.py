@@ -222,7 +222,7 @@ def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(news: Path, tm
     assert kept(run) == Counter(record.id for record in everything)
     assert before <= kept(run)
     assert commit.failures(run) == []
-    lines = (run / "dataset" / "annotation.plain.jsonl").read_text().splitlines()
+    lines = (run / "dataset" / "annotation.plain.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["id"] for line in lines] == [record.id for record in everything]
     # The records that were in flight: their response and placement, and what each was just being answered.
     assert 0 <= endpoint.cost("good").requests - undisturbed <= 3 * CONCURRENCY

@@ -54,9 +54,12 @@ def test_images_become_rows_that_the_trainer_reads(local_ray: None, pictures: Pa
     for item in instructions(tmp_path / "run"):
         assert (item.question, item.draft) == ("What is shown?", "A boat.")
         assert item.corrected == "Two red boats. They lie at the harbour."
-    meta = json.loads(Path(summary["files"]["meta"]).read_text())
+    meta = json.loads(Path(summary["files"]["meta"]).read_text(encoding="utf-8"))
     assert sorted(meta) == ["conversation.vic", "conversation.vig"]
-    rows = [json.loads(line) for line in Path(meta["conversation.vic"]["annotation"]).read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in Path(meta["conversation.vic"]["annotation"]).read_text(encoding="utf-8").splitlines()
+    ]
     assert len(rows) == 12
     assert all((pictures / row["image"][0]).is_file() for row in rows)
 
@@ -94,7 +97,7 @@ def test_a_killed_driver_leaves_work_that_the_next_one_finishes(pictures: Path, 
     with (tmp_path / "screen").open("w") as screen:
         driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=screen, stderr=screen)
         while not commit.Store(tmp_path / "run").done():
-            assert driver.poll() is None, (tmp_path / "screen").read_text()
+            assert driver.poll() is None, (tmp_path / "screen").read_text(encoding="utf-8")
             time.sleep(0.05)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()

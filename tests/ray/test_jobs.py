@@ -48,7 +48,7 @@ def wait_for_jobs(client: dict[str, str], process: subprocess.Popen[bytes], log:
     """Until the head takes jobs."""
     end = time.monotonic() + seconds
     while subprocess.run([RAY, "job", "list"], env=client, capture_output=True, check=False).returncode:
-        assert process.poll() is None and time.monotonic() < end, log.read_text()
+        assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")
         time.sleep(1)
 
 
@@ -66,7 +66,7 @@ def test_a_build_submitted_as_a_job_runs_to_the_end(head: dict[str, str], tmp_pa
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout
-    summary = json.loads((tmp_path / "out" / "manifest.json").read_text())["summary"]
-    rows = (tmp_path / "out" / "dataset" / "annotation.plain.jsonl").read_text().splitlines()
+    summary = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))["summary"]
+    rows = (tmp_path / "out" / "dataset" / "annotation.plain.jsonl").read_text(encoding="utf-8").splitlines()
     assert summary["records"] + summary["quarantined"] == 2
     assert len(rows) == summary["records"] >= 1

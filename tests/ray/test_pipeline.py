@@ -71,7 +71,7 @@ def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def spoil(root: Path) -> tuple[list[str], str]:
     """Break one thing in each of the first events; returns their ids and the document whose JSON is torn."""
-    events = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (root / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     folders = [[root / "image" / source["newsID"] for source in event["sources"]] for event in events]
     pictures = [sorted(path for folder in folder_list for path in folder.glob("*")) for folder_list in folders]
     pictures[0][0].unlink()
@@ -112,7 +112,7 @@ def test_everything_broken_is_named_and_everything_else_is_built(local_ray: None
     for reason in ("MissingImage", "EmptyImage", "NotAnImage", "BrokenImage", "BrokenDocument", "MissingDocument"):
         assert reason in screen.getvalue()
     assert torn in {f.item for f in commit.failures(tmp_path / "run")}
-    lines = Path(summary["files"]["plain"]).read_text().splitlines()
+    lines = Path(summary["files"]["plain"]).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["id"] for line in lines] == [name for name in names if name != names[4]]
 
 
@@ -194,7 +194,7 @@ def test_retry_runs_what_matches_and_the_training_set_grows(local_ray: None, new
     flag.touch()
     second = retry(tmp_path / "run", error="RequestError", console=Console(file=io.StringIO()))
     assert (second["records"], second["quarantined"], second["problems"]) == (12, 0, {})
-    assert len(Path(second["files"]["plain"]).read_text().splitlines()) == 12
+    assert len(Path(second["files"]["plain"]).read_text(encoding="utf-8").splitlines()) == 12
 
 
 def test_half_an_emoji_in_replies_costs_no_record(local_ray: None, news: Path, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_shared_document_is_captioned_once(local_ray: None, tmp_path: Path) ->
     root = tmp_path / "news"
     corpus.write(root, 4, 5)
     once = build(config(root, tmp_path / "once"), Console(file=io.StringIO()))
-    events = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (root / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     copies = [{**event, "paasEventID": f"{k}{event['paasEventID']}"} for k in range(1, 6) for event in events]
     (root / "events.jsonl").write_text("".join(json.dumps(copy) + "\n" for copy in copies))
     shared = build(config(root, tmp_path / "shared"), Console(file=io.StringIO()))
@@ -266,7 +266,7 @@ def test_a_killed_driver_leaves_work_that_the_next_one_finishes(news: Path, tmp_
     with (tmp_path / "screen").open("w") as screen:
         driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=screen, stderr=screen)
         while not (done := commit.Store(tmp_path / "run").done()):
-            assert driver.poll() is None, (tmp_path / "screen").read_text()
+            assert driver.poll() is None, (tmp_path / "screen").read_text(encoding="utf-8")
             time.sleep(0.05)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
@@ -276,6 +276,7 @@ def test_a_killed_driver_leaves_work_that_the_next_one_finishes(news: Path, tmp_
     assert again.returncode == 0, again.stderr
     assert "Traceback" not in again.stdout + again.stderr
     ids = [
-        json.loads(line)["id"] for line in (tmp_path / "run/dataset/annotation.plain.jsonl").read_text().splitlines()
+        json.loads(line)["id"]
+        for line in (tmp_path / "run/dataset/annotation.plain.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert len(ids) == len(set(ids)) == 12

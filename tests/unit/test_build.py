@@ -1,5 +1,6 @@
 """The build's own steps without Ray: what is verified, what is refused, what its fingerprint rests on."""
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,7 @@ def stood(directory: Path, number: int, seconds: float) -> commit.Store:
     store = commit.Store(directory, number)
     store.ready()
     (note,) = (directory / commit.ENGINES).glob(f"{number:06d}-{store._writer}-*")
-    note.rename(note.with_name(note.name.rsplit("-", 1)[0] + f"-{time.time_ns() - int(seconds * 1e9)}"))
+    note.rename(note.with_name(note.name.rsplit("-", 1)[0] + f"-{note.stat().st_mtime_ns - int(seconds * 1e9)}"))
     return store
 
 
@@ -91,7 +92,7 @@ def test_a_budget_counts_all_engines_of_all_passes_and_attempts(tmp_path: Path) 
     prices, engine = PriceConfig(gpu_hour=1.0), EngineConfig(model="m", gpus=4, actors=(1, 2))
     for number in (1, 2):
         stood(tmp_path, number, 900)
-    assert gpu_seconds(tmp_path, engine) == pytest.approx(4 * 1800, abs=4)
+    assert gpu_seconds(tmp_path, engine) == 4 * 1800
     over = partial(over_budget_by_now, prices=prices, before=Cost(seconds=3 * 3600), directory=tmp_path, engine=engine)
     assert over("4.99", spent=Usage()) and not over("5.01", spent=Usage())
     stood(tmp_path, 2, 1800)  # a second engine of the pool
@@ -104,10 +105,26 @@ def test_an_engine_counts_up_to_its_last_sign_of_life(tmp_path: Path) -> None:
     store.write([], [])  # who has no engine leaves no sign
     assert commit.engine_seconds(tmp_path) == 0
     store.ready()
-    time.sleep(0.05)
-    assert commit.engine_seconds(tmp_path) < 0.05
+    assert commit.engine_seconds(tmp_path) == 0
+    (note,) = (tmp_path / commit.ENGINES).iterdir()
+    ready = note.stat().st_mtime_ns
+    os.utime(note, ns=(ready, ready + 7_000_000_000))
+    assert commit.engine_seconds(tmp_path) == 7
+    os.utime(note, ns=(ready, ready - 7_000_000_000))
     store.write([commit.Result("r1", {})], [])
-    assert commit.engine_seconds(tmp_path) >= 0.05
+    assert note.stat().st_mtime_ns >= ready
+
+
+def test_an_engines_time_is_the_file_systems_whatever_this_machines_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    commit.Store(tmp_path, 1).write([commit.Result("r1", {})], [])
+    os.utime(tmp_path / commit.RECORDS, (7, 7))
+    store = commit.Store(tmp_path, 1)
+    assert store.ready() == 1  # it came after the result
+    store.alive()
+    assert commit.engine_seconds(tmp_path) < 1e6  # and has not been there since 1970
 
 
 def test_the_fingerprint_follows_what_changes_rows_and_nothing_else(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_every_shipped_config_parses(path: Path) -> None:
 
 def test_configs_are_shipped_for_every_job() -> None:
     assert {BuildConfig, InstructConfig, TrainConfig, EvaluateConfig, VqaConfig} <= {
-        kind_of(yaml.safe_load(path.read_text())) for path in SHIPPED
+        kind_of(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in SHIPPED
     }
 
 

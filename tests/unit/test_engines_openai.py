@@ -42,7 +42,7 @@ def test_a_prompt_that_is_too_long_fails_with_its_numbers() -> None:
 
 
 def test_no_more_calls_are_in_flight_than_allowed() -> None:
-    with loopback(otherwise=lambda body: says("ok", delay_s=0.02)) as server:
+    with loopback(otherwise=lambda body: says("ok", delay_s=0.02, together=3)) as server:
         ask(server, *[WHAT] * 20, concurrency=3)
     assert server.busiest == 3
 

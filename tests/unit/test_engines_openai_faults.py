@@ -1,14 +1,14 @@
 """An endpoint is asked patiently; what goes wrong is the request's fault or the endpoint's, and says so."""
 
 import asyncio
-import socket
+import math
 from typing import Any
 
 import pytest
 
 from imageref_ray.engines.base import EngineError, Message, Reply, Request, RequestError
 from imageref_ray.engines.openai import HARMLESS
-from tests.loopback import HTML, NOTHING, Loopback, Step, fails, loopback, says
+from tests.loopback import HTML, NOTHING, Loopback, Step, deaf_port, fails, loopback, says
 from tests.openai_engine import QUICK, WHAT, ask, engine
 
 POISON = Request((Message("user", ("poison",)),))
@@ -62,9 +62,8 @@ def test_retry_after_holds_back_everybody() -> None:
 async def _one_after_another(server: Loopback) -> None:
     asked = engine(server.url)
     first = asyncio.create_task(asked.generate(WHAT))
-    while not server.asked:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    while asked._gate._opens_at == -math.inf:  # until the first was told to wait
+        await asyncio.sleep(0.001)
     await asyncio.gather(first, asked.generate(WHAT))
     await asked.close()
 
@@ -143,9 +142,8 @@ def test_a_request_that_an_endpoint_never_has_room_for_is_given_up_late() -> Non
     async def scenario(server: Loopback) -> None:
         asked = engine(server.url)
         bad = asyncio.create_task(asked.generate(POISON))
-        while not server.asked:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
+        while not asked._circuit._seen:  # until the first has failed once
+            await asyncio.sleep(0.001)
         await asked.generate(WHAT)
         with pytest.raises(RequestError, match="429: tokens per minute"):
             await bad
@@ -165,11 +163,9 @@ def test_a_dead_endpoint_ends_the_run_with_what_was_seen() -> None:
 
 
 def test_an_address_where_nobody_listens_ends_the_run() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
-    with pytest.raises(EngineError, match=r"\d+ x connection; the last: the connection failed: .+"):
-        ask(url, WHAT, patience_s=0.1)
+    told = r"\d+ x connection; the last: the connection failed: .+"
+    with deaf_port() as port, pytest.raises(EngineError, match=told):
+        ask(f"http://127.0.0.1:{port}/v1", WHAT, patience_s=0.1)
 
 
 def test_an_endpoint_that_refuses_everything_ends_the_run_without_waiting() -> None:

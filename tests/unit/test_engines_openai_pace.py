@@ -1,6 +1,7 @@
 """The pace: one burst is one decrease, waits are bounded and drawn, a named wait is kept, silence is noticed."""
 
 import asyncio
+import re
 import time
 from email.utils import formatdate
 
@@ -99,14 +100,13 @@ def test_a_gate_never_lets_through_more_than_its_limit_also_when_callers_give_up
 
 def test_nobody_begins_while_the_gate_is_held() -> None:
     async def held() -> float:
-        gate = Gate(4, Pace(first_wait_s=0.01))
+        gate, before = Gate(4, Pace(first_wait_s=0.01)), time.monotonic()
         gate.hold(0.2)
         gate.hold(0.1)
-        before = time.monotonic()
         async with gate.slot() as began:
             return began - before
 
-    assert 0.2 <= asyncio.run(held()) < 1
+    assert asyncio.run(held()) >= 0.2
 
 
 @pytest.mark.parametrize(
@@ -161,17 +161,16 @@ def test_an_error_body_is_told_on_one_line(body: str, told: str) -> None:
 
 
 def test_a_circuit_suspects_only_after_many_failures_and_a_long_time() -> None:
-    circuit = Circuit(failures=3, patience_s=0.05)
-    for _ in range(3):
-        circuit.failed(Fault("broken", "500", "boom"))
-    assert not circuit.suspicious
-    time.sleep(0.06)
-    assert circuit.suspicious
-    assert circuit.told() == "3 failures and no answer in 0 s (3 x 500; the last: boom)"
-    circuit.answered()
-    circuit.failed(Fault("broken", "500", "boom"))
-    time.sleep(0.06)
-    assert not circuit.suspicious
+    patient, hasty = Circuit(failures=3, patience_s=3600), Circuit(failures=3, patience_s=0)
+    for count in (1, 2, 3):
+        for circuit in (patient, hasty):
+            circuit.failed(Fault("broken", "500", "boom"))
+        assert not patient.suspicious
+        assert hasty.suspicious == (count == 3)
+    assert re.fullmatch(r"3 failures and no answer in \d+ s \(3 x 500; the last: boom\)", hasty.told())
+    hasty.answered()
+    hasty.failed(Fault("broken", "500", "boom"))
+    assert not hasty.suspicious
 
 
 def test_a_circuit_suspects_refusals_of_everything_at_once() -> None:

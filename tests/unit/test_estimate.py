@@ -101,6 +101,7 @@ def test_the_plan_does_not_depend_on_the_order_and_repeats_by_its_seed() -> None
     measured = {name: costs[name] for name in choose(known, 20, 3, str)}
     turned = plan(dict(reversed(known.items())), dict(reversed(measured.items())), PRICES, 1.0, seed=5)
     assert turned == plan(known, measured, PRICES, 1.0, seed=5)
+    assert totals(dict(reversed(costs.items())), PRICES, 1.0) == totals(costs, PRICES, 1.0)
 
 
 def test_a_cost_that_is_always_the_same_has_no_interval() -> None:

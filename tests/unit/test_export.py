@@ -35,11 +35,11 @@ def written(folder: Path, records: list[Record], root: Path = ROOT, **settings: 
 
 
 def lines(path: str) -> list[Any]:
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 def front_matter(path: str) -> dict[str, Any]:
-    _, matter, _ = Path(path).read_text().split("---\n", 2)
+    _, matter, _ = Path(path).read_text(encoding="utf-8").split("---\n", 2)
     found: dict[str, Any] = yaml.safe_load(matter)
     return found
 
@@ -78,7 +78,7 @@ def test_only_what_is_configured_is_written_and_nothing_else_is_left_behind(tmp_
     files = written(tmp_path, [record()], formats=["llava", "llava"])
     assert files.keys() == {"llava", "card"}
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["README.md", "dataset", "llava.json"]
-    assert len(json.loads(Path(files["llava"]).read_text())) == 1
+    assert len(json.loads(Path(files["llava"]).read_text(encoding="utf-8"))) == 1
 
 
 def test_foreign_formats_say_the_same_in_their_own_words(tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_foreign_formats_say_the_same_in_their_own_words(tmp_path: Path) -> None
         "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": reply}],
         "images": ["image/n1/0.jpg", "image/n1/1.jpg"],
     }
-    first, second = json.loads(Path(files["llava"]).read_text())
+    first, second = json.loads(Path(files["llava"]).read_text(encoding="utf-8"))
     assert first["image"] == ["image/n1/0.jpg", "image/n1/1.jpg"]
     assert "image" not in second and second["conversations"] == ours[1]["conversations"]
-    register = json.loads((tmp_path / "dataset" / "dataset_info.json").read_text())
+    register = json.loads((tmp_path / "dataset" / "dataset_info.json").read_text(encoding="utf-8"))
     assert register["messages"]["tags"]["assistant_tag"] == "assistant"
     assert register["sharegpt"]["columns"] == {"messages": "conversations", "images": "images"}
 
@@ -111,7 +111,7 @@ def test_a_single_llava_image_is_a_path_and_no_list(tmp_path: Path) -> None:
     document = whole.sample.documents[0]
     one = Sample("7", "One", (Document("n1", "T", "Text. [Image 0]", document.images[:1]),))
     files = written(tmp_path, [Record(one, RESPONSE)], formats=["llava"])
-    assert json.loads(Path(files["llava"]).read_text())[0]["image"] == "image/n1/0.jpg"
+    assert json.loads(Path(files["llava"]).read_text(encoding="utf-8"))[0]["image"] == "image/n1/0.jpg"
 
 
 @pytest.fixture
@@ -132,7 +132,9 @@ def test_embedded_pictures_are_the_files_and_the_schema_calls_them_pictures(tmp_
     assert row["images"][0] == {"bytes": (pictures / "image/n1/0.jpg").read_bytes(), "path": "image/n1/0.jpg"}
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert features["images"] == {"feature": {"_type": "Image"}, "_type": "Sequence"}
-    assert "1 samples are not in the Parquet file: a picture is gone (9)." in Path(files["card"]).read_text()
+    assert "1 samples are not in the Parquet file: a picture is gone (9)." in Path(files["card"]).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_hugging_face_datasets_reads_the_parquet_file_with_and_without_pictures(tmp_path: Path, pictures: Path) -> None:
@@ -192,14 +194,16 @@ def test_a_split_gives_every_format_a_file_a_split_and_the_mixture_trains_on_one
     assert ids["train"] | ids["test"] == {str(n) for n in range(40)}
     assert {row["nid"][1:] for row in lines(files["captions.test"])} == ids["test"]
     assert files["plain.train"].endswith("annotation.plain.train.jsonl")
-    (entry,) = json.loads(Path(files["mixture"]).read_text()).values()
+    (entry,) = json.loads(Path(files["mixture"]).read_text(encoding="utf-8")).values()
     assert (entry["annotation"], entry["length"]) == (files["plain.train"], len(ids["train"]))
     configs = front_matter(files["card"])["configs"]
     assert configs[0]["data_files"] == [
         {"split": "train", "path": "annotation.plain.train.jsonl"},
         {"split": "test", "path": "annotation.plain.test.jsonl"},
     ]
-    assert f"| samples | {len(ids['train'])} | {len(ids['test'])} | 40 |" in Path(files["card"]).read_text()
+    assert f"| samples | {len(ids['train'])} | {len(ids['test'])} | 40 |" in Path(files["card"]).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_split_that_nobody_fell_into_is_told_and_not_offered_to_readers(tmp_path: Path) -> None:
@@ -207,7 +211,7 @@ def test_a_split_that_nobody_fell_into_is_told_and_not_offered_to_readers(tmp_pa
     (empty,) = (part for part in ("train", "test") if not lines(files[f"plain.{part}"]))
     (filled,) = front_matter(files["card"])["configs"][0]["data_files"]
     assert filled["split"] != empty
-    assert f"* The {empty} split is empty" in Path(files["card"]).read_text()
+    assert f"* The {empty} split is empty" in Path(files["card"]).read_text(encoding="utf-8")
 
 
 def test_the_card_measures_its_limits(tmp_path: Path) -> None:
@@ -215,7 +219,7 @@ def test_the_card_measures_its_limits(tmp_path: Path) -> None:
     config = ExportConfig(license="cc-by-4.0")
     origin = Origin({"model": "a|b", "fingerprint": "abc"}, 2, {"MissingImage": 3})
     files = export(tmp_path / "dataset", lambda: [record(), bare], target(ROOT, PACK, config), origin)
-    text = Path(files["card"]).read_text()
+    text = Path(files["card"]).read_text(encoding="utf-8")
     for line in (
         "| samples | 2 |",
         "| fingerprint | abc |",
@@ -247,7 +251,7 @@ def test_a_licence_is_stated_or_plainly_unknown(given: str, matter: dict[str, st
     files = written(tmp_path, [record()], license=given)
     found = front_matter(files["card"])
     assert {key: found[key] for key in found if key.startswith("license")} == matter
-    assert says in Path(files["card"]).read_text()
+    assert says in Path(files["card"]).read_text(encoding="utf-8")
 
 
 def test_the_build_config_takes_export_settings_and_refuses_unknown_formats(tmp_path: Path) -> None:

@@ -69,9 +69,9 @@ def test_a_changed_export_is_written_from_the_records_and_nothing_of_the_old_one
     assert names(run) == ["README.md", *wrote]
     assert "is done: 5 records; export.formats, export.license, export.split changed: wrote README.md, " in said
     assert "without any engine; removed annotation.plain.jsonl, dataset_info.json, messages.jsonl" in said
-    lines = [line for part in wrote[:2] for line in (run / "dataset" / part).read_text().splitlines()]
+    lines = [line for part in wrote[:2] for line in (run / "dataset" / part).read_text(encoding="utf-8").splitlines()]
     assert len({json.loads(line)["id"] for line in lines}) == len(lines) == 5
-    card = (run / "dataset" / "README.md").read_text()
+    card = (run / "dataset" / "README.md").read_text(encoding="utf-8")
     assert "license: cc-by-4.0" in card and "1 × ParseError" in card and "llava.train.json" in card
     held = manifest.finished(run)
     assert held["summary"] == summary and summary["seconds"] == 8.0

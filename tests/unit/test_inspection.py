@@ -256,7 +256,7 @@ def test_the_page_stays_below_its_size_and_says_what_had_no_room(tmp_path: Path)
     run = build(tmp_path, [record(str(k), tmp_path) for k in range(9)])
     written = inspection.write(inspection.read(run, 8), run / "inspect.html", room=20_000)
     assert 0 < written.samples < 8
-    assert f"{8 - written.samples} more were drawn but had no room" in words(written.path.read_text())
+    assert f"{8 - written.samples} more were drawn but had no room" in words(written.path.read_text(encoding="utf-8"))
 
 
 def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from imageref_ray.config import ConfigError, MixtureEntry
+from imageref_ray import commit, instruct
+from imageref_ray.config import ConfigError, InstructConfig, MixtureEntry, check
 from imageref_ray.instruct_rows import RATIOS, kept, own, rows
 from imageref_ray.parsing import qa
 from imageref_ray.prompts.instruct import load_instruct
-from imageref_ray.records import Answer, Failure, Image, Instruction, VisualQuestion
+from imageref_ray.records import Answer, Failure, Image, Instruction, VisualQuestion, to_row
 from imageref_ray.training import mixture
 
 EN = load_instruct("en")
@@ -103,6 +104,22 @@ def test_what_is_of_no_use_is_named_and_not_trained_on() -> None:
         "asks what b asks",
         "no corrected answer (correction ended: repeats)",
     ]
+
+
+def test_the_training_set_is_in_the_order_of_the_images_whichever_was_finished_first(tmp_path: Path) -> None:
+    made_of = [
+        Instruction(f"{n}:detail:0", Image(f"{n}", f"{n}.jpg"), "detail", "Ask.", "What?", "A.") for n in (1, 2, 3)
+    ]
+    store = commit.Store(tmp_path)
+    for item in reversed(made_of):
+        store.write([commit.Result(item.image.id, {"id": item.image.id, "instructions": [to_row(item)]})], [])
+    settings = {"images": {"root": "."}, "output": str(tmp_path), "engine": {"model": "m"}, "tasks": ["detail"]}
+    config = check(InstructConfig, {**settings, "uses": ["vig"], "correct": None}, "test")
+    files = instruct._export(config, EN, ["1", "2", "3"])
+    for name, ids in (("instructions", ["1:detail:0", "2:detail:0", "3:detail:0"]),
+                      ("detail.vig", ["1:detail:0:vig:0", "2:detail:0:vig:0", "3:detail:0:vig:0"])):  # fmt: skip
+        lines = Path(files[name]).read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["id"] for line in lines] == ids
 
 
 def test_repeat_times_make_every_set_come_by_its_ratio() -> None:

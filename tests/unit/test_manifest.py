@@ -26,7 +26,7 @@ def test_a_finished_run_gives_its_summary_back(tmp_path: Path) -> None:
     manifest.begin(tmp_path, SETTINGS)
     manifest.finish(tmp_path, {"output": "x"}, SETTINGS, {"records": 4})
     assert manifest.begin(tmp_path, SETTINGS) == {"records": 4}
-    held = json.loads((tmp_path / "manifest.json").read_text())
+    held = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert held["fingerprint"] == manifest.fingerprint(SETTINGS)
 
 

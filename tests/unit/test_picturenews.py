@@ -137,7 +137,7 @@ def test_what_is_written_is_what_the_builder_reads(tmp_path: Path) -> None:
     assert counts["events"] == 3 and counts["articles"] == sum(len(event.articles) for event in written)
     assert counts["images"] == sum(len(event.shots) for event in written)
     assert samples == [corpus.sample(event, tmp_path) for event in EVENTS[:3]]
-    rows = [json.loads(line) for line in (tmp_path / "annotation.plain.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "annotation.plain.jsonl").read_text(encoding="utf-8").splitlines()]
     for row, sample in zip(rows, samples, strict=True):
         assert isinstance(sample, Sample)
         assert [f"image/{image.id}" for image in sample.images] == row["image"]

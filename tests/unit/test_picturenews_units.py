@@ -77,6 +77,13 @@ def test_shares_and_the_paired_difference_are_those_of_the_units() -> None:
     assert low < found["one pass"]["difference"] < high < 0
 
 
+def test_intervals_do_not_depend_on_which_answer_was_finished_first() -> None:
+    good, bad = " ".join(details.sentences(BOATS)), "The picture shows two boats. The boats are blue."
+    items = [about(f"{n}", bad * (n % 5 + 1), good if n % 3 else bad, good) for n in range(9)]
+    shown_by = {str(n): BOATS for n in range(9)}
+    assert units.measure(items[::-1], shown_by) == units.measure(items, shown_by)
+
+
 def test_nothing_to_judge_is_said() -> None:
     with pytest.raises(ValueError, match="no answer to judge: 1 unusable, 0 of unknown"):
         units.measure([replace(about("1", "", "", ""), problem="no question")], {"1": BOATS})

@@ -30,6 +30,14 @@ def test_texts_with_rarer_words_in_common_come_first_and_ties_keep_their_order(
     assert nearest(known, text, 9) == order
 
 
+def test_texts_of_the_same_words_are_equally_like_however_their_sums_are_rounded() -> None:
+    turned = ("crew kites bread bread rain market market", "bread kites market market rain bread crew")
+    known = index(
+        [*turned, "crew market boats", "boats rain market harbour", "bread market fish crew harbour", "kites"]
+    )
+    assert nearest(known, "crew kites bread bread", 2) == (0, 1)
+
+
 def test_a_word_that_all_share_decides_nothing() -> None:
     known = index(["the the the boats", "the kites"])
     assert nearest(known, "the the the the kites", 1) == (1,)

@@ -67,6 +67,15 @@ def test_images_come_in_index_order_and_mpo_is_left_out(tmp_path: Path) -> None:
     assert problems == []
 
 
+def test_of_two_pictures_with_one_index_the_first_by_name_is_taken(tmp_path: Path) -> None:
+    for k in range(6):
+        for ending in ("png", "gif"):
+            draw(tmp_path, f"n1/{k}.{ending}")
+    write_event(tmp_path, "7", {"n1": article(6)})
+    (sample,), _ = read(tmp_path)
+    assert [image.id for image in sample.images] == [f"n1/{k}.gif" for k in range(6)]
+
+
 def test_an_event_is_built_from_the_documents_that_remain(tmp_path: Path) -> None:
     draw(tmp_path, "good/0.png")
     news = {"good": article(2), "gone": None, "torn": '{"title": ', "mute": article(1, "  ")}

@@ -99,7 +99,7 @@ async def test_all_images_are_asked_about_at_once() -> None:
         first += 1
         if first == 3:
             waiting.set()
-        await asyncio.wait_for(waiting.wait(), 5)
+        await asyncio.wait_for(waiting.wait(), 60)
         return Reply(("Some words.",))
 
     assert len((await caption(Record(SAMPLE), generate, PACK, GREEDY)).captions) == 3

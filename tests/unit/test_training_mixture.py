@@ -65,7 +65,7 @@ def test_a_line_that_cannot_be_trained_on_is_counted_and_replaced_by_nothing(
     line: str, reason: str, tmp_path: Path
 ) -> None:
     path = annotation(tmp_path / "a.jsonl", 3)
-    path.write_text(path.read_text() + line + "\n")
+    path.write_text(path.read_text(encoding="utf-8") + line + "\n")
     rows, skipped = mixture.draw({"a": entry(path, 2)}, 1, seed=0)
     assert len(rows) == 3
     assert skipped == {("a", reason): 2}

@@ -272,17 +272,21 @@ def test_nothing_more_is_begun_once_results_cannot_be_kept(tmp_path: Path) -> No
     old, begun = attempt.begin(tmp_path), []
     attempt.begin(tmp_path)
 
-    async def slow(row: Row, generate: Generate) -> Row:
-        begun.append(row["n"])
-        await asyncio.sleep(0.05)
-        return row
-
     async def scenario() -> None:
+        failed = asyncio.Event()
+
+        async def held_back(row: Row, generate: Generate) -> Row:
+            begun.append(row["n"])
+            if row["n"]:  # all but the first wait until that one's result is known to be lost
+                await failed.wait()
+            return row
+
         task = make(tmp_path, attempt=old, commit_records=1)
-        worker = Worker(dataclasses.replace(task, work=slow), ScriptedEngine(task.engine))
+        worker = Worker(dataclasses.replace(task, work=held_back), ScriptedEngine(task.engine))
         with pytest.raises(EngineError, match="was taken over"):
             await worker.run(rows(*range(40)))
+        failed.set()
         await asyncio.sleep(0.5)
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
-    assert len(begun) <= 12
+    assert begun == [0, 1, 2, 3, 4]  # the four that the engine takes, and the one that took the first one's place
