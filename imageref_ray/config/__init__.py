@@ -18,7 +18,7 @@ from imageref_ray.config.build import (
 from imageref_ray.config.engine import EngineConfig, SamplingConfig
 from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
-from imageref_ray.config.read import C, check, load
+from imageref_ray.config.read import C, check, load, overridden
 from imageref_ray.config.source import FetchConfig, FilterConfig, SourceConfig
 from imageref_ray.config.train import LoraConfig, MixtureEntry, TrainConfig
 
@@ -51,4 +51,5 @@ __all__ = [
     "VqaConfig",
     "check",
     "load",
+    "overridden",
 ]
