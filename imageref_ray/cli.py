@@ -278,7 +278,11 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _serve(arguments: argparse.Namespace) -> None:
     for name, seconds in PATIENCE.items():
         os.environ.setdefault(name, seconds)
-    sys.path.insert(0, str(Path.cwd()))  # where serve/ is
+    if not Path("serve/local.py").is_file():
+        from imageref_ray.config import ConfigError
+
+        raise ConfigError("there is no serve/ here; go to a checkout, or: serve run imageref_ray.serving.app:build")
+    sys.path.insert(0, str(Path.cwd()))
     from serve.local import run
 
     run(arguments.config)

@@ -1,1 +1,6 @@
-"""The Ray Serve application: `serve run serve.app:build model=<checkpoint>` or `imageref serve`."""
+"""Ways to start the endpoint of `imageref_ray.serving` from a checkout.
+
+imageref serve                                          settings of serve/config.yaml, quiet, until Ctrl-C
+serve run serve.app:build model=<checkpoint>            the embedded settings with another checkpoint, by Ray
+serve deploy serve/config.yaml                          on a running Ray cluster
+"""

@@ -1,20 +1,21 @@
 """What tests share: one small Ray and one served application a session, started only when a test asks for them."""
 
 import os
-import random
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, settings
 
 from imageref_ray.cli import PATIENCE
+from tests.head import Head, free_port, start
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false"}
 for name, value in {**PATIENCE, **QUIET}.items():  # before Ray is imported, for it and for all its processes
     os.environ.setdefault(name, value)
+
+ROOT = Path(__file__).parents[1]
 
 for name in ("NO_PROXY", "no_proxy"):  # servers of tests are on this machine, whatever proxy leads out of it
     os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
@@ -27,7 +28,7 @@ settings.load_profile("house")
 @pytest.fixture(scope="session")
 def checkpoint() -> Path:
     """The shipped checkpoint."""
-    return Path(__file__).parents[1] / "imageref_ray" / "picturenews" / "checkpoint"
+    return ROOT / "imageref_ray" / "picturenews" / "checkpoint"
 
 
 @pytest.fixture(scope="session")
@@ -47,18 +48,16 @@ def served(local_ray: None) -> Iterator[str]:
 
     from serve.app import build
 
+    config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build({}), name="imageref")
+    serve.run(build(config["applications"][0]["args"]), name="imageref")
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
 
 
-def free_port() -> int:
-    """A port that nobody listens on, of those that the system gives to nobody by itself: between asking and use, only
-    somebody who wants this very number can take it. For servers that cannot be asked which port they took."""
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no port between 20000 and 32000 is free")
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A Ray head of two CPUs with token authentication, on which the package is all that is installed."""
+    with start(tmp_path_factory.mktemp("head")) as started:
+        yield started

@@ -19,7 +19,7 @@ from imageref_ray.config.engine import EngineConfig, SamplingConfig
 from imageref_ray.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
 from imageref_ray.config.places import check_places
-from imageref_ray.config.read import C, check, load
+from imageref_ray.config.read import C, check, load, overridden
 from imageref_ray.config.source import FetchConfig, FilterConfig, SourceConfig
 from imageref_ray.config.train import LoraConfig, MixtureEntry, TrainConfig
 
@@ -53,4 +53,5 @@ __all__ = [
     "check",
     "check_places",
     "load",
+    "overridden",
 ]

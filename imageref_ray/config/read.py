@@ -28,7 +28,7 @@ def load(kind: type[C], path: Path, overrides: Iterable[str] = ()) -> C:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}; mend the file") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, not `key: value` lines; mend the file")
-    return check(kind, _overridden(values, overrides), str(path))
+    return check(kind, overridden(values, overrides), str(path))
 
 
 def check(kind: type[C], values: Mapping[str, Any], where: str) -> C:
@@ -39,11 +39,15 @@ def check(kind: type[C], values: Mapping[str, Any], where: str) -> C:
         raise ConfigError(f"{where}: " + "; ".join(_sentence(kind, item) for item in error.errors())) from None
 
 
-def _overridden(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+def overridden(values: dict[str, Any], overrides: Iterable[str], option: str = "--set ") -> dict[str, Any]:
+    """A copy of `values` with each `key.sub=value` set; values are read as YAML.
+
+    `option` is what stands before an override on the command line. Raises ConfigError for one that cannot be read.
+    """
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set {override}: expected key=value, e.g. --set engine.concurrency=32")
+            raise ConfigError(f"{option}{override}: expected key=value, e.g. {option}engine.concurrency=32")
         node = values = {**values}
         *parents, last = key.split(".")
         for parent in parents:
@@ -53,7 +57,9 @@ def _overridden(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, A
         try:
             node[last] = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise ConfigError(f"--set {override}: the value is not valid YAML; quote it: --set '{key}=\"…\"'") from None
+            raise ConfigError(
+                f"{option}{override}: the value is not valid YAML; quote it: {option}'{key}=\"…\"'"
+            ) from None
     return values
 
 

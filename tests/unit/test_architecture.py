@@ -40,6 +40,7 @@ LAYERS = {
     "training": 3,
     "check": 4,
     "inspection": 4,
+    "serving": 4,
     "worker": 4,
     "pipeline": 5,
     "build": 6,

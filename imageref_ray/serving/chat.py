@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imageref_ray.engines.base import Guide, Message, Reply, Request, Sampling
 from imageref_ray.records import Image, Usage
-from serve.pictures import PictureError, receive
-from serve.settings import ServeConfig
+from imageref_ray.serving.pictures import PictureError, receive
+from imageref_ray.serving.settings import ServeConfig
 
 UNSUPPORTED = ("tools", "functions", "audio", "logprobs", "top_logprobs", "logit_bias", "modalities")
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}

@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from imageref_ray.records import Image
+from imageref_ray.serving.settings import ServeConfig
 from imageref_ray.sources.images import Problem, verify
-from serve.settings import ServeConfig
 
 DATA_URL = re.compile(r"data:image/[a-zA-Z0-9.+-]{1,40};base64,", re.ASCII)
 

@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 
 from imageref_ray.engines.base import Engine, EngineError, Reply, RequestError
 from imageref_ray.engines.base import Request as EngineRequest
-from serve import chat, reference
-from serve.chat import ChatBody, WireError
-from serve.reference import ReferenceBody
-from serve.settings import ServeConfig
+from imageref_ray.serving import chat, reference
+from imageref_ray.serving.chat import ChatBody, WireError
+from imageref_ray.serving.reference import ReferenceBody
+from imageref_ray.serving.settings import ServeConfig
 
 
 def create(engine: Engine, settings: ServeConfig) -> FastAPI:

@@ -19,13 +19,13 @@ from imageref_ray.export import answer as written
 from imageref_ray.parsing import ParseError
 from imageref_ray.prompts import load_pack
 from imageref_ray.records import Document, Image, Record, Sample, Usage, to_row
+from imageref_ray.serving.chat import WireError, costs
+from imageref_ray.serving.pictures import PictureError, public_uri, receive
+from imageref_ray.serving.settings import ServeConfig
 from imageref_ray.stages.caption import caption
 from imageref_ray.stages.decode import decode
 from imageref_ray.stages.place import place
 from imageref_ray.stages.respond import respond
-from serve.chat import WireError, costs
-from serve.pictures import PictureError, public_uri, receive
-from serve.settings import ServeConfig
 
 
 class SentDocument(BaseModel):

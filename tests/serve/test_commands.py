@@ -1,0 +1,103 @@
+"""Ray's own `serve` command, typed in a checkout: on a head with token authentication, where only the package is."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.head import Head, free_port
+
+ROOT = Path(__file__).parents[2]
+SERVE = Path(sys.executable).with_name("serve")
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_the_shipped_config_is_deployed_answers_and_is_shut_down(head: Head, tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
+    config["http_options"]["port"] = port = free_port()
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    assert "Sent deploy request" in serve(head.client, "deploy", str(file))
+    until(lambda: deployed(head), "RUNNING")
+    assert asked(port, "imageref", {"type": "image_url", "image_url": {"url": "1-0.jpg"}})
+    serve(head.client, "shutdown", "-y")
+    until(lambda: "No Serve instance found" in serve(head.client, "shutdown", "-y"), True)
+
+
+def test_serve_run_takes_settings_from_the_command_line_until_it_is_interrupted(
+    head: Head, checkpoint: Path, tmp_path: Path
+) -> None:
+    port, log = free_port(), tmp_path / "run.log"
+    shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    environment = {**head.client, "RAY_ADDRESS": head.address}
+    serve(environment, "start", f"--http-port={port}")
+    command = ["env", "--default-signal=INT", SERVE, "run", "serve.app:build", "name=other", "max_tokens=7"]
+    command += [f"model={tmp_path / 'checkpoint'}", "engine.args.max_model_len=512"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=file, stderr=file)
+    try:
+        until(lambda: process.poll() is None and names(port), ["other"], log)
+        assert asked(port, "other", {"type": "text", "text": "What is this?"})
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+    finally:
+        process.kill()
+    until(lambda: names(port), None, log)
+
+
+def test_a_wrong_argument_of_serve_run_is_one_sentence() -> None:
+    command = [SERVE, "run", "serve.app:build", "modell=/checkpoint"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "Error: the endpoint's arguments: unknown key modell (did you mean model?)"
+
+
+def serve(environment: dict[str, str], *arguments: str) -> str:
+    """What a `serve` command prints, all of it."""
+    done = subprocess.run([SERVE, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def deployed(head: Head) -> str:
+    """The status of the application. Fails with Serve's message where the deployment has failed."""
+    told = serve(head.client, "status", "--name", "imageref")
+    status: str = yaml.safe_load(told)["status"]
+    assert status != "DEPLOY_FAILED", told
+    return status
+
+
+def names(port: int) -> list[str] | None:
+    """The models served on a port, None while nothing answers there."""
+    try:
+        answered = httpx.get(f"http://127.0.0.1:{port}/v1/models")
+    except httpx.TransportError:
+        return None
+    return [model["id"] for model in answered.json()["data"]] if answered.is_success else None
+
+
+def asked(port: int, model: str, part: dict[str, Any]) -> str:
+    """The reply to one message."""
+    body = {"model": model, "temperature": 0, "messages": [{"role": "user", "content": [part]}]}
+    answered = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=300)
+    assert answered.status_code == 200, answered.text
+    reply: str = answered.json()["choices"][0]["message"]["content"]
+    return reply
+
+
+def until(now: Callable[[], Any], wanted: Any, log: Path | None = None, seconds: float = 300) -> None:
+    """Ask until the answer is the one wanted."""
+    end = time.monotonic() + seconds
+    while (found := now()) != wanted:
+        assert time.monotonic() < end, f"still {found}\n" + (log.read_text() if log else "")
+        time.sleep(1)
