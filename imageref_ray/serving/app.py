@@ -84,6 +84,7 @@ def replicas(settings: ServeConfig) -> dict[str, Any]:
         "ray_actor_options": {
             "num_cpus": engine.cpus,
             "num_gpus": engine.gpus,
+            "accelerator_type": engine.accelerator_type,
             "runtime_env": {"env_vars": engine.env},
         },
     }

@@ -18,7 +18,7 @@ import pytest
 
 from imageref_ray import config
 from imageref_ray.config import Config
-from serve.settings import ServeConfig
+from imageref_ray.serving.settings import ServeConfig
 
 ROOT = Path(__file__).parents[2]
 MODELS: dict[str, type[Config]] = {
@@ -28,9 +28,8 @@ MODELS: dict[str, type[Config]] = {
 }
 CODE = [
     ast.parse(path.read_text(encoding="utf-8"))
-    for folder in ("imageref_ray", "serve")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    if path.parent != ROOT / "imageref_ray" / "config" and path != ROOT / "serve" / "settings.py"
+    for path in sorted((ROOT / "imageref_ray").rglob("*.py"))
+    if path.parent.name != "config" and path.name != "settings.py"
 ]
 Type = Any
 """A model's or class's name; `[type]` for a container of it; a tuple of types for a tuple; None if unknown."""
