@@ -28,6 +28,7 @@ def run(path: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cluster.attached(dashboard=True):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # again: ray.init has put a handler of its own
         try:
             serve.start(proxy_location=config.get("proxy_location", "HeadOnly"), http_options=http)
             for one, application in applications:
