@@ -118,12 +118,15 @@ class Store:
         that anyone wrote."""
         folder = self.directory / ENGINES
         folder.mkdir(parents=True, exist_ok=True)
-        hidden = folder / f".{self._writer}.tmp"
-        hidden.touch()
-        self._engine = folder / f"{self._attempt:06d}-{self._writer}-{hidden.stat().st_mtime_ns}"
-        hidden.rename(self._engine)
         last = self.directory / RECORDS
         after = last.stat().st_mtime_ns if last.is_dir() else 0
+        hidden = folder / f".{self._writer}.tmp"
+        hidden.touch()
+        while hidden.stat().st_mtime_ns == after:  # stamps come in ticks of some milliseconds
+            time.sleep(0.001)
+            hidden.touch()
+        self._engine = folder / f"{self._attempt:06d}-{self._writer}-{hidden.stat().st_mtime_ns}"
+        hidden.rename(self._engine)
         return sum(_ready(path) > after for path in folder.glob(f"{self._attempt:06d}-*"))
 
     def alive(self) -> None:

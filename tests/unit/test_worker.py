@@ -159,7 +159,7 @@ def test_a_record_that_kills_its_engine_when_it_is_alone_is_given_up(tmp_path: P
 
 def test_engines_that_start_again_and_again_are_at_fault_unless_something_is_finished(tmp_path: Path) -> None:
     task = make(tmp_path)
-    for number in (0, 1):
+    for number in range(3):
         for _ in range(SPARES):
             Worker(task, ScriptedEngine(task.engine))
         assert run(task, rows(number))[0]["ok"]
