@@ -200,7 +200,7 @@ def reads(code: list[ast.Module]) -> set[tuple[str, str]]:
 
 FOUND = reads(CODE)
 OTHERWISE = {"SplitConfig": {"train", "validation", "test"}, "ServeConfig": {"model"}}
-"""Fields whose name is data where they are read (`export.split.SPLITS`), or which the model itself turns into another."""
+"""Fields whose name is data where they are read (`export.split.SPLITS`), or which their model turns into another."""
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
