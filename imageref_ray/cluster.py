@@ -94,4 +94,5 @@ def state() -> str:
     """What the cluster has and what of it is free, for a message about a run that hangs."""
     has, free = ray.cluster_resources(), ray.available_resources()
     told = [f"{free.get(kind, 0):g} of {has[kind]:g} {kind}s free" for kind in ("CPU", "GPU") if has.get(kind)]
-    return f"{len(ray.nodes())} node(s), " + ", ".join(told)
+    alive = sum(node["Alive"] for node in ray.nodes())
+    return ", ".join([f"{alive} node(s)", *told])

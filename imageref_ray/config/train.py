@@ -43,6 +43,9 @@ class TrainConfig(Config):
     cpus_per_worker: float = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
     accelerator_type: str | None = Field(None, description="GPU kind in a mixed cluster, in Ray's words: A100, …")
+    max_failures: int = Field(
+        3, ge=0, description="restarts from the latest checkpoint when workers or their nodes die; 0: none"
+    )
     zero_stage: Literal[0, 1, 2, 3] = 2
     steps: int = Field(1000, ge=1)
     global_batch: int = Field(128, ge=1)

@@ -15,6 +15,10 @@ from transformers import TrainerCallback
 
 from imageref_ray.config import TrainConfig
 from imageref_ray.training.progress import forget_after
+from imageref_ray.training.recovery import note
+
+COUNTED = "counted.json"
+"""In a checkpoint: what has been counted and is not written yet."""
 
 
 class Report(TrainerCallback):
@@ -29,9 +33,11 @@ class Report(TrainerCallback):
         self.last: dict[str, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock; lines of steps that a resumed run does again go."""
+        """Start the clock; lines of steps that a resumed run does again are dropped."""
         if state.is_world_process_zero:
             self.earlier = forget_after(self.metrics, state.global_step)
+            if state.global_step:
+                note(self.config.output, "resumed", f"resumed from step {state.global_step}")
         self.begun = self.since = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -49,6 +55,9 @@ class Report(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """One rank of each node hands over what the node's ranks wrote (ZeRO keeps a shard per rank)."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        counted = self.trainer.counted()
+        if state.is_world_process_zero:
+            (folder / COUNTED).write_text(json.dumps(counted), encoding="utf-8")
         dist.barrier()
         mine = ray.train.get_context().get_local_rank() == 0
         handed = ray.train.Checkpoint.from_directory(str(folder)) if mine else None

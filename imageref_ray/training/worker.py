@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -25,7 +26,9 @@ from imageref_ray.training.batches import Shape, plan
 from imageref_ray.training.data import IGNORED, Collator, Encoder, Example, encode_all
 from imageref_ray.training.export import export, gathered
 from imageref_ray.training.model import attention, build, flash_missing
-from imageref_ray.training.report import Report
+from imageref_ray.training.progress import write
+from imageref_ray.training.recovery import LIST
+from imageref_ray.training.report import COUNTED, Report
 from imageref_ray.training.zero import deepspeed_config
 
 
@@ -42,7 +45,9 @@ def work(settings: dict[str, Any]) -> None:
     processor = AutoProcessor.from_pretrained(config.model)
     examples, skipped = _examples(config, processor)
     deepspeed.init_distributed(dist_backend=dist.get_backend())  # on the process group that Ray Train has set up
-    arguments = _arguments(config)  # before the model: ZeRO-3 takes it apart while it is loaded
+    place = place_of(config)
+    _tidy(place, config.output)
+    arguments = _arguments(config, place)  # before the model: ZeRO-3 takes it apart while it is loaded
     trainer = AnswerTrainer(config, processor, examples, arguments)
     _run(trainer)
     state = gathered(trainer)
@@ -51,8 +56,9 @@ def work(settings: dict[str, Any]) -> None:
         processor.image_processor.max_patches = config.max_tiles  # so that inference cuts images as training did
         export(trainer.model, state, config.lora, processor, config.output / "model")
         done = {"samples": sum(example.copies for example in examples), "skipped": _by_set(skipped)}
-        (config.output / "summary.json").write_text(json.dumps(done), encoding="utf-8")
+        write(config.output / "summary.json", json.dumps(done))
     dist.barrier()
+    shutil.rmtree(place, ignore_errors=True)
 
 
 class AnswerTrainer(Trainer):
@@ -101,19 +107,35 @@ class AnswerTrainer(Trainer):
         loss: torch.Tensor = found["loss"]
         return loss * self.args.world_size / max(1, int(num_items_in_batch))
 
+    def counted(self) -> dict[str, Any]:
+        """What all ranks have counted since it was last written: for the checkpoint, called on every rank."""
+        tally = self.tally.clone()
+        dist.all_reduce(tally)
+        return {"tally": tally.tolist(), "broken": dict(self._broken())}
+
+    def go_on_from(self, checkpoint: Path) -> None:
+        """One rank takes over what all had counted at a checkpoint."""
+        if self.args.process_index == 0 and (checkpoint / COUNTED).is_file():
+            counted = json.loads((checkpoint / COUNTED).read_text(encoding="utf-8"))
+            self.tally += torch.tensor(counted["tally"], dtype=self.tally.dtype, device=self.tally.device)
+            self.broken.update({int(number): count for number, count in counted["broken"].items()})
+
     def broken_everywhere(self) -> Counter[tuple[str, str]]:
         """Uses of samples, on all ranks, whose picture broke while training."""
+        total = self._broken()
+        return Counter({(self.datasets[number], "picture cannot be decoded"): total[number] for number in total})
+
+    def _broken(self) -> Counter[int]:
         found: list[Counter[int]] = [Counter()] * self.args.world_size
         dist.all_gather_object(found, self.broken)
-        total = sum(found, Counter())
-        return Counter({(self.datasets[number], "picture cannot be decoded"): total[number] for number in total})
+        return sum(found, Counter())
 
 
 def _examples(config: TrainConfig, processor: Any) -> tuple[list[Example], Counter[tuple[str, str]]]:
     rows, skipped = mixture.draw(mixture.entries(config), config.max_tiles, config.seed)
     examples = encode_all(rows, Encoder(processor, config.sequence_length, config.system), skipped)
     if not examples:
-        raise ConfigError(f"mixture: no sample can be trained on: {_by_set(skipped)}; mend the annotation files")
+        raise ConfigError(f"mixture: no sample can be trained on: {_by_set(skipped)}; fix the annotation files")
     return examples, skipped
 
 
@@ -123,14 +145,37 @@ def _run(trainer: AnswerTrainer) -> None:
         trainer.train()
         return
     with latest.as_directory() as folder:
+        trainer.go_on_from(Path(folder))
         trainer.train(resume_from_checkpoint=folder)
 
 
-def _arguments(config: TrainConfig) -> TrainingArguments:
-    place = sha256(str(config.output.resolve()).encode()).hexdigest()[:12]
+def place_of(config: TrainConfig) -> Path:
+    """Where this machine's ranks write a checkpoint before it is handed over."""
+    run = sha256(str(config.output.resolve()).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"imageref-train-{run}"
+
+
+def _tidy(place: Path, output: Path) -> None:
+    """Nothing that a killed attempt left may end in a checkpoint of this one, or fill the disks.
+
+    On every rank: what this machine's ranks, which may be others now, had begun to write, and checkpoints that were
+    never handed over whole, which Ray Train's list does not name.
+    """
+    context = ray.train.get_context()
+    if context.get_local_rank() == 0:
+        shutil.rmtree(place, ignore_errors=True)
+    if context.get_world_rank() == 0:
+        named = (output / LIST).read_text(encoding="utf-8") if (output / LIST).is_file() else ""
+        for folder in (output / LIST.parent).glob("checkpoint_*/"):
+            if f'"{folder.name}"' not in named:
+                shutil.rmtree(folder, ignore_errors=True)
+    dist.barrier()
+
+
+def _arguments(config: TrainConfig, place: Path) -> TrainingArguments:
     on_gpu = config.gpus_per_worker > 0
     return TrainingArguments(
-        output_dir=str(Path(tempfile.gettempdir()) / f"imageref-train-{place}"),
+        output_dir=str(place),
         max_steps=config.steps,
         per_device_train_batch_size=config.per_device_batch,
         gradient_accumulation_steps=config.global_batch // (config.workers * config.per_device_batch),

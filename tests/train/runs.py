@@ -1,0 +1,67 @@
+"""Settings of a tiny training, the command that runs it, and what it wrote."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from imageref_ray.config import TrainConfig
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings(folder: Path, name: str, **change: Any) -> TrainConfig:
+    sets = {name: {"root": folder, "annotation": folder / f"{name}.jsonl"} for name in ("pictures", "text")}
+    values = {
+        "model": str(folder / "model"),
+        "output": folder / name,
+        "mixture": sets,
+        "workers": 2,
+        "cpus_per_worker": 0.5,
+        "zero_stage": 2,
+        "steps": 6,
+        "global_batch": 8,
+        "per_device_batch": 2,
+        "learning_rate": 1e-3,
+        "precision": "fp32",
+        "sequence_length": 256,
+        "freeze": (),
+        "gradient_checkpointing": False,
+        "max_tiles": 1,
+        "checkpoint_every": 2,
+        "log_every": 1,
+    }
+    return TrainConfig.model_validate({**values, **change})
+
+
+def losses(config: TrainConfig) -> list[float]:
+    lines = (config.output / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, config.steps + 1))
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def lines(config: TrainConfig) -> list[dict[str, Any]]:
+    """metrics.jsonl."""
+    return [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
+
+
+def command(config: TrainConfig, screen: Path, address: str = "") -> subprocess.Popen[bytes]:
+    """`imageref train` with these settings, on a Ray of its own or the one at `address`; `screen` is all it prints."""
+    file = screen.with_suffix(".json")
+    file.write_text(config.model_dump_json())
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    if address:
+        environment["RAY_ADDRESS"] = address
+    call = [sys.executable, "-m", "imageref_ray.cli", "train", "--config", str(file)]
+    with screen.open("wb") as printed:
+        return subprocess.Popen(call, cwd=ROOT, env=environment, stdout=printed, stderr=subprocess.STDOUT)
+
+
+def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The processes that train, on the Ray that the command has started."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in below if "RayTrainWorker" in child.name() + " ".join(child.cmdline())]
