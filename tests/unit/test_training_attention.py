@@ -54,7 +54,7 @@ def test_flash_attn_is_taken_on_gpus_in_bf16_where_it_can_be_imported(
     ("settings", "message"),
     [
         ("gpus_per_worker: 1\nprecision: fp32", "computes in bf16, not fp32; set precision: bf16"),
-        ("precision: bf16", "runs on gpus only; set gpus_per_worker"),
+        ("precision: bf16", "runs on GPUs only; set gpus_per_worker"),
     ],
 )
 def test_flash_attn_where_it_cannot_run_is_refused_when_the_config_is_read(
