@@ -45,7 +45,7 @@ def test_serve_run_takes_settings_from_the_command_line_until_it_is_interrupted(
     with log.open("w") as file:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=file, stderr=file)
     try:
-        until(lambda: process.poll() is None and names(port), ["other"], log)
+        until(lambda: running(process, log) and names(port), ["other"], log)
         assert asked(port, "other", {"type": "text", "text": "What is this?"})
         process.send_signal(signal.SIGINT)
         process.wait(120)
@@ -64,7 +64,8 @@ def test_a_wrong_argument_of_serve_run_is_one_sentence() -> None:
 
 def serve(environment: dict[str, str], *arguments: str) -> str:
     """What a `serve` command prints, all of it."""
-    done = subprocess.run([SERVE, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [SERVE, *arguments]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -75,6 +76,12 @@ def deployed(head: Head) -> str:
     status: str = yaml.safe_load(told)["status"]
     assert status != "DEPLOY_FAILED", told
     return status
+
+
+def running(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """True; fails with the log where the process has ended."""
+    assert process.poll() is None, log.read_text()
+    return True
 
 
 def names(port: int) -> list[str] | None:
