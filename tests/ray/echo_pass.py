@@ -1,6 +1,7 @@
-"""A driver of its own: `python echo_pass.py DIRECTORY ROWS [ENGINE]` asks scripted engines one question a row.
+"""A driver of its own: `python echo_pass.py DIRECTORY ROWS ENGINE` asks scripted engines one question a row.
 
-ENGINE is JSON: settings of the engine, and beside them `prepare`, a function of `tests.scripted` for the CPU step.
+ENGINE is JSON: settings of the engine, and beside them `prepare`, a function of `tests.scripted` for the CPU step, and
+`patience_s`.
 """
 
 import dataclasses
@@ -40,7 +41,8 @@ def driver(directory: Path, address: str = "", **engine: object) -> subprocess.P
     command = [sys.executable, str(ROOT / "tests/ray/echo_pass.py"), str(directory), str(ROWS)]
     if address:
         environment["RAY_ADDRESS"] = address
-        command.append(json.dumps(engine or {"actors": [2, 2], "cpus": 0.8}))
+        engine = engine or {"actors": [2, 2], "cpus": 0.8}
+    command.append(json.dumps(engine))
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -51,10 +53,10 @@ def committed(directory: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    settings = json.loads("".join(sys.argv[3:]) or "{}")
-    prepare = settings.pop("prepare", None)
+    settings = json.loads(sys.argv[3])
+    prepare, patience_s = settings.pop("prepare", None), settings.pop("patience_s", 200)
     task = echo_pass(Path(sys.argv[1]), env={"CALLS": os.environ["CALLS"]}, **settings)
-    task = dataclasses.replace(task, patience_s=200, prepare=prepare and getattr(scripted, prepare))
+    task = dataclasses.replace(task, patience_s=patience_s, prepare=prepare and getattr(scripted, prepare))
     try:
         print(run_pass(task, [{"id": f"r{n}", "n": n} for n in range(int(sys.argv[2]))]))
     except Stopped as stopped:
