@@ -64,7 +64,7 @@ def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_att
         config.output / "checkpoints" / "checkpoint_2020-01-01_00-00-00.000000"
     )  # as a kill while it is written leaves
     half.mkdir(parents=True)
-    stale = place_of(config) / "checkpoint-2" / "stale"
+    stale = place_of(config) / "checkpoint-6" / "stale"  # the last, which is kept
     stale.parent.mkdir(parents=True)
     stale.touch()
     running = start(config, tmp_path / "screen")
@@ -89,9 +89,7 @@ def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_att
 
 
 @pytest.mark.timeout(900)
-def test_more_failures_than_allowed_end_in_one_sentence_and_the_same_command_resumes(
-    folder: Path, tmp_path: Path, start: Start, reference: Reference
-) -> None:
+def test_more_failures_than_allowed_end_in_one_sentence(folder: Path, tmp_path: Path, start: Start) -> None:
     config = settings(folder, "failing", max_failures=1)
     running = start(config, tmp_path / "screen")
     for number in (1, 2):
@@ -106,10 +104,6 @@ def test_more_failures_than_allowed_end_in_one_sentence_and_the_same_command_res
     assert "its process was killed or crashed; 1 of 1 restarts were tried (max_failures)" in last
     assert str(config.output / "train.log") in last
     assert "Traceback" in (config.output / "train.log").read_text()
-    with (config.output / "metrics.jsonl").open("a") as torn:
-        torn.write('{"step": 7, "lo')
-    train(config.model_copy(update={"max_failures": 0}))
-    assert losses(config) == pytest.approx(losses(reference[0]), rel=1e-3)
 
 
 @pytest.fixture
@@ -155,6 +149,19 @@ def test_ctrl_c_ends_a_training_as_it_ends_every_command(folder: Path, tmp_path:
     running.send_signal(signal.SIGINT)
     assert running.wait() == 130
     assert "imageref: interrupted" in (tmp_path / "screen").read_text().splitlines()[-1]
+
+
+@pytest.mark.timeout(600)
+def test_a_run_killed_while_it_exports_exports_again(local_ray: None, folder: Path) -> None:
+    config = settings(folder, "exporting", workers=1, steps=2)
+    done = train(config)
+    (config.output / "summary.json").rename(config.output / "summary.json.part")
+    (config.output / "model").rename(config.output / "model.part")
+    before = (config.output / "model.part" / "model.safetensors").read_bytes()
+    again = train(config)
+    assert (config.output / "model" / "model.safetensors").read_bytes() == before
+    assert {**again, "total_seconds": 0} == {**done, "total_seconds": 0}
+    assert not [*config.output.glob("*.part")]
 
 
 def test_a_half_written_list_of_checkpoints_is_replaced_by_the_one_before(tmp_path: Path) -> None:
