@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
 from imageref_ray.config import TrainConfig
 from imageref_ray.training.loop import train
-from tests.train.runs import ROOT, losses, settings
+from tests.train.runs import ROOT, losses, settings, workers
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 RUN = """
@@ -59,8 +60,10 @@ def test_a_killed_zero3_run_goes_on_and_ends_where_an_undisturbed_zero2_run_ends
     while len(list((config.output / "checkpoints").glob("checkpoint_*-*"))) < 1 and time.monotonic() - waited < 240:
         assert running.poll() is None
         time.sleep(0.05)
+    training = workers(running)
     running.kill()
     running.wait()
+    psutil.wait_procs(training)  # they notice it a moment later
     assert not (config.output / "model").exists()
     with (config.output / "metrics.jsonl").open("a") as torn:
         torn.write('{"step": 7, "lo')
