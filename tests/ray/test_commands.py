@@ -137,7 +137,8 @@ def test_retry_of_a_build_by_stage_and_error(
 ) -> None:
     engine = scripted("moody_annotator", env={"MENDED": str(tmp_path / "mended")})
     job = files(source={"root": news}, prompts="compact", engine=engine, preflight=False)
-    assert main(["build", *job]) == 0
+    assert main(["build", *job]) == 1
+    assert "0 of 6 records succeeded; most often RequestError in respond (6 times)" in capsys.readouterr().err
     assert held(tmp_path / "run")["summary"]["records"] == 0
     (tmp_path / "mended").touch()
     capsys.readouterr()
