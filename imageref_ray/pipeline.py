@@ -1,6 +1,6 @@
 """The only file that imports ray.data: rows → CPU step → autoscaling pool of engine actors → status rows.
 
-    rows ─▶ todo file ─▶ prepare (half a CPU) ─▶ actors (an engine, many coroutines) ─▶ status rows ─▶ driver
+    rows ─▶ todo file ─▶ prepare (a tenth of a CPU) ─▶ actors (an engine, many coroutines) ─▶ status rows ─▶ driver
                                                             ├─▶ Parquet parts, written where the engine is
                                                             └─◀▶ the book of shared replies
 
@@ -38,9 +38,9 @@ from imageref_ray.watch import Stalled, Stopped, Watch, signals
 from imageref_ray.worker import BATCH, Pass, Row, Worker, packed, prepared
 
 LOG, REASON, REPLIES = "run.log", "reason.json", "replies.sqlite"
-PREPARE_CPUS = 0.5
-"""Of one process of the CPU step. It alone says how many there are: as many as fit beside the engines, and more as soon
-as the cluster has grown. Less, and a laptop would begin with twenty, each of which takes seconds to start."""
+PREPARE_CPUS, PREPARE_MOST = 0.1, 16
+"""Of one process of the CPU step: little, so that one fits beside engines that take nearly all. And how many there are
+at most for each engine that the pool may have: what a cluster has in its first moment does not say what it will have."""
 
 GROW_AT = 0.9
 """Share of a pool's slots in use from which another engine is started. Ray Data's own default, 1.75, is for actors that
@@ -161,6 +161,7 @@ def _statuses(task: Pass, work: Todo) -> Iterator[list[dict[str, Any]]]:
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=PREPARE_CPUS,
+        concurrency=_preparing(most),
     )
     # Three times what fills the engine, for a block stays until its slowest record is done; and what awaits its commit.
     slots = -(-(3 * task.engine.concurrency + task.commit_records) // (width * work.size))
@@ -266,6 +267,12 @@ class _Book:
         except RayError as error:
             told = str(error).strip().splitlines()[0]
             raise EngineError(f"the shared replies cannot be read or written: {told}") from error
+
+
+def _preparing(engines: int) -> int:
+    """Processes of the CPU step at most; on this machine alone as many as it has CPUs, as each takes seconds to start."""
+    most = PREPARE_MOST * engines
+    return most if os.environ.get("RAY_ADDRESS") else min(most, max(2, int(ray.cluster_resources().get("CPU", 0))))
 
 
 def _cpus(wanted: float, actors: int) -> float:

@@ -68,7 +68,7 @@ def test_a_broken_picture_and_a_reply_that_is_no_question_are_named(local_ray: N
     corpus.write(tmp_path, 2, 5)
     first = sorted((tmp_path / "image").rglob("*.jpg"))[0]
     first.write_bytes(b"no picture")
-    nothing = r"0 of \d+ instructions succeeded; most often Unusable in generate .*: the reply is not one question"
+    nothing = r"0 of \d+ instructions succeeded; most often Unusable in generate .*: the reply holds no JSON"
     with pytest.raises(RunFailed, match=nothing):
         instruct(config(tmp_path / "image", tmp_path / "run", script="mumbler"), quiet())
     summary = manifest.finished(tmp_path / "run")["summary"]

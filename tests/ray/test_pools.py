@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster
 
 from imageref_ray import todo
 from imageref_ray.cli import main
+from imageref_ray.commit import ENGINES
 from imageref_ray.picturenews import corpus
 from imageref_ray.pipeline import LOG, _statuses, _width, run_pass
 from imageref_ray.worker import packed
@@ -91,11 +92,11 @@ def test_an_engine_goes_where_its_kind_of_gpu_is(gpu_nodes: tuple[str, Any], tmp
 
 @pytest.mark.timeout(300)
 def test_the_cpu_step_grows_with_the_cluster(tmp_path: Path, calls: Path) -> None:
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
         process = driver(tmp_path / "run", nodes.address, script="echoes", cpus=0, prepare=PREPARE)
-        until(calls.with_name("calls.prepare").exists, process)
-        nodes.add_node(num_cpus=4)
+        until((tmp_path / "run" / ENGINES).exists, process)
+        nodes.add_node(num_cpus=1)
         printed, _ = process.communicate()
         assert process.returncode == 0, printed
     finally:
