@@ -40,7 +40,7 @@ from imageref_ray.worker import BATCH, Pass, Row, Worker, packed, prepared
 LOG, REASON, REPLIES = "run.log", "reason.json", "replies.sqlite"
 PREPARE_CPUS, PREPARE_MOST = 0.1, 16
 """Of one process of the CPU step: little, so that one fits beside engines that take nearly all. And how many there are
-at most for each engine that the pool may have: what a cluster has in its first moment does not say what it will have."""
+at most for each engine that the pool may have: what a cluster has at first does not say what it will have."""
 
 GROW_AT = 0.9
 """Share of a pool's slots in use from which another engine is started. Ray Data's own default, 1.75, is for actors that
@@ -270,7 +270,7 @@ class _Book:
 
 
 def _preparing(engines: int) -> int:
-    """Processes of the CPU step at most; on this machine alone as many as it has CPUs, as each takes seconds to start."""
+    """Processes of the CPU step at most; on this machine alone as many as it has CPUs: each takes seconds to start."""
     most = PREPARE_MOST * engines
     return most if os.environ.get("RAY_ADDRESS") else min(most, max(2, int(ray.cluster_resources().get("CPU", 0))))
 
