@@ -23,7 +23,8 @@ class RunFailed(RuntimeError):
 
 def check(directory: Path, least: float) -> None:
     """Raise RunFailed where none of the run's records succeeded, or a smaller share than `least`."""
-    if reason := why_failed(len(commit.Store(directory).done()), commit.failures(directory), least):
+    held = commit.account(directory)
+    if reason := why_failed(len(held.done), held.failures, least):
         raise RunFailed(
             f"{directory}: {reason}. Fix the cause, then: imageref retry {directory} "
             f"(every failure: imageref inspect {directory})"

@@ -53,8 +53,8 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     directory = small.output
     shutil.rmtree(directory, ignore_errors=True)
     run_passes(small, made, chosen)
-    good, failed = len(commit.Store(directory).done()), commit.failures(directory)
-    if reason := outcome.why_failed(good, failed, config.min_success):
+    held = commit.account(directory)
+    if reason := outcome.why_failed(len(held.done), held.failures, config.min_success):
         raise RunFailed(f"no estimate: {reason}. Fix the cause and plan again (log and quarantine: {directory})")
     found = estimate.plan(known, costs(small, [record.id for record in chosen]), config.prices, gpus=1, seed=seed)
     manifest.write_json(directory / FILE, dataclasses.asdict(found))
