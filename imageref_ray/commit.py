@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imageref_ray import attempt
-from imageref_ray.records import Failure, Usage, from_row, to_row, well_formed
+from imageref_ray.records import Failure, Usage, from_row, json_text, to_row, well_formed
 
 RECORDS, QUARANTINE, IN_FLIGHT, ENGINES = "records", "quarantine", "in-flight", "engines"
 
@@ -164,7 +164,7 @@ class Store:
 
 
 def _result_row(result: Result) -> dict[str, Any]:
-    return {"id": result.id, "row": well_formed(json.dumps(result.row, ensure_ascii=False)), **to_row(result.usage)}
+    return {"id": result.id, "row": json_text(result.row), **to_row(result.usage)}
 
 
 def _failure_row(failure: Failure) -> dict[str, Any]:

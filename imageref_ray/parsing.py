@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imageref_ray import markdown
-from imageref_ray.records import Placement, well_formed
+from imageref_ray.records import Placement, json_text
 
 FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 POSITION = re.compile(r"<?\s*Position\s*([0-9]{1,6})\s*>?", re.IGNORECASE)
@@ -157,7 +157,7 @@ def _json(reply: str) -> Any:
         raise ParseError(f"the reply holds no JSON: {_beginning(reply)}")
     try:
         found = json.JSONDecoder().raw_decode(text, start)[0]
-        return json.loads(well_formed(json.dumps(found, ensure_ascii=False)))  # an escape may hold half a character
+        return json.loads(json_text(found))  # an escape may hold half a character
     except (ValueError, RecursionError) as error:
         raise ParseError(f"the reply's JSON is broken ({error}): {_beginning(reply)}") from None
 

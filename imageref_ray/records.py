@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import operator
 import re
 import types
@@ -229,6 +230,11 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def json_text(value: Any) -> str:
+    """Plain values as JSON that Arrow and files take, whatever was read."""
+    return well_formed(json.dumps(value, ensure_ascii=False))
 
 
 def to_row(value: Any) -> dict[str, Any]:

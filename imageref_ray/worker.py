@@ -24,7 +24,7 @@ from imageref_ray import manifest, memo
 from imageref_ray.commit import Result, Store
 from imageref_ray.config import ConfigError, EngineConfig
 from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
-from imageref_ray.records import Failure, Usage, from_row, to_row, well_formed
+from imageref_ray.records import Failure, Usage, from_row, json_text, to_row, well_formed
 from imageref_ray.suspects import Suspects
 
 Row = dict[str, Any]
@@ -93,12 +93,7 @@ def boundary(record_id: str, attempt: int, failures: list[Failure]) -> Iterator[
 
 def packed(row: Row, attempt: int = 1) -> dict[str, Any]:
     """A row as it travels: flat columns whose types never depend on the data."""
-    return {"id": well_formed(str(row["id"])), "attempt": attempt, "row": _json(row), "failures": "[]"}
-
-
-def _json(value: Any) -> str:
-    """As text that Arrow and files take, whatever was read."""
-    return well_formed(json.dumps(value, ensure_ascii=False))
+    return {"id": well_formed(str(row["id"])), "attempt": attempt, "row": json_text(row), "failures": "[]"}
 
 
 def prepared(task: Pass, travelling: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,8 +108,8 @@ def prepared(task: Pass, travelling: Mapping[str, Any]) -> dict[str, Any]:
         failures.extend(dataclasses.replace(part, attempt=attempt) for part in parts)
     return {
         **travelling,
-        "row": _json(row),
-        "failures": _json([to_row(failure) for failure in failures]),
+        "row": json_text(row),
+        "failures": json_text([to_row(failure) for failure in failures]),
     }
 
 
