@@ -29,6 +29,8 @@ REFERENCE = re.compile(
 FOREIGN = re.compile(r"!\[[^\]\n]*\]\((?!IMAGE_[0-9]+\))[^)\n]*\)")
 """A Markdown image whose target is not one of the sample's images."""
 
+FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -264,3 +266,9 @@ def _aligned(wanted: list[str], texts: list[str]) -> dict[int, int]:
     """Index in `wanted` → index in `texts` of equal lines, both only growing."""
     blocks = difflib.SequenceMatcher(None, wanted, texts, autojunk=False).get_matching_blocks()
     return {block.a + i: block.b + i for block in blocks for i in range(block.size)}
+
+
+def unfenced(reply: str) -> str:
+    """The content of the reply's first code fence, or the reply where it has none."""
+    fence = FENCE.search(reply)
+    return (fence[1] if fence else reply).strip()

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from imageref_ray import markdown
+from imageref_ray.engines.base import Reply, Sampling
 from imageref_ray.records import Placement, json_text
 
-FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 POSITION = re.compile(r"<?\s*Position\s*([0-9]{1,6})\s*>?", re.IGNORECASE)
 IMAGE = re.compile(r"[\[(<]?IMAGE_([0-9]{1,6})[\])>]?")
 LABEL = re.compile(r"(?:caption|description|answer|图注|描述|标题)\s*[:：]\s*", re.IGNORECASE)
@@ -33,6 +33,15 @@ class QA:
     answer: str
 
 
+def whole(reply: Reply, what: str, sampling: Sampling) -> str:
+    """The reply's text; raises ParseError where the token limit cut it off."""
+    if reply.finish_reasons[0] == "length":
+        raise ParseError(
+            f"the {what} was cut off at {sampling.max_tokens} tokens; raise max_tokens: {reply.text[:80]!r}"
+        )
+    return reply.text
+
+
 RESPONSE_SAMPLE = """\
 Here is the response:
 ```markdown
@@ -48,7 +57,7 @@ def response(reply: str) -> str:
 
     Raises ParseError where there is no title or nothing under it.
     """
-    found = markdown.lines(markdown.strip_images(unfenced(reply)))
+    found = markdown.lines(markdown.strip_images(markdown.unfenced(reply)))
     start = next((i for i, line in enumerate(found) if line.startswith("# ")), None)
     if start is None:
         raise ParseError(f"the response has no title line `# …`: {_beginning(reply)}")
@@ -63,7 +72,7 @@ CAPTION_SAMPLE = '**Caption:** "Two red boats at the harbour in Velmora, painted
 
 def caption(reply: str) -> str:
     """One line of text: label, quotes and fences taken off. Raises ParseError where nothing is left."""
-    text = " ".join(markdown.strip_images(unfenced(reply)).replace("**", "").split())
+    text = " ".join(markdown.strip_images(markdown.unfenced(reply)).replace("**", "").split())
     text = LABEL.sub("", text, count=1) if LABEL.match(text) else text
     if len(text) > 1 and text[0] + text[-1] in QUOTES:
         text = text[1:-1].strip()
@@ -131,7 +140,7 @@ def qa(reply: str) -> QA:
 
     Labels may be Chinese, their colons full-width. Raises ParseError where a part is missing, empty, or one too many.
     """
-    text = unfenced(reply).replace("**", "")
+    text = markdown.unfenced(reply).replace("**", "")
     labelled = QUESTION.split(text)
     if len(labelled) > 1:
         parts: list[Any] = ANSWER.split(labelled[-1])
@@ -143,15 +152,9 @@ def qa(reply: str) -> QA:
     return QA(parts[0].strip(), parts[1].strip())
 
 
-def unfenced(reply: str) -> str:
-    """The content of the reply's first code fence, or the reply where it has none."""
-    fence = FENCE.search(reply)
-    return (fence[1] if fence else reply).strip()
-
-
 def _json(reply: str) -> Any:
     """The first JSON object or list in the reply."""
-    text = unfenced(reply)
+    text = markdown.unfenced(reply)
     start = min((at for at in map(text.find, "{[") if at >= 0), default=None)
     if start is None:
         raise ParseError(f"the reply holds no JSON: {_beginning(reply)}")

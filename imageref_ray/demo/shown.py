@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imageref_ray.config import DemoConfig
 from imageref_ray.evaluation import formats
-from imageref_ray.evaluation.placement import Placed, Relevance
+from imageref_ray.evaluation.formats import Placed, Relevance
 from imageref_ray.evaluation.report import Correction, Picture, Sentence
 from imageref_ray.evaluation.report import Event as Shown
 from imageref_ray.evaluation.score import placed

@@ -15,7 +15,7 @@ import jsonschema
 from jsonschema.validators import validator_for
 
 from imageref_ray.engines.base import Guide, Message, Request, RequestError
-from imageref_ray.parsing import unfenced
+from imageref_ray.markdown import unfenced
 
 SHOWN = 4000
 """Most characters of a guide that a correction repeats: a longer one would crowd out the task."""

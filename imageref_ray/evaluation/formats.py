@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imageref_ray.config import ConfigError
-from imageref_ray.evaluation.placement import Placed, Relevance
 from imageref_ray.records import Image
 
 T = TypeVar("T")
+
+Relevance = Mapping[int, Mapping[str, int]]
+"""Labelled slot (from 1) → image id → best relevance there, 1 to 3; an empty mapping: no image fits."""
+
+Placed = Mapping[int, str]
+"""Slot (from 1) → the image id that stands there."""
 
 POSITION = re.compile(r"<Position (\d+)>")
 GRADES = ("1", "2", "3")

@@ -14,11 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-Relevance = Mapping[int, Mapping[str, int]]
-"""Labelled slot (from 1) → image id → best relevance there, 1 to 3; an empty mapping: no image fits."""
-
-Placed = Mapping[int, str]
-"""Slot (from 1) → the image id that stands there."""
+from imageref_ray.evaluation.formats import Placed, Relevance
 
 Verdict = Literal["right", "fair", "wrong", "missed", "empty", "unlabelled"]
 

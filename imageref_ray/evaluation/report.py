@@ -13,7 +13,8 @@ from typing import Any, NotRequired, TypedDict
 
 from imageref_ray import markdown, page
 from imageref_ray.evaluation import figures
-from imageref_ray.evaluation.placement import Placed, Relevance, verdicts
+from imageref_ray.evaluation.formats import Placed, Relevance
+from imageref_ray.evaluation.placement import verdicts
 from imageref_ray.sources.images import open_rgb
 
 LARGEST = 320

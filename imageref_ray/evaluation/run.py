@@ -19,8 +19,8 @@ from imageref_ray import commit, manifest, markdown, outcome
 from imageref_ray.config import ConfigError, EvaluateConfig, SourceConfig
 from imageref_ray.engines.base import Generate, Message, Request, RequestError, Sampling
 from imageref_ray.evaluation import formats, tables
-from imageref_ray.evaluation.formats import Question
-from imageref_ray.evaluation.placement import Placed, Relevance, summarise
+from imageref_ray.evaluation.formats import Placed, Question, Relevance
+from imageref_ray.evaluation.placement import summarise
 from imageref_ray.records import Failure, Image, from_row, to_row
 from imageref_ray.sources.images import Problem, verify
 from imageref_ray.stages.guided import fill

@@ -7,8 +7,8 @@ from typing import Any
 
 from imageref_ray import parsing
 from imageref_ray.config import ConfigError
-from imageref_ray.evaluation.formats import Insertion, read_insertions, read_labels
-from imageref_ray.evaluation.placement import Placed, Relevance, summarise
+from imageref_ray.evaluation.formats import Insertion, Placed, Relevance, read_insertions, read_labels
+from imageref_ray.evaluation.placement import summarise
 
 
 def score(labels: Path, predictions: Path, paper: bool = False, seed: int = 0) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from imageref_ray import parsing, prompts, tokens
 from imageref_ray.engines.base import Generate, Request, Sampling
 from imageref_ray.prompts import NO_EXAMPLES, CaptionExample, Examples, Pack
 from imageref_ray.records import Caption, Document, Image, Record, Usage
-from imageref_ray.stages.respond import whole
 from imageref_ray.tokens import Count
 
 
@@ -34,10 +33,10 @@ async def caption(
 
     async def one(document: Document, image: Image) -> tuple[Caption, Usage]:
         seen = await generate(Request(prompts.describe(pack, image, examples.first), sampling, shared=True))
-        description = parsing.caption(whole(seen, f"description of {image.id}", sampling))
+        description = parsing.caption(parsing.whole(seen, f"description of {image.id}", sampling))
         turns = prompts.caption(pack, document, image, description, shown[document.id], context_tokens, count)
         known = await generate(Request(turns, sampling, shared=True))
-        text = parsing.caption(whole(known, f"caption of {image.id}", sampling))
+        text = parsing.caption(parsing.whole(known, f"caption of {image.id}", sampling))
         return Caption(image.id, description, text), seen.usage + known.usage
 
     pairs = [(document, image) for document in record.sample.documents for image in document.images]

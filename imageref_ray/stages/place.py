@@ -9,7 +9,6 @@ from imageref_ray import markdown, parsing, prompts
 from imageref_ray.engines.base import Generate, Guide, Request, Sampling
 from imageref_ray.prompts import NO_EXAMPLES, NOT_INSERT, Examples, Pack, PlaceExample, place_text
 from imageref_ray.records import Placement, Record
-from imageref_ray.stages.respond import whole
 
 FULL_CHARACTERS = 400
 CHARACTERS_A_WORD = 10
@@ -37,7 +36,7 @@ async def place(
     captions = [caption.caption for caption in record.captions]
     turns = prompts.place(pack, record.response, captions, examples.like(place_text(record.response, captions)), words)
     reply = await generate(Request(turns, sampling, guide=guide(slots, len(images), words)))
-    placements = parsing.placement(whole(reply, "placement", sampling), images, slots)
+    placements = parsing.placement(parsing.whole(reply, "placement", sampling), images, slots)
     return replace(record, placements=placements, usage=record.usage + reply.usage)
 
 
