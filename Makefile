@@ -39,6 +39,7 @@ check: $(READY) ## ruff (rules and format), mypy and the import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q --durations=0 tests/unit/test_architecture.py
 
 bench: $(READY) ## the numbers of the README, one file per claim

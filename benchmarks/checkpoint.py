@@ -19,18 +19,18 @@ from typing import Any
 
 from setting import ARGS, ENV, MODEL, tell
 
-from imageref_ray import prompts
-from imageref_ray.config import EngineConfig
+from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.records import Image
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Engine, Message, Request, Sampling
-from imageref_ray.parsing import ParseError
-from imageref_ray.parsing import placement as parse_placement
-from imageref_ray.picturenews import corpus, details, truth
+from imageref_ray.picturenews import corpus, descriptions, judge_build
 from imageref_ray.picturenews.events import Event, Shot, questions, response
-from imageref_ray.picturenews.facts import describe
-from imageref_ray.prompts import instruct
-from imageref_ray.prompts.instruct import InstructPack
-from imageref_ray.records import Image
+from imageref_ray.picturenews.scene_facts import describe
+from imageref_ray.stages import prompts
+from imageref_ray.stages.parsing import ParseError
+from imageref_ray.stages.parsing import placement as parse_placement
+from imageref_ray.stages.prompts import instruct
+from imageref_ray.stages.prompts.instruct import InstructPack
 
 NAMED = ("scene", "portrait", "chart")
 """Kinds of pictures whose caption needs a person and a town from the text."""
@@ -80,8 +80,8 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
             kind = type(shot.picture).__name__.lower()
             asks.append((f"describe {kind}", prompts.describe(pack, image), partial(_same, describe(shot.picture))))
             messages = prompts.caption(pack, document, image, describe(shot.picture))
-            asks.append((f"caption {kind}", messages, partial(_judged, truth.caption_right, event, shot)))
-            asks.append((f"deed {kind}", messages, partial(_judged, truth.deed_right, event, shot)))
+            asks.append((f"caption {kind}", messages, partial(_judged, judge_build.caption_right, event, shot)))
+            asks.append((f"deed {kind}", messages, partial(_judged, judge_build.deed_right, event, shot)))
             asks += [
                 ("vqa", instruct.turn(wordings, image, asked), partial(_same, told))
                 for asked, told in questions(shot.picture)
@@ -95,12 +95,12 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
 
 def _correcting(pack: InstructPack, image: Image, shot: Shot) -> list[Ask]:
     """What correction asks for: everything that can be seen, and whether a true and a false sentence are."""
-    told = " ".join(details.sentences(shot.picture))
-    asks: list[Ask] = [("detail", instruct.turn(pack, image, details.QUESTION), partial(_same, told))]
-    wrong, right = details.falsehood(shot.picture, random.Random(shot.id))
+    told = " ".join(descriptions.sentences(shot.picture))
+    asks: list[Ask] = [("detail", instruct.turn(pack, image, descriptions.QUESTION), partial(_same, told))]
+    wrong, right = descriptions.falsehood(shot.picture, random.Random(shot.id))
     for unit, expected in ((wrong, pack.no), (right, pack.yes)):
-        asks.append(("verify", instruct.verify(pack, image, details.QUESTION, "", unit), partial(_same, expected)))
-    asks.append(("instead", instruct.instead(pack, image, details.QUESTION, "", wrong), partial(_same, right)))
+        asks.append(("verify", instruct.verify(pack, image, descriptions.QUESTION, "", unit), partial(_same, expected)))
+    asks.append(("instead", instruct.instead(pack, image, descriptions.QUESTION, "", wrong), partial(_same, right)))
     return asks
 
 

@@ -22,19 +22,19 @@ from typing import Any
 from rich.console import Console
 from setting import ARGS, ENV, MODEL, tell
 
-from imageref_ray.config import CorrectConfig, EngineConfig, ImagesConfig, InstructConfig
-from imageref_ray.config.engine import SamplingConfig
+from imageref_ray.commands.instruct import instruct, instructions
+from imageref_ray.core.config import CorrectConfig, EngineConfig, ImagesConfig, InstructConfig
+from imageref_ray.core.config.engine import SamplingConfig
+from imageref_ray.core.images import verify
+from imageref_ray.core.records import Image, Instruction, Usage
+from imageref_ray.core.sentences import split
 from imageref_ray.engines.base import Generate, Reply, Request, Sampling
 from imageref_ray.engines.vllm import VllmEngine
-from imageref_ray.instruct import instruct, instructions
-from imageref_ray.picturenews import corpus, details, units
+from imageref_ray.picturenews import corpus, descriptions, judge_answers
 from imageref_ray.picturenews.events import Event
-from imageref_ray.prompts.instruct import load_instruct, pair, turn, wording
-from imageref_ray.records import Image, Instruction, Usage
-from imageref_ray.sentences import split
-from imageref_ray.sources import visual
-from imageref_ray.sources.images import verify
+from imageref_ray.sources import image_sets
 from imageref_ray.stages.correct import correct
+from imageref_ray.stages.prompts.instruct import load_instruct, pair, turn, wording
 
 MODES = ("continue", "after", "verify")
 STEPS = 4
@@ -75,7 +75,7 @@ def drawn(root: Path, images: int) -> list[Event]:
 
 def judged(root: Path, events: Iterable[Event], model: str, images: int, temperature: float) -> dict[str, Any]:
     """False units by mode, with what the run cost."""
-    shown, found = units.pictures(events), {}
+    shown, found = judge_answers.pictures(events), {}
     for mode in MODES:
         config = InstructConfig(
             images=ImagesConfig(root=root / "image", limit=images),
@@ -90,17 +90,17 @@ def judged(root: Path, events: Iterable[Event], model: str, images: int, tempera
         run = instruct(config, Console(stderr=True))
         costs = {name: run[name] for name in ("requests", "prompt_tokens", "cached_tokens", "generated_tokens")}
         actions = run["instructions"]["units"]
-        found[mode] = units.measure(instructions(config.output), shown) | {"actions": actions, "run": costs}
+        found[mode] = judge_answers.measure(instructions(config.output), shown) | {"actions": actions, "run": costs}
     return found
 
 
 async def counted(root: Path, model: str, images: int, parts: Sequence[str]) -> dict[str, Any]:
     """Tokens and encoded pictures over one question about every picture."""
     engine = VllmEngine(EngineConfig(model=model, args=ARGS))
-    verified = [found for image in visual.read("folder", root / "image") if isinstance(image, Image)
+    verified = [found for image in image_sets.read("folder", root / "image") if isinstance(image, Image)
                 and isinstance(found := verify(image, 10**8, 10**8), Image)]  # fmt: skip
     asked = [
-        Instruction(image.id, image, "detail", wording(load_instruct("compact"), "detail"), details.QUESTION)
+        Instruction(image.id, image, "detail", wording(load_instruct("compact"), "detail"), descriptions.QUESTION)
         for image in verified[:images]
     ]
     result: dict[str, Any] = {}

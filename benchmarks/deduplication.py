@@ -17,13 +17,15 @@ from typing import Any
 
 from setting import ARGS, ENV, MODEL, tell
 
-from imageref_ray import commit, markdown, prompts
-from imageref_ray.build import build
-from imageref_ray.config import BuildConfig, check
+from imageref_ray.batch import store
+from imageref_ray.commands.build import build
+from imageref_ray.commands.build.passes import passes
+from imageref_ray.core import markdown
+from imageref_ray.core.config import BuildConfig, check
+from imageref_ray.core.records import to_row
 from imageref_ray.engines.base import Request
-from imageref_ray.passes import passes
 from imageref_ray.picturenews import corpus
-from imageref_ray.records import to_row
+from imageref_ray.stages import prompts
 
 VLLM: dict[str, Any] = {"kind": "vllm", "model": MODEL, "args": ARGS, "env": ENV}
 RESPONSE = "# The news\nWhat happened, in short.\n### More of it\nWhat else happened."
@@ -74,7 +76,7 @@ def captions(folder: Path, name: str) -> dict[str, Any]:
     config = check(BuildConfig, values, "deduplication")
     summary = build(config)
     (place,) = (directory for directory, _, stages in passes(config) if stages == ("caption",))
-    return {"samples": summary["records"], **to_row(commit.spent(place))}
+    return {"samples": summary["records"], **to_row(store.spent(place))}
 
 
 if __name__ == "__main__":

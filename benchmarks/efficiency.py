@@ -23,8 +23,8 @@ from typing import Any
 
 from setting import ARGS, ENV, MODEL, tell
 
-from imageref_ray.build import build
-from imageref_ray.config import BuildConfig, EngineConfig, check
+from imageref_ray.commands.build import build
+from imageref_ray.core.config import BuildConfig, EngineConfig, check
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Reply, Request
 from imageref_ray.picturenews import corpus
@@ -129,7 +129,7 @@ def direct(folder: Path) -> dict[str, Any]:
 
 def _prompts(template: Any, requests: list[Request]) -> list[Any]:
     """What vLLM is given: text, and opened pictures under their names."""
-    from imageref_ray.sources.images import open_rgb
+    from imageref_ray.core.images import open_rgb
 
     prompts: list[Any] = []
     for request in requests:

@@ -23,10 +23,10 @@ from typing import Any
 
 from setting import tell
 
-from imageref_ray.config import EngineConfig
+from imageref_ray.batch.ray_data import run_pass
+from imageref_ray.batch.worker import Pass, Row
+from imageref_ray.core.config import EngineConfig
 from imageref_ray.engines.base import Generate, Message, Request
-from imageref_ray.pipeline import run_pass
-from imageref_ray.worker import Pass, Row
 
 LATENCY_S = 0.05
 REQUESTS = 8

@@ -24,16 +24,16 @@ from typing import Any
 
 from setting import ARGS, ENV, MODEL, tell
 
-from imageref_ray import prompts
-from imageref_ray.config import BuildConfig, EngineConfig, check
+from imageref_ray.commands.build.stage_inputs import Recipe, recipe
+from imageref_ray.core.config import BuildConfig, EngineConfig, check
+from imageref_ray.core.images import verify
+from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Engine, Message, Reply, Request, Sampling
 from imageref_ray.picturenews import corpus
 from imageref_ray.picturenews.events import Event, response
-from imageref_ray.picturenews.facts import describe
-from imageref_ray.recipe import Recipe, recipe
-from imageref_ray.records import Image, Usage
-from imageref_ray.sources.images import verify
+from imageref_ray.picturenews.scene_facts import describe
+from imageref_ray.stages import prompts
 from imageref_ray.stages.place import guide
 
 EXAMPLES, CONCURRENCY = 2, 64

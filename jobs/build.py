@@ -2,7 +2,7 @@
 
 import sys
 
-from imageref_ray.cli import main
+from imageref_ray.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(["build", *sys.argv[1:]]))

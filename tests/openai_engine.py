@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
-from imageref_ray.config import EngineConfig
+from imageref_ray.core.config import EngineConfig
 from imageref_ray.engines.base import Message, Reply, Request
-from imageref_ray.engines.openai import OpenAIEngine
-from imageref_ray.engines.pace import Pace
+from imageref_ray.engines.openai.engine import OpenAIEngine
+from imageref_ray.engines.openai.rate_limit import Pace
 from tests.loopback import Loopback
 
 QUICK = Pace(first_wait_s=0.01, longest_wait_s=0.02, window_s=0.01)

@@ -8,11 +8,12 @@ from typing import Any
 
 import ray
 
-from imageref_ray import markdown, prompts
+from imageref_ray.batch.worker import Row
+from imageref_ray.commands.build.passes import annotate
+from imageref_ray.core import markdown
+from imageref_ray.core.records import Failure, Usage
 from imageref_ray.engines.base import EngineError, Generate, Reply, Request, RequestError
-from imageref_ray.passes import annotate
-from imageref_ray.records import Failure, Usage
-from imageref_ray.worker import Row
+from imageref_ray.stages import prompts
 
 RESPONSE = "# A day out\nWhat happened in short.\n### The harbour\nBoats came.\n### The market\nPeople bought fish."
 

@@ -8,12 +8,12 @@ import json
 import re
 from pathlib import Path
 
-from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.core.config import ConfigError, EngineConfig
 from imageref_ray.engines.base import Engine
 
 TABLE = {
     "vllm": "imageref_ray.engines.vllm:VllmEngine",
-    "openai": "imageref_ray.engines.openai:OpenAIEngine",
+    "openai": "imageref_ray.engines.openai.engine:OpenAIEngine",
     "scripted": "imageref_ray.engines.scripted:ScriptedEngine",
 }
 """Engine kind → `module:class`, whose constructor takes the `EngineConfig`."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from imageref_ray.records import Image, Usage
+from imageref_ray.core.records import Image, Usage
 
 
 @dataclass(frozen=True, slots=True)

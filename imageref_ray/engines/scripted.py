@@ -6,9 +6,9 @@ import importlib
 import inspect
 import re
 
-from imageref_ray.config import EngineConfig
+from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import Reply, Request
-from imageref_ray.records import Usage
 
 
 class ScriptedEngine:

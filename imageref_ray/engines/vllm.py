@@ -23,11 +23,11 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from imageref_ray.config import ConfigError, EngineConfig
-from imageref_ray.engines import cores
+from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.images import open_rgb
+from imageref_ray.core.records import Image, Usage
+from imageref_ray.engines import cpu_affinity
 from imageref_ray.engines.base import EngineDied, Guide, Reply, Request, RequestError
-from imageref_ray.records import Image, Usage
-from imageref_ray.sources.images import open_rgb
 
 PLACEHOLDER = "<IMG_CONTEXT>"
 """What InternVL's Hugging Face processor replaces by a picture's tokens."""
@@ -87,7 +87,7 @@ class VllmEngine:
             args = AsyncEngineArgs(model=config.model, **{**DEFAULTS, **config.args})
         except TypeError as error:
             raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
-        with cores.apart() if current_platform.is_cpu() else nullcontext():
+        with cpu_affinity.apart() if current_platform.is_cpu() else nullcontext():
             self._engine = AsyncLLMEngine.from_engine_args(args)
         self._template = Template(self._engine.get_tokenizer())
         self._numbers = itertools.count()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from imageref_ray import parsing
-from imageref_ray.config import ConfigError
-from imageref_ray.evaluation.formats import Insertion, Placed, Relevance, read_insertions, read_labels
-from imageref_ray.evaluation.placement import summarise
+from imageref_ray.core.config import ConfigError
+from imageref_ray.dataset.paper_formats import Insertion, Placed, Relevance, read_insertions, read_labels
+from imageref_ray.evaluation.placement_metrics import summarise
+from imageref_ray.stages import parsing
 
 
 def score(labels: Path, predictions: Path, paper: bool = False, seed: int = 0) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from imageref_ray import markdown, prompts
-from imageref_ray.evaluation.formats import write_jsonl
+from imageref_ray.core import markdown
+from imageref_ray.core.records import Caption, Document, Image, Sample, to_row
+from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.picturenews import draw
 from imageref_ray.picturenews.events import (
     Article,
@@ -34,10 +35,10 @@ from imageref_ray.picturenews.events import (
     relevance,
     response,
 )
-from imageref_ray.picturenews.facts import describe
-from imageref_ray.picturenews.quiz import choices, quiz
-from imageref_ray.records import Caption, Document, Image, Sample, to_row
-from imageref_ray.sources.vqa import ANNOTATORS
+from imageref_ray.picturenews.questions import choices, quiz
+from imageref_ray.picturenews.scene_facts import describe
+from imageref_ray.sources.vqa_sets import ANNOTATORS
+from imageref_ray.stages import prompts
 
 SEEDS = {"base": 11, "train": 21, "validation": 31, "test": 41}
 """One corpus seed a purpose; `base` is what the shipped checkpoint was trained on."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from imageref_ray.picturenews.brush import PAINT, Brush
-from imageref_ray.picturenews.cards import chart, emblem, portrait
-from imageref_ray.picturenews.facts import Chart, Emblem, Picture, Portrait, Scene
-from imageref_ray.picturenews.objects import FLYING, OBJECTS
-from imageref_ray.picturenews.scenery import PLACES
+from imageref_ray.picturenews.draw_figures import chart, emblem, portrait
+from imageref_ray.picturenews.draw_objects import FLYING, OBJECTS
+from imageref_ray.picturenews.draw_places import PLACES
+from imageref_ray.picturenews.draw_primitives import PAINT, Brush
+from imageref_ray.picturenews.scene_facts import Chart, Emblem, Picture, Portrait, Scene
 
 OVERSAMPLING = 2
 OBJECT_WIDTHS = {1: (0.46, 0.54), 2: (0.36, 0.41), 3: (0.27, 0.295)}  # of the picture's width

@@ -12,9 +12,9 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from imageref_ray.picturenews import facts, words
-from imageref_ray.picturenews.facts import Picture, Portrait, Scene, describe
-from imageref_ray.picturenews.quiz import quiz
+from imageref_ray.picturenews import scene_facts, vocabulary
+from imageref_ray.picturenews.questions import quiz
+from imageref_ray.picturenews.scene_facts import Picture, Portrait, Scene, describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,13 @@ class Event:
 def make_event(seed: int, number: int) -> Event:
     """The event `number` of the corpus with this seed; its id is made of both, so seeds never share an event."""
     rng = random.Random(f"picturenews {seed} {number}")
-    event = Event(f"{seed}{number:06d}", rng.choice(words.TOWNS), rng.choice(words.THEMES), _facets(rng))
+    event = Event(f"{seed}{number:06d}", rng.choice(vocabulary.TOWNS), rng.choice(vocabulary.THEMES), _facets(rng))
     return replace(event, articles=_articles(event, rng))
 
 
 def response(event: Event) -> str:
     """The reference response: title, overview, one section a facet in order of first report."""
-    lines = [_fill(words.RESPONSE_TITLE, event), _fill(words.RESPONSE_OVERVIEW, event)]
+    lines = [_fill(vocabulary.RESPONSE_TITLE, event), _fill(vocabulary.RESPONSE_OVERVIEW, event)]
     for facet in event.facets:
         lines += [facet.fill(line, event) for line in SECTIONS[facet.kind]]
     return "\n".join(lines)
@@ -87,11 +87,11 @@ def caption(event: Event, shot: Shot) -> str:
     """The reference caption in context: what the picture shows and what its article tells about it."""
     description = describe(shot.picture)
     if shot.facet is None:
-        return _sentence(words.EMBLEM_CAPTION.format(description=description))
+        return _sentence(vocabulary.EMBLEM_CAPTION.format(description=description))
     facet = event.facets[shot.facet]
     seen = {"description": description}
     if isinstance(shot.picture, Portrait):
-        seen |= {"colour": facts.article(shot.picture.colour), "mark": shot.picture.mark}
+        seen |= {"colour": scene_facts.article(shot.picture.colour), "mark": shot.picture.mark}
     return _sentence(CAPTIONS[facet.kind].format(person=facet.person, town=event.town, **{**facet.detail, **seen}))
 
 
@@ -131,17 +131,21 @@ def questions(picture: Picture) -> list[tuple[str, str]]:
 
 TELLING = {"scene": "noun", "portrait": "role", "chart": "subject", "note": "topic"}
 TEXTS = {
-    "scene": words.SCENE_TEXTS,
-    "portrait": words.PORTRAIT_TEXTS,
-    "chart": words.CHART_TEXTS,
-    "note": words.NOTE_TEXTS,
+    "scene": vocabulary.SCENE_TEXTS,
+    "portrait": vocabulary.PORTRAIT_TEXTS,
+    "chart": vocabulary.CHART_TEXTS,
+    "note": vocabulary.NOTE_TEXTS,
 }
-CAPTIONS = {"scene": words.SCENE_CAPTION, "portrait": words.PORTRAIT_CAPTION, "chart": words.CHART_CAPTION}
+CAPTIONS = {
+    "scene": vocabulary.SCENE_CAPTION,
+    "portrait": vocabulary.PORTRAIT_CAPTION,
+    "chart": vocabulary.CHART_CAPTION,
+}
 SECTIONS = {
-    "scene": words.SCENE_SECTION,
-    "portrait": words.PORTRAIT_SECTION,
-    "chart": words.CHART_SECTION,
-    "note": words.NOTE_SECTION,
+    "scene": vocabulary.SCENE_SECTION,
+    "portrait": vocabulary.PORTRAIT_SECTION,
+    "chart": vocabulary.CHART_SECTION,
+    "note": vocabulary.NOTE_SECTION,
 }
 
 
@@ -161,16 +165,22 @@ def _facets(rng: random.Random) -> tuple[Facet, ...]:
     kinds = ["scene", *rng.choices(("scene", "portrait", "chart"), (6, 3, 2), k=pictured - 1)]
     kinds += ["note"] * rng.randint(max(0, 3 - pictured), 1)
     rng.shuffle(kinds)
-    lasts = rng.sample(words.LAST_NAMES, len(kinds))
-    people = [f"{rng.choice(words.FIRST_NAMES)} {last}" for last in lasts]
+    lasts = rng.sample(vocabulary.LAST_NAMES, len(kinds))
+    people = [f"{rng.choice(vocabulary.FIRST_NAMES)} {last}" for last in lasts]
     if "portrait" in kinds and rng.random() < 0.15:
         people[kinds.index("portrait")] = people[kinds.index("scene")]
-    objects = iter(rng.sample(facts.OBJECTS, len(kinds)))
+    objects = iter(rng.sample(scene_facts.OBJECTS, len(kinds)))
     pools = {name: iter(rng.sample(pool, len(kinds))) for name, pool in POOLS.items()}
     return tuple(_facet(kind, person, rng, objects, pools) for kind, person in zip(kinds, people, strict=True))
 
 
-POOLS = {"role": words.ROLES, "subject": words.SUBJECTS, "topic": words.TOPICS, "verb": words.VERBS, "act": words.ACTS}
+POOLS = {
+    "role": vocabulary.ROLES,
+    "subject": vocabulary.SUBJECTS,
+    "topic": vocabulary.TOPICS,
+    "verb": vocabulary.VERBS,
+    "act": vocabulary.ACTS,
+}
 
 
 def _facet(
@@ -180,12 +190,12 @@ def _facet(
         return next(pools[pool])
 
     if kind == "scene":
-        scene = replace(facts.random_scene(rng), object=next(objects))
+        scene = replace(scene_facts.random_scene(rng), object=next(objects))
         return Facet(kind, person, {"verb": pick("verb"), "noun": scene.noun}, scene)
     if kind == "portrait":
-        return Facet(kind, person, {"role": pick("role"), "act": pick("act")}, facts.random_portrait(rng))
+        return Facet(kind, person, {"role": pick("role"), "act": pick("act")}, scene_facts.random_portrait(rng))
     if kind == "chart":
-        return Facet(kind, person, {"subject": pick("subject")}, facts.random_chart(rng))
+        return Facet(kind, person, {"subject": pick("subject")}, scene_facts.random_chart(rng))
     return Facet(kind, person, {"topic": pick("topic")}, None)
 
 
@@ -199,7 +209,7 @@ def _articles(event: Event, rng: random.Random) -> tuple[Article, ...]:
     duplicate = rng.choice(earlier) if earlier and rng.random() < 0.3 else None
     alone = len(pictured) == 2 and duplicate is None
     distractor = rng.randrange(count) if alone or rng.random() < 0.4 else None
-    outlets = rng.sample(words.OUTLETS, count)
+    outlets = rng.sample(vocabulary.OUTLETS, count)
     origin: dict[int, str] = {}
     articles = []
     for index, chunk in enumerate(chunks):
@@ -209,7 +219,7 @@ def _articles(event: Event, rng: random.Random) -> tuple[Article, ...]:
             (n, event.facets[n].picture) for n in told if n in chunk or n == again
         ]
         if index == distractor:
-            pictures.insert(rng.randint(0, len(pictures)), (None, facts.random_emblem(rng)))
+            pictures.insert(rng.randint(0, len(pictures)), (None, scene_facts.random_emblem(rng)))
         articles.append(_article(event, f"{event.id}{index}", outlets[index], told, pictures, origin, rng))
     return tuple(articles)
 
@@ -225,11 +235,13 @@ def _article(
 ) -> Article:
     """Paragraphs in order; pictures stand after the paragraph they belong to, or all together at the end."""
     gallery = rng.random() < 0.35
-    lines: list[str | tuple[int | None, Picture]] = [rng.choice(words.LEADS).format(town=event.town, theme=event.theme)]
+    lines: list[str | tuple[int | None, Picture]] = [
+        rng.choice(vocabulary.LEADS).format(town=event.town, theme=event.theme)
+    ]
     waiting = [(number, picture) for number, picture in pictures if picture]
     for told_number in told:
         facet = event.facets[told_number]
-        filler = f" {rng.choice(words.FILLERS)}" if rng.random() < 0.4 else ""
+        filler = f" {rng.choice(vocabulary.FILLERS)}" if rng.random() < 0.4 else ""
         lines.append(facet.fill(rng.choice(TEXTS[facet.kind]), event) + filler)
         here = [] if gallery else [pair for pair in waiting if pair[0] == told_number]
         lines += here

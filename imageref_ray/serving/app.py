@@ -1,7 +1,7 @@
 """The Ray Serve application: replicas with vLLM inside, one engine for both APIs.
 
 `imageref_ray.serving.app:build` can be imported on every node that has the package, so a Serve config names it
-(serve/config.yaml). Its arguments are `ServeConfig`'s keys (settings.py), here or on the command line:
+(serve/config.yaml). Its arguments are `ServeConfig`'s keys (core/config/serve.py), here or on the command line:
 
     serve run serve.app:build                                            the embedded checkpoint
     serve run serve.app:build model=runs/demo/train/model method=direct  another one
@@ -18,13 +18,13 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 
-from imageref_ray.config import ConfigError
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.config.serve import ServeConfig, read
 from imageref_ray.engines import check as check_engine
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Message, Request, Sampling
-from imageref_ray.prompts import load_pack
 from imageref_ray.serving.routes import create
-from imageref_ray.serving.settings import ServeConfig, read
+from imageref_ray.stages.prompts import load_pack
 
 logger = logging.getLogger("ray.serve")
 

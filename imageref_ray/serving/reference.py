@@ -13,18 +13,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from imageref_ray import markdown
+from imageref_ray.core import markdown
+from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
+from imageref_ray.dataset.export import answer as written
 from imageref_ray.engines.base import Engine, Sampling
-from imageref_ray.export import answer as written
-from imageref_ray.parsing import ParseError
-from imageref_ray.prompts import load_pack
-from imageref_ray.records import Document, Image, Record, Sample, Usage, to_row
-from imageref_ray.serving.chat import WireError, costs
-from imageref_ray.serving.pictures import PictureError, public_uri, receive
-from imageref_ray.serving.settings import ServeConfig
+from imageref_ray.serving.openai_chat import WireError, costs
+from imageref_ray.serving.request_images import PictureError, public_uri, receive
 from imageref_ray.stages.caption import caption
-from imageref_ray.stages.decode import decode
+from imageref_ray.stages.free_decode import decode
+from imageref_ray.stages.parsing import ParseError
 from imageref_ray.stages.place import place
+from imageref_ray.stages.prompts import load_pack
 from imageref_ray.stages.respond import respond
 
 

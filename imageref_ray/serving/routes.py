@@ -13,12 +13,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
+from imageref_ray.core.config.serve import ServeConfig
 from imageref_ray.engines.base import Engine, EngineError, Reply, RequestError
 from imageref_ray.engines.base import Request as EngineRequest
-from imageref_ray.serving import chat, reference
-from imageref_ray.serving.chat import ChatBody, WireError
+from imageref_ray.serving import openai_chat, reference
+from imageref_ray.serving.openai_chat import ChatBody, WireError
 from imageref_ray.serving.reference import ReferenceBody
-from imageref_ray.serving.settings import ServeConfig
 
 
 def create(engine: Engine, settings: ServeConfig) -> FastAPI:
@@ -31,7 +31,7 @@ def create(engine: Engine, settings: ServeConfig) -> FastAPI:
         _served(body.model, settings)
         folder = TemporaryDirectory(prefix="imageref-")
         try:
-            request = await asyncio.to_thread(chat.to_request, body, Path(folder.name), settings)
+            request = await asyncio.to_thread(openai_chat.to_request, body, Path(folder.name), settings)
             if body.stream:
                 return await _streamed(engine, request, body, settings, folder)
             reply = await engine.generate(request)
@@ -39,7 +39,7 @@ def create(engine: Engine, settings: ServeConfig) -> FastAPI:
             folder.cleanup()
             raise
         folder.cleanup()
-        return JSONResponse(chat.completion(reply, settings.name))
+        return JSONResponse(openai_chat.completion(reply, settings.name))
 
     @app.post("/v1/reference", response_model=None)
     async def reference_answer(body: ReferenceBody) -> dict[str, Any]:
@@ -82,7 +82,7 @@ async def _streamed(
 
     async def sent() -> AsyncIterator[str]:
         with folder:
-            async for event in chat.events(rest(), settings.name, include_usage):
+            async for event in openai_chat.events(rest(), settings.name, include_usage):
                 yield event
 
     return StreamingResponse(sent(), media_type="text/event-stream")

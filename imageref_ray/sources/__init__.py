@@ -1,10 +1,10 @@
 """Where samples come from: a `SourceConfig` in, records and failures out. A kind's reader is loaded when it is read.
 
-    paper.py    events and news (the ImageRef-VL layout)       ┐
-    samples.py  JSONL and Parquet files                        ├─▶ `Record` with its sample (and a given response)
-    folder.py   HTML and Markdown pages (page.py, content.py)  ┘    or `Failure`
+    paper.py    events and news (the ImageRef-VL layout)                 ┐
+    samples.py  JSONL and Parquet files                                  ├─▶ `Record` with its sample (and a given response)
+    folder.py   HTML and Markdown pages (html_page.py, main_content.py)  ┘    or `Failure`
 
-What a picture's address leads to is another step's work: gather.py, on the machines that build.
+What a picture's address leads to is another step's work: prepare_images.py, on the machines that build.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from imageref_ray.config.base import ConfigError
-from imageref_ray.config.source import SourceConfig
-from imageref_ray.records import Failure, Record
+from imageref_ray.core.config.base import ConfigError
+from imageref_ray.core.config.source import SourceConfig
+from imageref_ray.core.records import Failure, Record
 
 
 def read(source: SourceConfig) -> Iterator[Record | Failure]:
@@ -53,7 +53,7 @@ def files(source: SourceConfig) -> list[Path]:
 
 def identity(source: SourceConfig) -> str:
     """A hash of those files' names and contents: the same samples, wherever they lie (16 hexadecimal digits)."""
-    from imageref_ray.manifest import content_identity
+    from imageref_ray.batch.manifest import content_identity
 
     digest = hashlib.sha256()
     for path in files(source):

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from imageref_ray.config.source import FetchConfig
-from imageref_ray.sources import address, objects, store, web
+from imageref_ray.core.config.source import FetchConfig
+from imageref_ray.core.images import Problem
+from imageref_ray.sources import download_cache, fetch_http, fetch_object_store, ssrf_guard
 from imageref_ray.sources.entries import SCHEME
-from imageref_ray.sources.images import Problem
 
 LONGEST_WAIT_S = 30.0
 
@@ -28,7 +28,7 @@ def fetch(
     folder: Path,
     config: FetchConfig,
     max_bytes: int,
-    resolve: address.Resolve = address.resolve,
+    resolve: ssrf_guard.Resolve = ssrf_guard.resolve,
 ) -> Path | Problem:
     """The file that holds the picture behind `uri`: its own, or one in `folder`.
 
@@ -36,7 +36,7 @@ def fetch(
     begins with the address.
     """
     found = _fetched(uri, root, folder, config, max_bytes, resolve)
-    return Problem(found.error, f"{web.shown(uri)} {found.message}") if isinstance(found, Problem) else found
+    return Problem(found.error, f"{fetch_http.shown(uri)} {found.message}") if isinstance(found, Problem) else found
 
 
 def is_local(uri: str) -> bool:
@@ -46,21 +46,21 @@ def is_local(uri: str) -> bool:
 
 
 def _fetched(
-    uri: str, root: Path, folder: Path, config: FetchConfig, max_bytes: int, resolve: address.Resolve
+    uri: str, root: Path, folder: Path, config: FetchConfig, max_bytes: int, resolve: ssrf_guard.Resolve
 ) -> Path | Problem:
     if is_local(uri):
         roots = [root, *(Path(allowed) for allowed in config.allow_roots if not SCHEME.match(allowed))]
         return _local(uri, roots)
     scheme = uri.partition(":")[0].lower()
     get: Callable[..., bytes | Problem]
-    if scheme in web.SCHEMES:
-        get = partial(web.get, uri, config, max_bytes, resolve=resolve)
-    elif scheme in objects.SCHEMES:
-        get = partial(objects.get, uri, config, max_bytes)
+    if scheme in fetch_http.SCHEMES:
+        get = partial(fetch_http.get, uri, config, max_bytes, resolve=resolve)
+    elif scheme in fetch_object_store.SCHEMES:
+        get = partial(fetch_object_store.get, uri, config, max_bytes)
     else:
         return Problem("ForbiddenAddress", "is not fetched; use a path, file:, http:, https:, s3: or gs:")
     try:
-        return store.once(folder, uri, partial(_retried, get, config))
+        return download_cache.once(folder, uri, partial(_retried, get, config))
     except (OSError, UnicodeError) as error:
         return Problem("NotKept", f"cannot be kept in {folder}: {error}")
 

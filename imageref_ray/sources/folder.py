@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urljoin
 
-from imageref_ray.config.base import ConfigError
-from imageref_ray.records import Document, Failure, Image, Sample
-from imageref_ray.sources import page
+from imageref_ray.core.config.base import ConfigError
+from imageref_ray.core.records import Document, Failure, Image, Sample
+from imageref_ray.sources import html_page
 from imageref_ray.sources.entries import SCHEME, STAGE, Unusable, image_id
 
 MARKDOWN = (".md", ".markdown")
@@ -96,7 +96,7 @@ def _document(root: Path, name: Path, sample: str) -> tuple[Document, list[Failu
         data = path.read_bytes()
     except OSError as error:
         raise Unusable("BrokenDocument", f"{path} cannot be read: {error.strerror}") from None
-    found = page.from_markdown(data) if path.suffix.lower() in MARKDOWN else page.from_html(data)
+    found = html_page.from_markdown(data) if path.suffix.lower() in MARKDOWN else html_page.from_html(data)
     if not found.text:
         raise Unusable("EmptyDocument", f"{path} has no text")
     own = identity(name)

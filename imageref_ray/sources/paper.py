@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imageref_ray.config import ConfigError
-from imageref_ray.records import Document, Failure, Image, Sample
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.records import Document, Failure, Image, Sample
 from imageref_ray.sources.entries import STAGE, Unusable, json_object, safe_name
 
 

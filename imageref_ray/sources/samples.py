@@ -15,11 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imageref_ray import markdown
-from imageref_ray.config.base import ConfigError
-from imageref_ray.config.source import FilterConfig
-from imageref_ray.records import Document, Failure, Image, Record, Sample
-from imageref_ray.sources import filters
+from imageref_ray.core import markdown
+from imageref_ray.core.config.base import ConfigError
+from imageref_ray.core.config.source import FilterConfig
+from imageref_ray.core.records import Document, Failure, Image, Record, Sample
+from imageref_ray.sources import image_filters
 from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, located, safe_name
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -172,8 +172,8 @@ def parse_document(name: str, entry: object, root: Path, limits: FilterConfig) -
         uri = fields.get("uri") if isinstance(fields, dict) else None
         if not isinstance(uri, str) or not uri.strip():
             failures.append(Failure(name, STAGE, "BrokenImage", f"image {item} has no address (uri)", item=item))
-        elif problem := filters.by_scores(fields, limits):
-            failures.append(Failure(name, filters.STAGE, problem.error, f"{uri} {problem.message}", item=item))
+        elif problem := image_filters.by_scores(fields, limits):
+            failures.append(Failure(name, image_filters.STAGE, problem.error, f"{uri} {problem.message}", item=item))
         else:
             images.append(Image(image_id(document, k, uri.strip()), located(root, uri.strip())))
     title, url = _text(entry, "title", "BrokenDocument"), _text(entry, "url", "BrokenDocument")

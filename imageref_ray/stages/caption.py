@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from imageref_ray import parsing, prompts, tokens
+from imageref_ray.core import tokens
+from imageref_ray.core.records import Caption, Document, Image, Record, Usage
+from imageref_ray.core.tokens import Count
 from imageref_ray.engines.base import Generate, Request, Sampling
-from imageref_ray.prompts import NO_EXAMPLES, CaptionExample, Examples, Pack
-from imageref_ray.records import Caption, Document, Image, Record, Usage
-from imageref_ray.tokens import Count
+from imageref_ray.stages import parsing, prompts
+from imageref_ray.stages.prompts import NO_EXAMPLES, CaptionExample, Examples, Pack
 
 
 async def caption(

@@ -16,12 +16,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from imageref_ray.config import CorrectConfig
+from imageref_ray.core.config import CorrectConfig
+from imageref_ray.core.records import Instruction, Unit, Usage
+from imageref_ray.core.sentences import Kind, has_end, split
 from imageref_ray.engines.base import Generate, Guide, Message, Reply, Request, Sampling
-from imageref_ray.prompts import instruct
-from imageref_ray.prompts.instruct import InstructPack
-from imageref_ray.records import Instruction, Unit, Usage
-from imageref_ray.sentences import Kind, has_end, split
+from imageref_ray.stages.prompts import instruct
+from imageref_ray.stages.prompts.instruct import InstructPack
 
 ALTERNATIVES = 20
 """First tokens whose log-probabilities are looked at: yes and no are spelt in several ways."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from imageref_ray import markdown, parsing, prompts
+from imageref_ray.core import markdown
+from imageref_ray.core.records import Placement, Record
 from imageref_ray.engines.base import Generate, Guide, Request, Sampling
-from imageref_ray.prompts import NO_EXAMPLES, NOT_INSERT, Examples, Pack, PlaceExample, place_text
-from imageref_ray.records import Placement, Record
+from imageref_ray.stages import parsing, prompts
+from imageref_ray.stages.prompts import NO_EXAMPLES, NOT_INSERT, Examples, Pack, PlaceExample, place_text
 
 FULL_CHARACTERS = 400
 CHARACTERS_A_WORD = 10

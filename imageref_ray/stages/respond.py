@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from imageref_ray import parsing, prompts
+from imageref_ray.core.records import Record
 from imageref_ray.engines.base import Generate, Request, Sampling
-from imageref_ray.prompts import Pack
-from imageref_ray.records import Record
+from imageref_ray.stages import parsing, prompts
+from imageref_ray.stages.prompts import Pack
 
 
 async def respond(record: Record, generate: Generate, pack: Pack, sampling: Sampling) -> Record:

@@ -10,8 +10,8 @@ from torch import nn
 from transformers import InternVLForConditionalGeneration
 from transformers.utils import is_flash_attn_2_available
 
-from imageref_ray.config import ConfigError, LoraConfig, TrainConfig
-from imageref_ray.training.data import IGNORED
+from imageref_ray.core.config import ConfigError, LoraConfig, TrainConfig
+from imageref_ray.training.encode import IGNORED
 
 LORA_TARGETS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 

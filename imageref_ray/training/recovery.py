@@ -12,7 +12,7 @@ from typing import Any
 from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.train import UserCallback
 
-from imageref_ray.config import ConfigError, TrainConfig
+from imageref_ray.core.config import ConfigError, TrainConfig
 from imageref_ray.training.progress import read, write
 
 CERTAIN = (ValueError, TypeError, LookupError, AttributeError, ImportError, NameError, AssertionError)

@@ -11,12 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from imageref_ray import commit
-from imageref_ray.config import EngineConfig
+from imageref_ray.batch import store
+from imageref_ray.batch.ray_data import run_pass
+from imageref_ray.batch.watchdog import Stopped
+from imageref_ray.batch.worker import Pass, Row
+from imageref_ray.core.config import EngineConfig
 from imageref_ray.engines.base import Generate, Message, Request
-from imageref_ray.pipeline import run_pass
-from imageref_ray.watch import Stopped
-from imageref_ray.worker import Pass, Row
 from tests import scripted
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def driver(directory: Path, address: str = "", **engine: object) -> subprocess.P
 
 
 def committed(directory: Path) -> list[str]:
-    return sorted((result.id for result in commit.results(directory)), key=lambda id: int(id[1:]))
+    return sorted((result.id for result in store.results(directory)), key=lambda id: int(id[1:]))
 
 
 if __name__ == "__main__":

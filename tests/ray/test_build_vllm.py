@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from imageref_ray import commit, markdown
-from imageref_ray.build import build
-from imageref_ray.config import BuildConfig, load
-from imageref_ray.export import answer
+from imageref_ray.batch import store
+from imageref_ray.commands.build import build
+from imageref_ray.core import markdown
+from imageref_ray.core.config import BuildConfig, load
+from imageref_ray.core.records import Record, from_row
+from imageref_ray.dataset.export import answer
 from imageref_ray.picturenews import corpus
-from imageref_ray.records import Record, from_row
 
 CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "picturenews.yaml"
 
@@ -23,8 +24,8 @@ def test_the_shipped_config_builds_with_the_shipped_checkpoint(
     corpus.write(tmp_path / "news", 6, 77)
     overrides = [f"engine.model={checkpoint}", f"source.root={tmp_path / 'news'}", f"output={tmp_path / 'run'}"]
     summary = build(load(BuildConfig, CONFIG, overrides), Console(file=io.StringIO()))
-    records = [from_row(Record, result.row) for result in commit.results(tmp_path / "run")]
-    assert len(records) == 6, commit.failures(tmp_path / "run")
+    records = [from_row(Record, result.row) for result in store.results(tmp_path / "run")]
+    assert len(records) == 6, store.failures(tmp_path / "run")
     images = sum(len(record.sample.images) for record in records)
     assert summary["requests"] == 2 * len(records) + 2 * images
     assert summary["image_tokens"] == 2 * images * 16

@@ -15,7 +15,7 @@ COSTS = {"requests", "prompt_tokens", "image_tokens", "cached_tokens", "generate
 def demo(output: Path) -> subprocess.CompletedProcess[str]:
     changes = ["train_events=6", "test_events=3", "shown_events=2", "train.steps=4", "train.checkpoint_every=4"]
     changes.append("instruct.images.limit=4")
-    command = [sys.executable, "-m", "imageref_ray.cli", "demo", "--output", str(output)]
+    command = [sys.executable, "-m", "imageref_ray.commands.cli", "demo", "--output", str(output)]
     command += [word for change in changes for word in ("--set", change)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

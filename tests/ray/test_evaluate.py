@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from imageref_ray import commit
-from imageref_ray.config import ConfigError, EngineConfig, EvaluateConfig
+from imageref_ray.batch.store import Result, Store
+from imageref_ray.core.config import ConfigError, EngineConfig, EvaluateConfig
 from imageref_ray.engines.base import Request
-from imageref_ray.evaluation.run import evaluate_placement
+from imageref_ray.evaluation.evaluate_placement import evaluate_placement
 from imageref_ray.evaluation.score import score
 from imageref_ray.picturenews.corpus import write
 
@@ -63,9 +63,9 @@ def test_answers_are_written_in_the_order_of_the_questions_whichever_came_first(
         engine=EngineConfig(kind="scripted", model="none", script=f"{__name__}:first_free_image"),
     )
     asked = [str(json.loads(line)["id"]) for line in config.data.open(encoding="utf-8")]
-    store = commit.Store(config.output)
+    store = Store(config.output)
     for id in reversed(asked):
-        store.write([commit.Result(id, {"id": id, "guided": "# T", "free": "# T"})], [])
+        store.write([Result(id, {"id": id, "guided": "# T", "free": "# T"})], [])
     evaluate_placement(config)  # all are answered: no engine is started
     for name in ("guided.jsonl", "free.jsonl"):
         assert [json.loads(line)["id"] for line in (config.output / name).open(encoding="utf-8")] == asked

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from imageref_ray import commit
-from imageref_ray.config import ConfigError, EngineConfig, QuestionsConfig, VqaConfig, load
+from imageref_ray.batch import store
+from imageref_ray.batch.outcome import RunFailed
+from imageref_ray.batch.ray_data import run_pass
+from imageref_ray.batch.worker import Pass, Row
+from imageref_ray.commands.retry import retry
+from imageref_ray.core.config import ConfigError, EngineConfig, QuestionsConfig, VqaConfig, load
+from imageref_ray.core.records import VisualQuestion, from_row, to_row
 from imageref_ray.engines.base import Generate, Request, Sampling
-from imageref_ray.evaluation.answers import evaluate_vqa, prepare
-from imageref_ray.outcome import RunFailed
+from imageref_ray.evaluation.evaluate_vqa import evaluate_vqa, prepare
 from imageref_ray.picturenews import corpus
-from imageref_ray.pipeline import run_pass
-from imageref_ray.prompts import instruct
-from imageref_ray.records import VisualQuestion, from_row, to_row
-from imageref_ray.retry import retry
-from imageref_ray.sources.vqa import read_flat
-from imageref_ray.worker import Pass, Row
+from imageref_ray.sources.vqa_sets import read_flat
+from imageref_ray.stages.prompts import instruct
 
 CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "picturenews-vqa.yaml"
 PACK = instruct.load_instruct("compact")
@@ -98,7 +98,7 @@ def test_an_engine_that_cannot_score_leaves_no_metrics_but_the_reason(
     with pytest.raises(RunFailed, match=r"0 of 3 records succeeded; most often .*told no log-probabilities"):
         evaluate_vqa(settings.model_copy(update={"engine": mute}), Console(file=io.StringIO()))
     assert not (tmp_path / "run/metrics.json").exists()
-    failures = commit.failures(tmp_path / "run")
+    failures = store.failures(tmp_path / "run")
     assert len(failures) == 3 and all("told no log-probabilities" in failure.message for failure in failures)
 
 
@@ -141,8 +141,8 @@ def test_a_text_is_scored_with_the_log_probabilities_it_was_generated_with(
     asked = [one for one in read_flat(pictures / "questions.json", pictures, "news") if isinstance(one, VisualQuestion)]
     rows = [{"id": one.id, "question": to_row(one)} for one in asked[:40]]
     run_pass(Pass("score", tmp_path / "run", say_and_score, engine, prepare), rows)
-    results = list(commit.results(tmp_path / "run"))
-    assert len(results) == len(rows), commit.failures(tmp_path / "run")
+    results = list(store.results(tmp_path / "run"))
+    assert len(results) == len(rows), store.failures(tmp_path / "run")
     longest = 0
     for row in (result.row for result in results):
         first, second = row["scored"]

@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imageref_ray import attempt, commit
-from imageref_ray.build import build
-from imageref_ray.config import BuildConfig, check
+from imageref_ray.batch import attempts, store
+from imageref_ray.batch.ray_data import run_pass
+from imageref_ray.batch.worker import BATCH
+from imageref_ray.commands.build import build
+from imageref_ray.core.config import BuildConfig, check
 from imageref_ray.engines.base import EngineError
 from imageref_ray.picturenews import corpus
-from imageref_ray.pipeline import run_pass
-from imageref_ray.worker import BATCH
 from tests.ray.echo_pass import COMMIT, CONCURRENCY, ROWS, committed, driver, echo_pass
 from tests.scripted import counted_annotate
 
@@ -34,7 +34,7 @@ IN_FLIGHT = math.ceil((3 * CONCURRENCY + COMMIT) / BATCH) * BATCH
 def wait_for(done: int, directory: Path, process: subprocess.Popen[str], number: int = 1) -> bool:
     """Until so many records are committed, some of them in the attempt of that number (engines outlive a killed driver
     for a moment); False where the driver ended before."""
-    while len(commit.Store(directory).done()) < done or not [*directory.glob(f"records/part-{number:06d}-*")]:
+    while len(store.Store(directory).done()) < done or not [*directory.glob(f"records/part-{number:06d}-*")]:
         if process.poll() is not None:
             return False
         time.sleep(0.02)
@@ -55,11 +55,11 @@ def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(tmp_
     assert last.returncode == 0, printed
     assert kills == 5
     assert committed(run) == [f"r{n}" for n in range(ROWS)]
-    assert commit.failures(run) == []
+    assert store.failures(run) == []
     asked = Counter(calls.read_text(encoding="utf-8").split())
     assert len(asked) == ROWS
     assert asked.total() - ROWS <= kills * IN_FLIGHT
-    assert attempt.newest(run) == 6
+    assert attempts.newest(run) == 6
 
 
 @pytest.mark.timeout(300)
@@ -87,12 +87,12 @@ def test_a_driver_that_wakes_up_late_writes_nothing(tmp_path: Path, calls: Path)
     run = tmp_path / "run"
     old = driver(run)
     assert wait_for(16, run, old)
-    attempt.begin(run)  # what a second driver does first
+    attempts.begin(run)  # what a second driver does first
     printed, _ = old.communicate()
     assert old.returncode != 0
     assert "attempt 1" in printed and "was taken over by attempt 2" in printed
     assert "Traceback" not in printed or "EngineError" in printed
-    parts = {path.name.split("-")[1] for path in (run / commit.RECORDS).iterdir()}
+    parts = {path.name.split("-")[1] for path in (run / store.RECORDS).iterdir()}
     assert parts == {"000001"}
     assert len(committed(run)) < ROWS
 
@@ -130,7 +130,7 @@ def test_a_node_that_dies_takes_no_record_with_it(three_nodes: object, tmp_path:
     three_nodes.remove_node(victim, allow_graceful=False)  # type: ignore[attr-defined]
     printed, _ = process.communicate()
     assert process.returncode == 0, printed
-    assert commit.failures(run) == []
+    assert store.failures(run) == []
     assert committed(run) == [f"r{n}" for n in range(ROWS)]
     assert len(calls.read_text(encoding="utf-8").split()) - ROWS <= 2 * IN_FLIGHT
 
@@ -160,7 +160,7 @@ def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
     local_ray: None, tmp_path: Path, checkpoint: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus.write(tmp_path / "news", 24, 5)
-    monkeypatch.setattr("imageref_ray.passes.annotate", counted_annotate)
+    monkeypatch.setattr("imageref_ray.commands.build.passes.annotate", counted_annotate)
     engine = {
         "model": str(checkpoint),
         "concurrency": 8,
@@ -171,7 +171,7 @@ def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
     killed: list[int] = []
 
     def kill_engine() -> None:
-        while not commit.Store(tmp_path / "run").done():
+        while not store.Store(tmp_path / "run").done():
             time.sleep(0.02)
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):

@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from imageref_ray import commit, prompts, sources
-from imageref_ray.build import build
-from imageref_ray.config import BuildConfig, SourceConfig, check
+from imageref_ray import sources
+from imageref_ray.batch import store
+from imageref_ray.commands.build import build
+from imageref_ray.core.config import BuildConfig, SourceConfig, check
+from imageref_ray.core.records import Record, Usage
 from imageref_ray.engines.base import Message, Request
 from imageref_ray.picturenews import corpus
-from imageref_ray.records import Record, Usage
+from imageref_ray.stages import prompts
 from tests.loopback import HTML, Step, fails, loopback, says
 from tests.scripted import annotator
 
@@ -143,7 +145,7 @@ def values(news: Path, output: Path, url: str, **engine: Any) -> dict[str, Any]:
 
 def kept(run: Path) -> Counter[str]:
     """How often each record lies in the parts, double ones counted."""
-    return Counter(id for part in (run / commit.RECORDS).glob("part-*") for id in ids_of(part))
+    return Counter(id for part in (run / store.RECORDS).glob("part-*") for id in ids_of(part))
 
 
 def ids_of(part: Path) -> list[str]:
@@ -172,7 +174,7 @@ def test_a_moody_endpoint_costs_only_the_records_it_never_serves(local_ray: None
     assert set(PASSING) <= set(endpoint.met)
 
     assert kept(run) == Counter(record.id for record in everything if record.id not in victims)
-    found = commit.failures(run)
+    found = store.failures(run)
     assert sorted(failure.record_id for failure in found) == sorted(victims)
     for failure in found:
         error, reason = LASTING[victims[failure.record_id]]
@@ -189,7 +191,7 @@ def test_a_moody_endpoint_costs_only_the_records_it_never_serves(local_ray: None
 def command(config: Path) -> subprocess.CompletedProcess[str]:
     """`imageref build` on a Ray of its own."""
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
-    run = [sys.executable, "-m", "imageref_ray.cli", "build", "--config", str(config)]
+    run = [sys.executable, "-m", "imageref_ray.commands.cli", "build", "--config", str(config)]
     return subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -213,7 +215,7 @@ def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(news: Path, tm
         ), line
         before = kept(run)
         assert 0 < before.total() < EVENTS
-        assert commit.failures(run) == []
+        assert store.failures(run) == []
         assert not (run / "manifest.json").exists()
 
         endpoint.ill_after = float("inf")
@@ -221,7 +223,7 @@ def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(news: Path, tm
         assert second.returncode == 0, second.stderr
     assert kept(run) == Counter(record.id for record in everything)
     assert before <= kept(run)
-    assert commit.failures(run) == []
+    assert store.failures(run) == []
     lines = (run / "dataset" / "annotation.plain.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["id"] for line in lines] == [record.id for record in everything]
     # The records that were in flight: their response and placement, and what each was just being answered.

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image as Picture
 from rich.console import Console
 
-from imageref_ray import commit, manifest
-from imageref_ray.config import ConfigError, InstructConfig, check
-from imageref_ray.instruct import instruct, instructions
-from imageref_ray.outcome import RunFailed
+from imageref_ray.batch import manifest, store
+from imageref_ray.batch.outcome import RunFailed
+from imageref_ray.commands.instruct import instruct, instructions
+from imageref_ray.commands.retry import retry
+from imageref_ray.core.config import ConfigError, InstructConfig, check
 from imageref_ray.picturenews import corpus
-from imageref_ray.retry import retry
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,18 +92,25 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_a_killed_driver_leaves_work_that_the_next_one_finishes(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "instruct.yaml").write_text(json.dumps(values(pictures, tmp_path / "run", script="slow_inquirer")))
-    command = [sys.executable, "-m", "imageref_ray.cli", "instruct", "--config", str(tmp_path / "instruct.yaml")]
+    command = [
+        sys.executable,
+        "-m",
+        "imageref_ray.commands.cli",
+        "instruct",
+        "--config",
+        str(tmp_path / "instruct.yaml"),
+    ]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
     with (tmp_path / "screen").open("w") as screen:
         driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=screen, stderr=screen)
-        while not commit.Store(tmp_path / "run").done():
+        while not store.Store(tmp_path / "run").done():
             assert driver.poll() is None, (tmp_path / "screen").read_text(encoding="utf-8")
             time.sleep(0.05)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    names = [result.id for result in commit.results(tmp_path / "run")]
+    names = [result.id for result in store.results(tmp_path / "run")]
     assert len(names) == len(set(names)) == 12
 
 

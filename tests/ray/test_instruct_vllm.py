@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from imageref_ray.config import CorrectConfig, EngineConfig, InstructConfig, load
+from imageref_ray.commands.instruct import instruct, instructions
+from imageref_ray.core.config import CorrectConfig, EngineConfig, InstructConfig, load
+from imageref_ray.core.records import Image, Instruction
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Request, Sampling
-from imageref_ray.instruct import instruct, instructions
-from imageref_ray.picturenews import corpus, details, units
-from imageref_ray.prompts.instruct import load_instruct, pair, turn, wording
-from imageref_ray.records import Image, Instruction
-from imageref_ray.sources import visual
+from imageref_ray.picturenews import corpus, descriptions, judge_answers
+from imageref_ray.sources import image_sets
 from imageref_ray.stages.correct import correct
+from imageref_ray.stages.prompts.instruct import load_instruct, pair, turn, wording
 
 CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "picturenews-instruct.yaml"
 SEED = 77
@@ -35,7 +35,7 @@ def test_the_shipped_config_asks_answers_and_corrects(local_ray: None, checkpoin
     good = [item for item in found if not item.problem]
     assert len(good) > len(found) / 3  # two questions drawn about a small picture are often one
     assert all(unit.before is not None for item in good for unit in item.units if unit.text != item.units[-1].text)
-    measured = units.measure(found, units.pictures(corpus.iterate(SEED, 4)))
+    measured = judge_answers.measure(found, judge_answers.pictures(corpus.iterate(SEED, 4)))
     assert measured["corrected"]["share"] < 0.3
 
 
@@ -45,8 +45,8 @@ def test_plain_continuation_is_the_greedy_answer_in_one_pass(checkpoint: Path, t
     args = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048}
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     asked = [
-        Instruction(image.id, image, "detail", wording(PACK, "detail"), details.QUESTION)
-        for image in visual.read("folder", tmp_path / "image")
+        Instruction(image.id, image, "detail", wording(PACK, "detail"), descriptions.QUESTION)
+        for image in image_sets.read("folder", tmp_path / "image")
         if isinstance(image, Image)
     ]
 

@@ -16,18 +16,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from imageref_ray import commit
-from imageref_ray.build import build
-from imageref_ray.config import BuildConfig, ConfigError, EngineConfig, check
+from imageref_ray.batch import store
+from imageref_ray.batch.outcome import RunFailed
+from imageref_ray.batch.ray_data import _width, run_pass
+from imageref_ray.batch.watchdog import Stopped
+from imageref_ray.batch.work_queue import Todo
+from imageref_ray.batch.worker import Pass, Row
+from imageref_ray.commands.build import build
+from imageref_ray.commands.build.plan import plan
+from imageref_ray.commands.retry import retry
+from imageref_ray.core.config import BuildConfig, ConfigError, EngineConfig, check
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
-from imageref_ray.outcome import RunFailed
 from imageref_ray.picturenews import corpus
-from imageref_ray.pipeline import _width, run_pass
-from imageref_ray.plan import plan
-from imageref_ray.retry import retry
-from imageref_ray.todo import Todo
-from imageref_ray.watch import Stopped
-from imageref_ray.worker import Pass, Row
 from tests.ray.echo_pass import driver
 
 ROOT = Path(__file__).parents[2]
@@ -106,13 +106,13 @@ def test_everything_broken_is_named_and_everything_else_is_built(local_ray: None
     screen = io.StringIO()
     summary = build(config(spoiled, tmp_path / "run"), Console(file=screen, width=100))
     assert (summary["records"], summary["quarantined"]) == (11, 1)
-    problems = {(f.record_id, f.error) for f in commit.failures(tmp_path / "run")}
+    problems = {(f.record_id, f.error) for f in store.failures(tmp_path / "run")}
     assert (names[4], "NoImages") in problems
     assert {(names[0], "MissingImage"), (names[1], "EmptyImage"), (names[2], "NotAnImage")} <= problems
     assert {(names[3], "BrokenImage"), (names[5], "BrokenDocument"), (names[6], "MissingDocument")} <= problems
     for reason in ("MissingImage", "EmptyImage", "NotAnImage", "BrokenImage", "BrokenDocument", "MissingDocument"):
         assert reason in screen.getvalue()
-    assert torn in {f.item for f in commit.failures(tmp_path / "run")}
+    assert torn in {f.item for f in store.failures(tmp_path / "run")}
     lines = Path(summary["files"]["plain"]).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["id"] for line in lines] == [name for name in names if name != names[4]]
 
@@ -134,7 +134,7 @@ def test_two_actors_and_the_cpu_step_fit_on_two_cpus(local_ray: None, news: Path
 
 def test_what_an_actor_has_loaded_is_not_looked_through_for_garbage(local_ray: None, tmp_path: Path) -> None:
     run_pass(task(tmp_path, "frozen"), numbered(1))
-    (result,) = commit.results(tmp_path)
+    (result,) = store.results(tmp_path)
     assert int(result.row["text"]) > 10_000
 
 
@@ -144,13 +144,13 @@ def test_a_dead_actor_is_replaced_and_nothing_doubles(local_ray: None, tmp_path:
     assert (tmp_path / "died").exists()
     assert summary["records"] == 40
     assert summary["problems"] == {}
-    parts = [row["id"] for row in commit._rows(tmp_path, commit.RECORDS)]
+    parts = [row["id"] for row in store._rows(tmp_path, store.RECORDS)]
     assert Counter(parts) == Counter(row["id"] for row in numbered(40))
 
 
 def test_only_the_records_that_kill_their_engine_are_given_up(local_ray: None, tmp_path: Path) -> None:
     summary = run_pass(task(tmp_path, "deadly", env={"POISON": "20 33"}), numbered(60))
-    assert {failure.record_id for failure in commit.failures(tmp_path)} == {"r20", "r33"}
+    assert {failure.record_id for failure in store.failures(tmp_path)} == {"r20", "r33"}
     assert (summary["records"], summary["problems"]) == (58, {"EngineDied": 2})
 
 
@@ -158,7 +158,7 @@ def test_an_engine_that_always_dies_ends_the_run_and_condemns_few(local_ray: Non
     run = task(tmp_path, "deadly", env={"POISON": " ".join(map(str, range(40)))})
     with pytest.raises(EngineError, match=r"^9 engines were started .* none lived to finish a record \(log"):
         run_pass(run, numbered(40))
-    assert len(commit.failures(tmp_path)) < 8
+    assert len(store.failures(tmp_path)) < 8
 
 
 def test_an_endpoint_that_is_gone_is_one_clear_error(local_ray: None, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_retry_runs_what_matches_and_the_training_set_grows(local_ray: None, new
 def test_half_an_emoji_in_replies_costs_no_record(local_ray: None, news: Path, tmp_path: Path) -> None:
     summary = build(config(news, tmp_path / "run", script="tests.scripted:half_an_emoji"), Console(file=io.StringIO()))
     assert (summary["records"], summary["quarantined"]) == (12, 0)
-    rows = [result.row for result in commit.results(tmp_path / "run")]
+    rows = [result.row for result in store.results(tmp_path / "run")]
     assert all(row["placements"][0]["analysis"] == "two boats \ufffd" for row in rows)
     assert all(caption["caption"] == "Two red boats \ufffd." for row in rows for caption in row["captions"])
 
@@ -212,7 +212,7 @@ def test_two_engines_make_two_passes_over_the_same_records(local_ray: None, news
     summary = build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
     together = build(config(news, tmp_path / "together"), Console(file=io.StringIO()))
     assert (summary["records"], summary["requests"]) == (12, together["requests"])
-    assert len(list(commit.results(tmp_path / "run/passes/1-respond"))) == 12
+    assert len(list(store.results(tmp_path / "run/passes/1-respond"))) == 12
 
 
 def test_a_shared_document_is_captioned_once(local_ray: None, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_budget_ends_the_build_in_good_order(local_ray: None, news: Path, tmp_
     values = slow | {"max_budget": "1 tokens", "commit_records": 1}
     with pytest.raises(Stopped, match=r"the budget of 1 tokens is used up: \d+ of 12 records done"):
         build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
-    done = len(commit.Store(tmp_path / "run").done())
+    done = len(store.Store(tmp_path / "run").done())
     assert 0 < done < 12
     with pytest.raises(Stopped, match=rf"no engine was started for the {12 - done} records that are left"):
         build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
@@ -266,11 +266,11 @@ def test_a_run_in_which_nothing_moves_is_given_up(tmp_path: Path, calls: Path) -
 def test_a_killed_driver_leaves_work_that_the_next_one_finishes(news: Path, tmp_path: Path) -> None:
     values = build_values(news, tmp_path / "run", script="tests.scripted:slow_annotator", concurrency=2)
     (tmp_path / "build.yaml").write_text(json.dumps(values))
-    command = [sys.executable, "-m", "imageref_ray.cli", "build", "--config", str(tmp_path / "build.yaml")]
+    command = [sys.executable, "-m", "imageref_ray.commands.cli", "build", "--config", str(tmp_path / "build.yaml")]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
     with (tmp_path / "screen").open("w") as screen:
         driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=screen, stderr=screen)
-        while not (done := commit.Store(tmp_path / "run").done()):
+        while not (done := store.Store(tmp_path / "run").done()):
             assert driver.poll() is None, (tmp_path / "screen").read_text(encoding="utf-8")
             time.sleep(0.05)
         os.kill(driver.pid, signal.SIGKILL)

@@ -12,12 +12,12 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from imageref_ray import todo
-from imageref_ray.cli import main
-from imageref_ray.commit import ENGINES
+from imageref_ray.batch import work_queue
+from imageref_ray.batch.ray_data import LOG, _statuses, _width, run_pass
+from imageref_ray.batch.store import ENGINES
+from imageref_ray.batch.worker import packed
+from imageref_ray.commands.cli import main
 from imageref_ray.picturenews import corpus
-from imageref_ray.pipeline import LOG, _statuses, _width, run_pass
-from imageref_ray.worker import packed
 from tests.ray.echo_pass import ROWS, committed, driver, echo_pass
 
 ON_GPU = {"kind": "scripted", "model": "none", "script": "tests.scripted:annotator", "gpus": 1}
@@ -27,7 +27,7 @@ PREPARE = "prepared_by_three"
 
 def test_blocks_reach_an_engine_on_a_gpu_whole(local_ray: None, tmp_path: Path) -> None:
     task = echo_pass(tmp_path, "echoes", gpus=1, concurrency=64)
-    work = todo.write(tmp_path, ((packed({"id": f"r{n}", "n": n}), None) for n in range(201)), 8)
+    work = work_queue.write(tmp_path, ((packed({"id": f"r{n}", "n": n}), None) for n in range(201)), 8)
     assert _width(task, work) == 4
     sizes = Counter(len(statuses) for statuses in _statuses(task, work))
     assert sizes == {32: 5, 25: 1, 16: 1}  # 26 batches in fours; the first one holds the ninth of the last eight rows

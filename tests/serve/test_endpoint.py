@@ -8,9 +8,9 @@ import httpx
 import openai
 import pytest
 
+from imageref_ray.core.records import Sample
 from imageref_ray.picturenews import corpus as picturenews
 from imageref_ray.picturenews.events import make_event
-from imageref_ray.records import Sample
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imageref_ray.config import TrainConfig
-from imageref_ray.picturenews.tiny import create
-from imageref_ray.training.loop import train
+from imageref_ray.core.config import TrainConfig
+from imageref_ray.picturenews.tiny_internvl import create
+from imageref_ray.training.train import train
 from tests.train.runs import settings
 
 WORDS = ["two", "red", "boats", "at", "the", "harbour", "of", "Velmora", "five", "blue", "kites"]

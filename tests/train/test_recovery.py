@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import ray
 
-from imageref_ray.config import ConfigError, TrainConfig
+from imageref_ray.core.config import ConfigError, TrainConfig
 from imageref_ray.training import progress
-from imageref_ray.training.loop import train
 from imageref_ray.training.recovery import COPY, LIST, cause, certain, repair_list
-from imageref_ray.training.worker import place_of
+from imageref_ray.training.train import train
+from imageref_ray.training.train_worker import place_of
 from tests.train.runs import ROOT, command, lines, losses, settings, workers
 
 Reference = tuple[TrainConfig, dict[str, Any]]

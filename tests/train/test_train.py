@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
-from imageref_ray.config import TrainConfig
-from imageref_ray.training.loop import train
+from imageref_ray.core.config import TrainConfig
+from imageref_ray.training.train import train
 from tests.train.runs import ROOT, losses, settings, workers
 
 pytestmark = pytest.mark.usefixtures("local_ray")

@@ -9,13 +9,14 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from imageref_ray import commit, manifest
-from imageref_ray.build import fingerprint_settings
-from imageref_ray.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig, check
-from imageref_ray.estimate import Cost, totals
-from imageref_ray.passes import gpu_seconds, over_budget, over_budget_by_now, passes, verify
-from imageref_ray.recipe import recipe
-from imageref_ray.records import Document, Image, Record, Sample, Usage, to_row
+from imageref_ray.batch import manifest
+from imageref_ray.batch.store import ENGINES, RECORDS, Result, Store, engine_seconds
+from imageref_ray.commands.build import fingerprint_settings
+from imageref_ray.commands.build.cost_estimator import Cost, totals
+from imageref_ray.commands.build.passes import gpu_seconds, over_budget, over_budget_by_now, passes, verify
+from imageref_ray.commands.build.stage_inputs import recipe
+from imageref_ray.core.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig, check
+from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
 
 
 def sample_row(folder: Path, good: int, missing: int = 0) -> dict[str, Any]:
@@ -79,11 +80,11 @@ def test_gpu_hours_count_against_a_budget_of_money_as_a_plan_prices_them() -> No
     assert totals({"7": Cost(spent, 1.5 * 3600)}, prices, gpus=1)["money"] == 3.5
 
 
-def stood(directory: Path, number: int, seconds: float) -> commit.Store:
+def stood(directory: Path, number: int, seconds: float) -> Store:
     """A writer of this attempt whose engine has been there for so long."""
-    store = commit.Store(directory, number)
+    store = Store(directory, number)
     store.ready()
-    (note,) = (directory / commit.ENGINES).glob(f"{number:06d}-{store._writer}-*")
+    (note,) = (directory / ENGINES).glob(f"{number:06d}-{store._writer}-*")
     note.rename(note.with_name(note.name.rsplit("-", 1)[0] + f"-{note.stat().st_mtime_ns - int(seconds * 1e9)}"))
     return store
 
@@ -100,18 +101,18 @@ def test_a_budget_counts_all_engines_of_all_passes_and_attempts(tmp_path: Path) 
 
 
 def test_an_engine_counts_up_to_its_last_sign_of_life(tmp_path: Path) -> None:
-    store = commit.Store(tmp_path, 1)
-    assert commit.engine_seconds(tmp_path) == 0
+    store = Store(tmp_path, 1)
+    assert engine_seconds(tmp_path) == 0
     store.write([], [])  # who has no engine leaves no sign
-    assert commit.engine_seconds(tmp_path) == 0
+    assert engine_seconds(tmp_path) == 0
     store.ready()
-    assert commit.engine_seconds(tmp_path) == 0
-    (note,) = (tmp_path / commit.ENGINES).iterdir()
+    assert engine_seconds(tmp_path) == 0
+    (note,) = (tmp_path / ENGINES).iterdir()
     ready = note.stat().st_mtime_ns
     os.utime(note, ns=(ready, ready + 7_000_000_000))
-    assert commit.engine_seconds(tmp_path) == 7
+    assert engine_seconds(tmp_path) == 7
     os.utime(note, ns=(ready, ready - 7_000_000_000))
-    store.write([commit.Result("r1", {})], [])
+    store.write([Result("r1", {})], [])
     assert note.stat().st_mtime_ns >= ready
 
 
@@ -119,12 +120,12 @@ def test_an_engines_time_is_the_file_systems_whatever_this_machines_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 0)
-    commit.Store(tmp_path, 1).write([commit.Result("r1", {})], [])
-    os.utime(tmp_path / commit.RECORDS, (7, 7))
-    store = commit.Store(tmp_path, 1)
+    Store(tmp_path, 1).write([Result("r1", {})], [])
+    os.utime(tmp_path / RECORDS, (7, 7))
+    store = Store(tmp_path, 1)
     assert store.ready() == 1  # it came after the result
     store.alive()
-    assert commit.engine_seconds(tmp_path) < 1e6  # and has not been there since 1970
+    assert engine_seconds(tmp_path) < 1e6  # and has not been there since 1970
 
 
 def test_the_fingerprint_follows_what_changes_rows_and_nothing_else(tmp_path: Path) -> None:

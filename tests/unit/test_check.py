@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imageref_ray import prompts
-from imageref_ray.check import Finding, Report, check, told
-from imageref_ray.check.read import elements
-from imageref_ray.cli import main
-from imageref_ray.config import ConfigError, ExportConfig
-from imageref_ray.export import Origin, export, target
+from imageref_ray.commands.cli import main
+from imageref_ray.core.config import ConfigError, ExportConfig
+from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, to_row
+from imageref_ray.dataset.check import Finding, Report, check, told
+from imageref_ray.dataset.check.read import elements
+from imageref_ray.dataset.export import Origin, export, target
 from imageref_ray.picturenews import corpus
-from imageref_ray.records import Caption, Document, Image, Placement, Record, Sample, to_row
+from imageref_ray.stages import prompts
 
 ASKED = "Which boats?\nIMAGE_1: <image>\nIMAGE_2: <image>"
 ANSWER = "# Boats\nTwo red boats.\nIMAGE_1\n### Kite\nA blue kite.\n![the kite](IMAGE_2)"

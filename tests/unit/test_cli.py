@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imageref_ray.cli import main, parser
+from imageref_ray.commands.cli import main, parser
 
 COMMANDS = [
     "build",

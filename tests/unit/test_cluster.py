@@ -18,7 +18,7 @@ from ray.autoscaler._private.command_runner import _with_interactive
 from ray.autoscaler._private.docker import docker_start_cmds
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from imageref_ray.config import BuildConfig, InstructConfig, TrainConfig, load
+from imageref_ray.core.config import BuildConfig, InstructConfig, TrainConfig, load
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = (ROOT / "cluster.yaml").read_text(encoding="utf-8")

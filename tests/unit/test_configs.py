@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from imageref_ray import config
-from imageref_ray.config import (
+from imageref_ray.core import config
+from imageref_ray.core.config import (
     BuildConfig,
     Config,
     ConfigError,

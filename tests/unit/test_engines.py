@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from imageref_ray import engines
-from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.core.config import ConfigError, EngineConfig
 from imageref_ray.engines.base import Message, Request, RequestError
-from imageref_ray.engines.openai import OpenAIEngine
+from imageref_ray.engines.openai.engine import OpenAIEngine
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import PIL.Image
 import pytest
 
 from imageref_ray import engines
-from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Guide, Message, Request, RequestError, Sampling
-from imageref_ray.records import Image
 from tests.loopback import Step, fails, loopback, says
 from tests.openai_engine import WHAT, ask
 

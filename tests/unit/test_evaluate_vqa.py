@@ -12,13 +12,13 @@ import pytest
 from PIL import Image as Pillow
 from rich.console import Console
 
-from imageref_ray.config import ConfigError, EngineConfig, QuestionsConfig, VqaConfig, check
+from imageref_ray.core.config import ConfigError, EngineConfig, QuestionsConfig, VqaConfig, check
+from imageref_ray.core.records import Answer, Image, VisualQuestion, from_row, to_row
 from imageref_ray.engines.base import Message, Reply, Request, RequestError, Sampling
 from imageref_ray.evaluation import tables
-from imageref_ray.evaluation.answers import evaluate_vqa, prepare, work
-from imageref_ray.prompts.instruct import load_instruct
-from imageref_ray.records import Answer, Image, VisualQuestion, from_row, to_row
-from imageref_ray.stages.answer import likelihoods
+from imageref_ray.evaluation.evaluate_vqa import evaluate_vqa, prepare, work
+from imageref_ray.stages.prompts.instruct import load_instruct
+from imageref_ray.stages.short_answer import likelihoods
 
 PACK = load_instruct("compact")
 BOATS = Image("7.png", "7.png")

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from imageref_ray import prompts
-from imageref_ray.config import BuildConfig, ConfigError, ExportConfig, TrainConfig
-from imageref_ray.config import check as checked
-from imageref_ray.export import Origin, annotation, answer, export, insertion, target
-from imageref_ray.records import Caption, Document, Image, Placement, Record, Sample, from_row
-from imageref_ray.training import mixture
+from imageref_ray.core.config import BuildConfig, ConfigError, ExportConfig, TrainConfig
+from imageref_ray.core.config import check as checked
+from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, from_row
+from imageref_ray.dataset import mixture
+from imageref_ray.dataset.export import Origin, annotation, answer, export, insertion, target
+from imageref_ray.stages import prompts
 
 ROOT = Path("/data")
 RESPONSE = "# Day\nOverview.\n### Harbour\nBoats came.\n### Market\nFish."

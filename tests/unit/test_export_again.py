@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from imageref_ray import commit, manifest, sources
-from imageref_ray.build import build, fingerprint_settings
-from imageref_ray.config import BuildConfig, check
-from imageref_ray.export import Origin, export, target
+from imageref_ray import sources
+from imageref_ray.batch import manifest, store
+from imageref_ray.commands.build import build, fingerprint_settings
+from imageref_ray.commands.build.stage_inputs import recipe
+from imageref_ray.core.config import BuildConfig, check
+from imageref_ray.core.records import Placement, Record, to_row
+from imageref_ray.dataset.export import Origin, export, target
 from imageref_ray.picturenews import corpus
-from imageref_ray.recipe import recipe
-from imageref_ray.records import Placement, Record, to_row
 
 RESPONSE = "# A day out\nWhat happened.\n### The harbour\nBoats came."
 
@@ -39,7 +40,7 @@ def run(tmp_path: Path, news: Path) -> Path:
     found = [item for item in sources.read(done.source) if isinstance(item, Record)][:5]
     placed = tuple(Placement(slot) for slot in (1, 2))
     records = [Record(item.sample, RESPONSE, placements=placed) for item in found]
-    commit.Store(done.output).write([commit.Result(record.sample.id, to_row(record)) for record in records], [])
+    store.Store(done.output).write([store.Result(record.sample.id, to_row(record)) for record in records], [])
     made = recipe(done)
     settings = fingerprint_settings(done, made)
     manifest.begin(done.output, settings, done.model_dump(mode="json"))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.config import ConfigError, SplitConfig, check
-from imageref_ray.export.split import SPLITS, assign, names
+from imageref_ray.core.config import ConfigError, SplitConfig, check
+from imageref_ray.dataset.export.split import SPLITS, assign, names
 
 THIRDS = SplitConfig(train=0.4, validation=0.3, test=0.3, seed=3)
 

@@ -16,15 +16,16 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from imageref_ray import inspection, manifest
-from imageref_ray.cli import main
-from imageref_ray.commit import Result, Store
-from imageref_ray.config import ConfigError
-from imageref_ray.evaluation import figures
-from imageref_ray.inspection.cards import MOST_TEXT, card
-from imageref_ray.inspection.pictures import alike, embed
+from imageref_ray.batch import manifest
+from imageref_ray.batch.store import Result, Store
+from imageref_ray.commands import inspection
+from imageref_ray.commands.cli import main
+from imageref_ray.commands.inspection.cards import MOST_TEXT, card
+from imageref_ray.commands.inspection.thumbnails import alike, embed
+from imageref_ray.commands.pages import figures
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.records import Caption, Document, Failure, Image, Placement, Record, Sample, Usage, to_row
 from imageref_ray.picturenews import draw
-from imageref_ray.records import Caption, Document, Failure, Image, Placement, Record, Sample, Usage, to_row
 
 EVIL = "<script>alert('x')</script>\"' onload=\"alert(1)"
 TEXT = "# A fair\nMuch to see.\n### Boats\nTwo boats came.\n### Songs"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imageref_ray.config import ConfigError
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Message
-from imageref_ray.parsing import QA, qa
-from imageref_ray.prompts import instruct
-from imageref_ray.prompts.instruct import TASKS, load_instruct
-from imageref_ray.records import Image
+from imageref_ray.stages.parsing import QA, qa
+from imageref_ray.stages.prompts import instruct
+from imageref_ray.stages.prompts.instruct import TASKS, load_instruct
 
 BOATS = Image("7", "7.jpg")
 EN, COMPACT = load_instruct("en"), load_instruct("compact")

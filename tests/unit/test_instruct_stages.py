@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from imageref_ray import engines
-from imageref_ray.config import CorrectConfig, EngineConfig
+from imageref_ray.core.config import CorrectConfig, EngineConfig
+from imageref_ray.core.records import Answer, Image, Instruction, Unit, Usage, from_row, to_row
+from imageref_ray.core.sentences import split
 from imageref_ray.engines.base import Generate, Reply, Request, Sampling
-from imageref_ray.prompts import instruct
-from imageref_ray.prompts.instruct import load_instruct
-from imageref_ray.records import Answer, Image, Instruction, Unit, Usage, from_row, to_row
-from imageref_ray.sentences import split
+from imageref_ray.stages.ask import SHORT, ask, candidates
 from imageref_ray.stages.correct import correct, probability, repeats
-from imageref_ray.stages.generate import SHORT, ask, candidates
+from imageref_ray.stages.prompts import instruct
+from imageref_ray.stages.prompts.instruct import load_instruct
 from tests.scripted import STORY
 
 PACK, EN = load_instruct("compact"), load_instruct("en")

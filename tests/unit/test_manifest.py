@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from imageref_ray import manifest
-from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.batch import manifest
+from imageref_ray.core.config import ConfigError, EngineConfig
 
 SETTINGS = {"engine": {"model": "a", "args": {"dtype": "float32"}}, "limit": None}
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray import markdown
-from imageref_ray.records import Document, Image, Sample
+from imageref_ray.core import markdown
+from imageref_ray.core.records import Document, Image, Sample
 
 RESPONSE = "# Title\nOverview.\n### One\nFirst.\nSecond.\n### Empty\n### Two\nThird."
 # before-content slots: Title 1, One 2, Empty 3, Two 4; after-content slots: Overview 1, First 2, Second 3, Third 4

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from imageref_ray import outcome
-from imageref_ray.commit import Result, Store
-from imageref_ray.records import Failure
+from imageref_ray.batch import outcome
+from imageref_ray.batch.store import Result, Store
+from imageref_ray.core.records import Failure
 
 
 def failed(count: int, error: str = "RequestError", stage: str = "caption", first: int = 0) -> list[Failure]:

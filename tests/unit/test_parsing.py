@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray import markdown, parsing
-from imageref_ray.parsing import ParseError
-from imageref_ray.records import Placement
+from imageref_ray.core import markdown
+from imageref_ray.core.records import Placement
+from imageref_ray.stages import parsing
+from imageref_ray.stages.parsing import ParseError
 
 IMAGES = ("7/0.jpg", "7/1.jpg", "8/0.jpg")
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from imageref_ray import markdown
-from imageref_ray.evaluation.formats import read_labels
-from imageref_ray.evaluation.placement import summarise
-from imageref_ray.picturenews import corpus, skills, truth
+from imageref_ray.core import markdown
+from imageref_ray.core.records import Caption, Placement, Record, Sample, VisualQuestion
+from imageref_ray.dataset.paper_formats import read_labels
+from imageref_ray.evaluation.placement_metrics import summarise
+from imageref_ray.picturenews import corpus, judge_build, skill_data
 from imageref_ray.picturenews.events import Event, caption, make_event, questions, response
-from imageref_ray.picturenews.facts import Chart, Emblem, Portrait, Scene, describe
-from imageref_ray.picturenews.quiz import quiz
-from imageref_ray.records import Caption, Placement, Record, Sample, VisualQuestion
-from imageref_ray.sources import paper, vqa
+from imageref_ray.picturenews.questions import quiz
+from imageref_ray.picturenews.scene_facts import Chart, Emblem, Portrait, Scene, describe
+from imageref_ray.sources import paper, vqa_sets
 
 EVENTS = [make_event(5, number) for number in range(200)]
 
@@ -77,7 +77,7 @@ def test_the_reference_answer_is_perfect_by_its_own_labels(tmp_path: Path) -> No
 
 def test_perfect_records_agree_with_the_truth_and_a_swap_is_seen() -> None:
     events = {event.id: event for event in EVENTS}
-    perfect = truth.agreement(map(record, EVENTS), events)
+    perfect = judge_build.agreement(map(record, EVENTS), events)
     assert perfect.precision == perfect.recall == perfect.captions == 1
     whole = record(EVENTS[0])
     slots = [placement for placement in whole.placements if placement.image_id]
@@ -85,17 +85,17 @@ def test_perfect_records_agree_with_the_truth_and_a_swap_is_seen() -> None:
     wrong = replace(
         whole, placements=swapped, captions=tuple(replace(c, caption=c.description) for c in whole.captions)
     )
-    found = truth.agreement([wrong], events)
+    found = judge_build.agreement([wrong], events)
     assert found.precision == found.recall == 0 and found.captions < 1
 
 
 @pytest.mark.parametrize("text", ["Two red boats", "two red boats at the harbour in", "three red boats at the harbour"])
 def test_a_caption_with_a_missing_or_wrong_fact_is_not_right(text: str) -> None:
     event, shot = next((e, s) for e in EVENTS for s in e.shots if isinstance(s.picture, Scene))
-    assert truth.caption_right(event, shot, caption(event, shot)) and truth.deed_right(
+    assert judge_build.caption_right(event, shot, caption(event, shot)) and judge_build.deed_right(
         event, shot, caption(event, shot)
     )
-    assert not truth.caption_right(event, shot, text) and not truth.deed_right(event, shot, text)
+    assert not judge_build.caption_right(event, shot, text) and not judge_build.deed_right(event, shot, text)
 
 
 def test_every_question_has_one_answer_and_it_is_in_the_picture() -> None:
@@ -123,7 +123,7 @@ def test_choices_are_the_truth_and_others_of_its_kind_always_the_same_ones() -> 
 def test_the_written_questions_are_read_as_annotated_ones_with_their_pictures(tmp_path: Path) -> None:
     corpus.write_images(tmp_path, EVENTS[:2])
     corpus.write_truth(tmp_path, EVENTS[:2])
-    found = list(vqa.read_flat(tmp_path / "questions.json", tmp_path, "picturenews"))
+    found = list(vqa_sets.read_flat(tmp_path / "questions.json", tmp_path, "picturenews"))
     told = [(one.question, one.choices[one.correct]) for one in found if isinstance(one, VisualQuestion)]
     assert told == [pair for event in EVENTS[:2] for shot in event.shots for pair in questions(shot.picture)]
     assert len(told) == len(found)  # ten answers each: nothing to report
@@ -148,7 +148,7 @@ def test_what_is_written_is_what_the_builder_reads(tmp_path: Path) -> None:
 
 def test_the_end_to_end_task_is_not_among_the_skills() -> None:
     for event in EVENTS[:50]:
-        for name, skill in skills.SKILLS.items():
+        for name, skill in skill_data.SKILLS.items():
             for row in skill(event, random.Random(0)):
                 answers = [turn["value"] for turn in row["conversations"] if turn["from"] == "gpt"]
                 has_articles = "# " in row["conversations"][0]["value"] and row["image"]

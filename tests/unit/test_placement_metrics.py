@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.evaluation.formats import Relevance
-from imageref_ray.evaluation.placement import EventScore, assess, best_total, first_uses, summarise, verdicts
+from imageref_ray.dataset.paper_formats import Relevance
+from imageref_ray.evaluation.placement_metrics import EventScore, assess, best_total, first_uses, summarise, verdicts
 
 IMAGES = ("a", "b", "c", "d")
 relevances = st.dictionaries(

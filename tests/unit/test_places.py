@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from imageref_ray import manifest
-from imageref_ray.cli import main
-from imageref_ray.config import (
+from imageref_ray.batch import manifest
+from imageref_ray.commands.cli import main
+from imageref_ray.core.config import (
     BuildConfig,
     Config,
     ConfigError,
@@ -25,8 +25,8 @@ from imageref_ray.config import (
     check_places,
     load,
 )
-from imageref_ray.config.places import Reach
-from imageref_ray.training import mixture
+from imageref_ray.core.config.places import Reach
+from imageref_ray.dataset import mixture
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +88,7 @@ JOBS: dict[str, tuple[type[Config], dict[str, Any], list[str]]] = {
 def models(kind: type[Config] = Config) -> Iterator[type[Config]]:
     """The settings of all jobs and their parts; what other files hold is not a job's to open."""
     for one in kind.__subclasses__():
-        if one.__module__.startswith("imageref_ray.config."):
+        if one.__module__.startswith("imageref_ray.core.config."):
             yield one
             yield from models(one)
 

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imageref_ray.config import BuildConfig, check
-from imageref_ray.estimate import FIGURES, Estimate, Plan
-from imageref_ray.passes import passes
-from imageref_ray.plan import FILE, FOLDER, compare, trial
+from imageref_ray.commands.build.cost_estimator import FIGURES, Estimate, Plan
+from imageref_ray.commands.build.passes import passes
+from imageref_ray.commands.build.plan import FILE, FOLDER, compare, trial
+from imageref_ray.core.config import BuildConfig, check
 
 ENGINE = {"kind": "scripted", "model": "none", "script": "tests.scripted:annotator"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from imageref_ray.progress import closing_table
+from imageref_ray.batch.progress import closing_table
 
 
 def shown(**more: Any) -> list[str]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from imageref_ray import markdown, prompts, tokens
-from imageref_ray.config import ConfigError
+from imageref_ray.core import markdown, tokens
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.records import Document, Image, Sample
 from imageref_ray.engines.base import Message
-from imageref_ray.records import Document, Image, Sample
+from imageref_ray.stages import prompts
 
 GOLDEN = Path(__file__).parent / "golden"
 BOATS, TENT, LOGO = (Image(f"7/{k}.jpg", f"7/{k}.jpg", str(k)) for k in range(3))

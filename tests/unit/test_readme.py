@@ -1,4 +1,4 @@
-"""The README names every file, and only files and targets that exist."""
+"""The README draws the rooms as they are, and names only files and targets that exist."""
 
 import re
 from pathlib import Path
@@ -7,12 +7,13 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_module_has_its_line() -> None:
-    listed = README.partition("<!-- files -->")[2].partition("<!-- /files -->")[0].split()
-    modules = [path.relative_to(ROOT / "imageref_ray") for path in (ROOT / "imageref_ray").rglob("*.py")]
-    wanted = {path.as_posix() for path in modules if path.name != "__init__.py"}
-    wanted |= {path.name for path in (ROOT / "serve").glob("*.py") if path.name != "__init__.py"}
-    assert wanted <= set(listed)
+def test_every_room_has_its_line_and_nothing_lies_beside_them() -> None:
+    rooms = {path.name for path in (ROOT / "imageref_ray").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    listed = re.findall(r"^      (\w+)/ ", README.partition("## The eleven rooms")[2], re.MULTILINE)
+    assert len(listed) == 11
+    assert set(listed) == rooms
+    loose = {path.name for path in (ROOT / "imageref_ray").iterdir() if path.is_file()}
+    assert loose == {"__init__.py", "__main__.py", "py.typed"}
 
 
 def test_what_is_named_exists() -> None:

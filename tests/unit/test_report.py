@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from imageref_ray.evaluation import figures
-from imageref_ray.evaluation.placement import summarise
-from imageref_ray.evaluation.report import render, write_report
+from imageref_ray.commands.demo.report import render, write_report
+from imageref_ray.commands.pages import figures
+from imageref_ray.evaluation.placement_metrics import summarise
 
 TEXT = "# A fair\nMuch to see.\n### Boats\nTwo <boats> came.\n### Charts\nSongs were counted."
 RELEVANCE = {1: {}, 2: {"5/0.jpg": 3}, 3: {"5/1.jpg": 3}}

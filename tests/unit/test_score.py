@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from imageref_ray.config import ConfigError
-from imageref_ray.evaluation.formats import Insertion, insertion, write_insertions, write_labels
+from imageref_ray.core.config import ConfigError
+from imageref_ray.dataset.paper_formats import Insertion, insertion, write_insertions, write_labels
 from imageref_ray.evaluation.score import score
 from imageref_ray.picturenews.corpus import write_truth
 from imageref_ray.picturenews.events import make_event

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.sentences import Kind, first_unit, has_end, split
+from imageref_ray.core.sentences import Kind, first_unit, has_end, split
 
 PIECES = [
     *(

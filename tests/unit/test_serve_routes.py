@@ -11,11 +11,11 @@ import PIL.Image
 import pytest
 from fastapi.testclient import TestClient
 
-from imageref_ray.config import EngineConfig
+from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import EngineError, Guide, Reply, Request, RequestError
-from imageref_ray.records import Usage
 from imageref_ray.serving.routes import create
-from imageref_ray.serving.settings import ServeConfig
 from tests.scripted import annotator
 
 ANSWER = """# Boats in Velmora

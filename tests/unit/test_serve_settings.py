@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imageref_ray.config import ConfigError
-from imageref_ray.serving.settings import ServeConfig, read
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.config.serve import ServeConfig, read
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,11 +9,11 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from imageref_ray.config import ConfigError, SourceConfig
-from imageref_ray.records import Document, Failure, Image, Sample
+from imageref_ray.core.config import ConfigError, SourceConfig
+from imageref_ray.core.images import open_rgb, verify
+from imageref_ray.core.records import Document, Failure, Image, Sample
 from imageref_ray.sources import paper
-from imageref_ray.sources.gather import gather
-from imageref_ray.sources.images import open_rgb, verify
+from imageref_ray.sources.prepare_images import gather
 
 LIMITS = {"max_bytes": 1_000_000, "max_pixels": 1_000_000}
 

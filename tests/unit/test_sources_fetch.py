@@ -18,10 +18,10 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from imageref_ray.config import FetchConfig
-from imageref_ray.sources import address
+from imageref_ray.core.config import FetchConfig
+from imageref_ray.core.images import Problem
+from imageref_ray.sources import ssrf_guard
 from imageref_ray.sources.fetch import fetch
-from imageref_ray.sources.images import Problem
 
 MAX_BYTES = 20_000
 HERE = "127.0.0.1"
@@ -149,7 +149,7 @@ def server() -> Iterator[Server]:
     thread.join()
 
 
-def get(uri: str, folder: Path, resolve: address.Resolve = address.resolve, **settings: Any) -> Path | Problem:
+def get(uri: str, folder: Path, resolve: ssrf_guard.Resolve = ssrf_guard.resolve, **settings: Any) -> Path | Problem:
     config = FetchConfig(**{"allow_hosts": (HERE,), "attempts": 1, "deadline_s": 30, **settings})
     return fetch(uri, folder / "data", folder / "images", config, MAX_BYTES, resolve)
 
@@ -288,17 +288,17 @@ def test_a_name_is_resolved_once_and_connected_to_where_it_was_checked(server: S
     ],
 )
 def test_only_public_addresses_are_public(text: str, public: bool) -> None:
-    assert address.is_public(text) is public
+    assert ssrf_guard.is_public(text) is public
 
 
 def test_one_private_address_bars_the_host_and_unknown_hosts_are_named() -> None:
-    found = address.checked("x.example", 80, (), lambda *_: ["93.184.216.34", "10.0.0.1"])
+    found = ssrf_guard.checked("x.example", 80, (), lambda *_: ["93.184.216.34", "10.0.0.1"])
     assert isinstance(found, Problem) and found.error == "ForbiddenAddress"
 
     def unknown(*_: object) -> list[str]:
         raise socket.gaierror(socket.EAI_AGAIN, "try again")
 
-    found = address.checked("x.example", 80, (), unknown)
+    found = ssrf_guard.checked("x.example", 80, (), unknown)
     assert isinstance(found, Problem) and (found.error, found.retry_s) == ("UnknownHost", 1.0)
 
 
@@ -345,7 +345,7 @@ def test_local_pictures_stay_where_they_are_but_inside_the_root(tmp_path: Path) 
 
 
 def test_a_compressed_answer_that_nobody_asked_for_is_no_picture(tmp_path: Path) -> None:
-    from imageref_ray.sources.store import once
+    from imageref_ray.sources.download_cache import once
 
     assert isinstance(once(tmp_path, "u", lambda: gzip.compress(PICTURE)), Problem)
     assert isinstance(once(tmp_path, "u", lambda: b""), Problem)

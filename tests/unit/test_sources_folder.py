@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from imageref_ray import sources
-from imageref_ray.config import ConfigError, SourceConfig
-from imageref_ray.records import Failure, Sample
-from imageref_ray.sources import page
+from imageref_ray.core.config import ConfigError, SourceConfig
+from imageref_ray.core.records import Failure, Sample
+from imageref_ray.sources import html_page
 
 ARTICLE = """<!doctype html><html><head><meta charset="utf-8"><title>The pier | Velmora Times</title>
 <link rel="canonical" href="https://times.example/pier"><base href="/static/">
@@ -43,7 +43,7 @@ def read(root: Path, group: str = "page") -> tuple[list[Sample], list[tuple[str,
 
 
 def test_an_article_is_read_with_every_picture_at_its_place() -> None:
-    found = page.from_html(ARTICLE.encode())
+    found = html_page.from_html(ARTICLE.encode())
     assert (found.title, found.url, found.base) == (
         "The new pier",
         "https://times.example/pier",
@@ -70,14 +70,14 @@ def test_a_page_without_main_or_article_loses_its_marked_junk_only() -> None:
     source = f"""<body><div class="elementor-widget"><ul>{menu}</ul></div><div><h1>T</h1><img src="hero.jpg"></div>
     <div><div><p>{LONG}</p></div><section><p>{LONG}</p><img src="b.jpg"></section></div>
     <div id="cookieConsent"><p>We use cookies</p></div></body>"""
-    found = page.from_html(source.encode())
+    found = html_page.from_html(source.encode())
     assert found.text.split("\n") == ["[Image 0]", LONG.strip(), LONG.strip(), "[Image 1]"]
     assert found.pictures == (("hero.jpg",), ("b.jpg",))
 
 
 def test_an_element_that_holds_the_text_is_never_junk() -> None:
-    assert page.from_html(f"<body><div class='comments'><p>{LONG}</p></div></body>".encode()).text == LONG.strip()
-    assert page.from_html(f"<body><header><h1>T</h1><p>{LONG}</p></header></body>".encode()).text == LONG.strip()
+    assert html_page.from_html(f"<body><div class='comments'><p>{LONG}</p></div></body>".encode()).text == LONG.strip()
+    assert html_page.from_html(f"<body><header><h1>T</h1><p>{LONG}</p></header></body>".encode()).text == LONG.strip()
 
 
 def test_markdown_keeps_inline_reference_and_html_images() -> None:
@@ -99,7 +99,7 @@ code [Image 7]
 
 [ref]: https://x.example/two.png
 """
-    found = page.from_markdown(source.encode())
+    found = html_page.from_markdown(source.encode())
     assert (found.title, found.url) == ("The pier", "https://times.example/pier")
     assert found.pictures == (("a%20b.png",), ("https://x.example/two.png",), ("late.png",))
     assert found.text.split("\n") == [
@@ -124,7 +124,7 @@ code [Image 7]
     ],
 )
 def test_the_true_address_of_an_image_is_found(attributes: str, best: tuple[str, ...]) -> None:
-    found = page.from_html(f"<body><p>Text</p><img {attributes}></body>".encode())
+    found = html_page.from_html(f"<body><p>Text</p><img {attributes}></body>".encode())
     assert found.pictures == ((best,) if best else ())
 
 
@@ -139,17 +139,17 @@ def test_the_true_address_of_an_image_is_found(attributes: str, best: tuple[str,
     ],
 )
 def test_pages_come_in_any_encoding(data: bytes, text: str) -> None:
-    assert page.from_html(data).text == text
+    assert html_page.from_html(data).text == text
 
 
 @pytest.mark.parametrize("data", [b"", b"<", b"\x00\x00", b"<frameset><frame></frameset>", b"<svg><img></svg>"])
 def test_no_page_breaks_the_reader(data: bytes) -> None:
-    assert page.from_html(data).pictures == ()
-    assert page.from_markdown(data).pictures == ()
+    assert html_page.from_html(data).pictures == ()
+    assert html_page.from_markdown(data).pictures == ()
 
 
 def test_deep_nesting_is_read_like_any_other() -> None:
-    assert page.from_html(b"<div>" * 3000 + b"deep").text == "deep"
+    assert html_page.from_html(b"<div>" * 3000 + b"deep").text == "deep"
 
 
 def test_a_picture_is_taken_from_the_crawl_first_and_from_the_web_otherwise(tmp_path: Path) -> None:

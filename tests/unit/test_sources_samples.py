@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imageref_ray import sources
-from imageref_ray.config import ConfigError, SourceConfig, check
-from imageref_ray.records import Failure, Record, from_row, to_row
+from imageref_ray.core.config import ConfigError, SourceConfig, check
+from imageref_ray.core.records import Failure, Record, from_row, to_row
 
 PICTURES = ["pics/a.png", "https://x.org/b.JPG?w=9"]
 DOCUMENT = {"id": "d1", "title": "Title", "text": "One [Image 0] two [Image 1]", "images": PICTURES, "url": "u"}

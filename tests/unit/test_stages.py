@@ -11,12 +11,13 @@ from itertools import pairwise
 
 import pytest
 
-from imageref_ray import markdown, parsing, prompts
+from imageref_ray.core import markdown
+from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, Usage
 from imageref_ray.engines.base import Generate, Reply, Request, Sampling
-from imageref_ray.records import Caption, Document, Image, Placement, Record, Sample, Usage
+from imageref_ray.stages import parsing, prompts
 from imageref_ray.stages.caption import caption
-from imageref_ray.stages.decode import decode
-from imageref_ray.stages.guided import guided, pattern
+from imageref_ray.stages.free_decode import decode
+from imageref_ray.stages.guided_decode import guided, pattern
 from imageref_ray.stages.place import guide, place
 from imageref_ray.stages.respond import respond
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from imageref_ray import streams
+from imageref_ray.commands import streams
 from imageref_ray.picturenews import corpus
 
 ROOT = Path(__file__).parents[2]
-IMAGEREF = f"{sys.executable} -m imageref_ray.cli"
+IMAGEREF = f"{sys.executable} -m imageref_ray.commands.cli"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
 
 
@@ -83,7 +83,7 @@ def test_an_error_that_nobody_reads_ends_quietly_too(files: Path) -> None:
 
 def test_a_table_of_rich_ends_quietly_too() -> None:
     code = (
-        "import sys; from imageref_ray import streams; from rich.console import Console\n"
+        "import sys; from imageref_ray.commands import streams; from rich.console import Console\n"
         "sys.exit(streams.guarded(lambda: Console().print('a table') or 0))"
     )
     reader, writer = os.pipe()
@@ -109,7 +109,7 @@ def test_a_closed_output_is_none_and_the_code_is_the_commands_own(files: Path) -
 
 def test_a_closed_output_is_never_the_next_file_that_is_opened(tmp_path: Path) -> None:
     code = (
-        "import os, subprocess, sys; from imageref_ray import streams\n"
+        "import os, subprocess, sys; from imageref_ray.commands import streams\n"
         "def run():\n"
         "    file = open(sys.argv[1], 'w')\n"
         "    print('to nobody'); sys.stdout.flush(); subprocess.run(['echo', 'to nobody'], check=True)\n"

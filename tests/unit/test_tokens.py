@@ -4,8 +4,9 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from imageref_ray import prompts, tokens
-from imageref_ray.records import Document, Image
+from imageref_ray.core import tokens
+from imageref_ray.core.records import Document, Image
+from imageref_ray.stages import prompts
 
 CHECKPOINT = str(Path(__file__).parents[2] / "imageref_ray/picturenews/checkpoint")
 IMAGE = Image("0", "0.jpg")

@@ -13,9 +13,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from imageref_ray.config import ConfigError, TrainConfig, load
-from imageref_ray.picturenews.tiny import create
-from imageref_ray.training.data import IGNORED
+from imageref_ray.core.config import ConfigError, TrainConfig, load
+from imageref_ray.picturenews.tiny_internvl import create
+from imageref_ray.training.encode import IGNORED
 from imageref_ray.training.model import attention, build, flash_missing
 
 GPU = {"gpus_per_worker": 1, "precision": "bf16"}

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
-from imageref_ray.config import LoraConfig, TrainConfig
-from imageref_ray.picturenews.tiny import create
-from imageref_ray.training.data import IGNORED, Collator, Encoder, Example, Picture, encode_all
-from imageref_ray.training.export import folded
-from imageref_ray.training.mixture import Row
+from imageref_ray.core.config import LoraConfig, TrainConfig
+from imageref_ray.dataset.mixture import Row
+from imageref_ray.picturenews.tiny_internvl import create
+from imageref_ray.training.checkpoint import folded
+from imageref_ray.training.encode import IGNORED, Collator, Encoder, Example, Picture, encode_all
 from imageref_ray.training.model import DropPath, build
 
 TEXTS = ["Two red boats lie at the harbour of Velmora.", "IMAGE_1 shows a blue kite over the market.\n\n### Sky\n"]

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.config import ConfigError, MixtureEntry, TrainConfig, load
-from imageref_ray.training import mixture, progress
-from imageref_ray.training.batches import Shape, plan
-from imageref_ray.training.loop import train
+from imageref_ray.core.config import ConfigError, MixtureEntry, TrainConfig, load
+from imageref_ray.dataset import mixture
+from imageref_ray.training import progress
+from imageref_ray.training.batch_plan import Shape, plan
+from imageref_ray.training.train import train
 
 ROOT = Path(__file__).parents[2]
 

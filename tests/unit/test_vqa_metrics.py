@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.evaluation import vqa
-from imageref_ray.evaluation.vqa import Choice, choose, normalise, official, release, summarise, summarise_choices
-from imageref_ray.records import Answer, Image, VisualQuestion
+from imageref_ray.core.records import Answer, Image, VisualQuestion
+from imageref_ray.evaluation import vqa_metrics
+from imageref_ray.evaluation.vqa_metrics import (
+    Choice,
+    choose,
+    normalise,
+    official,
+    release,
+    summarise,
+    summarise_choices,
+)
 
 TEN = ["cat"] * 3 + ["dog"] * 5 + ["bird", "cow"]
 
@@ -49,12 +57,12 @@ def test_answers_are_normalised_as_published(answer: str, normal: str) -> None:
 
 def test_the_tables_are_the_published_ones() -> None:
     assert (
-        len(vqa.CONTRACTIONS) == 114
+        len(vqa_metrics.CONTRACTIONS) == 114
     )  # 120 published, less four in capitals (never met) and two that map to themselves
-    assert vqa.CONTRACTIONS["yall'll"] == vqa.CONTRACTIONS["y'allll"] == "y'all'll"
-    assert vqa.CONTRACTIONS["ow's'at"] == "'ow's'at"
-    assert "shes" not in vqa.CONTRACTIONS and "lets" not in vqa.CONTRACTIONS
-    assert vqa.NUMBERS["zero"] == vqa.NUMBERS["none"] == "0" and vqa.NUMBERS["ten"] == "10"
+    assert vqa_metrics.CONTRACTIONS["yall'll"] == vqa_metrics.CONTRACTIONS["y'allll"] == "y'all'll"
+    assert vqa_metrics.CONTRACTIONS["ow's'at"] == "'ow's'at"
+    assert "shes" not in vqa_metrics.CONTRACTIONS and "lets" not in vqa_metrics.CONTRACTIONS
+    assert vqa_metrics.NUMBERS["zero"] == vqa_metrics.NUMBERS["none"] == "0" and vqa_metrics.NUMBERS["ten"] == "10"
 
 
 def test_the_official_accuracy_leaves_every_annotator_out_once() -> None:
@@ -122,7 +130,7 @@ def test_a_summary_counts_what_is_missing_and_what_cannot_be_judged() -> None:
 
 
 def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once() -> None:
-    count, resamples = 1000, vqa.CELLS // 1000 + 9
+    count, resamples = 1000, vqa_metrics.CELLS // 1000 + 9
     asked = [question(str(n), {"cat": 10}) for n in range(count)]
     summary = summarise(asked, {str(n): "cat" if n % 3 else "dog" for n in range(count)}, 7, resamples)
     right = np.array([100.0 * bool(n % 3) for n in range(count)])

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from imageref_ray import attempt, commit
-from imageref_ray.config import ConfigError, EngineConfig
+from imageref_ray.batch import attempts
+from imageref_ray.batch.reply_cache import Book
+from imageref_ray.batch.store import RECORDS, Store, failures, idle, results, spent
+from imageref_ray.batch.worker import SPARES, Pass, Row, Worker, packed, prepared, stage
+from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.records import Failure
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
 from imageref_ray.engines.scripted import ScriptedEngine
-from imageref_ray.memo import Book
-from imageref_ray.records import Failure
-from imageref_ray.worker import SPARES, Pass, Row, Worker, packed, prepared, stage
 
 
 async def ask(row: Row, generate: Generate) -> Row:
@@ -48,10 +49,8 @@ def rows(*numbers: int) -> list[dict[str, Any]]:
 def test_one_bad_record_costs_only_itself(tmp_path: Path) -> None:
     statuses = run(make(tmp_path), rows(*range(9)))
     assert [status["id"] for status in statuses if not status["ok"]] == ["r3", "r5", "r7"]
-    assert sorted(result.row["text"] for result in commit.results(tmp_path)) == [
-        f"echo {n}" for n in (0, 1, 2, 4, 6, 8)
-    ]
-    assert [(f.record_id, f.stage, f.error, f.message) for f in commit.failures(tmp_path)] == [
+    assert sorted(result.row["text"] for result in results(tmp_path)) == [f"echo {n}" for n in (0, 1, 2, 4, 6, 8)]
+    assert [(f.record_id, f.stage, f.error, f.message) for f in failures(tmp_path)] == [
         ("r3", "ask", "RequestError", "prompt of 9000 tokens is longer than 2048"),
         ("r5", "ask", "ZeroDivisionError", "a bug in somebody's script"),
         ("r7", "ask", "ValueError", "not an echo: nonsense"),
@@ -62,8 +61,8 @@ def test_a_batch_given_again_runs_nothing_twice(tmp_path: Path) -> None:
     run(make(tmp_path), rows(0, 1))
     again = run(make(tmp_path), rows(0, 1, 2))
     assert [status["requests"] for status in again] == [0, 0, 1]
-    assert sorted(result.id for result in commit.results(tmp_path)) == ["r0", "r1", "r2"]
-    assert len(list((tmp_path / commit.RECORDS).iterdir())) == 2
+    assert sorted(result.id for result in results(tmp_path)) == ["r0", "r1", "r2"]
+    assert len(list((tmp_path / RECORDS).iterdir())) == 2
 
 
 def test_what_a_failed_request_cost_is_in_its_status(tmp_path: Path) -> None:
@@ -74,28 +73,28 @@ def test_what_a_failed_request_cost_is_in_its_status(tmp_path: Path) -> None:
 def test_a_dead_endpoint_stops_the_run_instead_of_failing_every_record(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="nobody answers"):
         run(make(tmp_path, "broken"), rows(0, 1))
-    assert commit.failures(tmp_path) == []
+    assert failures(tmp_path) == []
 
 
 def test_what_the_cpu_step_leaves_out_is_accounted_for(tmp_path: Path) -> None:
     task = make(tmp_path, prepare=refuse_even)
     statuses = run(task, [prepared(task, row) for row in rows(1, 2)])
     assert [status["ok"] for status in statuses] == [True, False]
-    assert [result.row["n"] for result in commit.results(tmp_path)] == [10]
-    assert [(f.record_id, f.error) for f in commit.failures(tmp_path)] == [("r1", "MissingImage"), ("r2", "Even")]
+    assert [result.row["n"] for result in results(tmp_path)] == [10]
+    assert [(f.record_id, f.error) for f in failures(tmp_path)] == [("r1", "MissingImage"), ("r2", "Even")]
 
 
 def test_a_crash_of_the_cpu_step_is_a_quarantine_row(tmp_path: Path) -> None:
     task = make(tmp_path, prepare=refuse_even)
     run(task, [prepared(task, packed({"id": "r1", "wrong": 1}, attempt=2))])
-    assert commit.failures(tmp_path) == [Failure("r1", "prepare", "KeyError", "'n'", attempt=2)]
+    assert failures(tmp_path) == [Failure("r1", "prepare", "KeyError", "'n'", attempt=2)]
 
 
 def test_records_are_committed_in_parts_of_the_asked_size(tmp_path: Path) -> None:
     task = make(tmp_path, "annotator", commit_records=4)
     task = Pass("test", tmp_path, partial(echo), task.engine, commit_records=4)
     run(task, rows(*range(10)))
-    assert len(list((tmp_path / commit.RECORDS).iterdir())) == 3
+    assert len(list((tmp_path / RECORDS).iterdir())) == 3
 
 
 def test_a_slow_record_does_not_keep_finished_ones_from_disk(tmp_path: Path) -> None:
@@ -109,7 +108,7 @@ def test_a_slow_record_does_not_keep_finished_ones_from_disk(tmp_path: Path) -> 
 
         task = Pass("test", tmp_path, gated, make(tmp_path).engine, commit_seconds=0.05)
         running = asyncio.create_task(Worker(task, ScriptedEngine(task.engine)).run(rows(0, 1)))
-        while "r0" not in commit.Store(tmp_path).done():
+        while "r0" not in Store(tmp_path).done():
             await asyncio.sleep(0.01)
         gate.set()
         await running
@@ -119,7 +118,7 @@ def test_a_slow_record_does_not_keep_finished_ones_from_disk(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("deaths", "together"), [(0, 6), (1, 2), (2, 1)])
 def test_after_a_death_a_batch_runs_alone_and_then_one_by_one(tmp_path: Path, deaths: int, together: int) -> None:
-    store, running, beside = commit.Store(tmp_path), set[int](), list[set[int]]()
+    store, running, beside = Store(tmp_path), set[int](), list[set[int]]()
     barrier = asyncio.Barrier(together)
 
     async def watched(row: Row, generate: Generate) -> Row:
@@ -143,16 +142,16 @@ def test_after_a_death_a_batch_runs_alone_and_then_one_by_one(tmp_path: Path, de
     assert max(len(some) for some in beside if some & {2, 3}) == together
     assert all(some <= {2, 3} for some in beside if some & {2, 3}) == (deaths > 0)
     assert store.done() == {f"r{n}" for n in range(6)}
-    assert commit.idle(tmp_path)
+    assert idle(tmp_path)
 
 
 def test_a_record_that_kills_its_engine_when_it_is_alone_is_given_up(tmp_path: Path) -> None:
-    store = commit.Store(tmp_path)
+    store = Store(tmp_path)
     store.begin("r0")
     store.begin("r0")
     store.begin("alone", "r1")
     assert [status["ok"] for status in run(make(tmp_path), rows(0, 1, 2))] == [True, False, True]
-    (failure,) = commit.failures(tmp_path)
+    (failure,) = failures(tmp_path)
     assert (failure.record_id, failure.stage, failure.error) == ("r1", "work", "EngineDied")
     assert "while it did nothing else" in failure.message
 
@@ -186,36 +185,36 @@ def test_equal_requests_are_asked_once_and_cost_once(tmp_path: Path) -> None:
 
     statuses = asyncio.run(scenario())
     assert sum(status["requests"] for status in statuses) == 2
-    assert {result.row["text"] for result in commit.results(tmp_path)} == {"echo 0", "echo 1"}
-    assert commit.spent(tmp_path).requests == 2
+    assert {result.row["text"] for result in results(tmp_path)} == {"echo 0", "echo 1"}
+    assert spent(tmp_path).requests == 2
 
 
 def test_what_a_failed_record_cost_is_in_the_account(tmp_path: Path) -> None:
     run(make(tmp_path), rows(7))
-    assert commit.failures(tmp_path)[0].usage.requests == commit.spent(tmp_path).requests == 1
+    assert failures(tmp_path)[0].usage.requests == spent(tmp_path).requests == 1
 
 
 def test_a_stop_begins_nothing_new(tmp_path: Path) -> None:
-    number = attempt.begin(tmp_path)
-    attempt.ask_to_stop(tmp_path, number)
+    number = attempts.begin(tmp_path)
+    attempts.ask_to_stop(tmp_path, number)
     statuses = run(make(tmp_path, attempt=number), rows(0, 1))
     assert [status["skipped"] for status in statuses] == [True, True]
-    assert commit.idle(tmp_path)
-    assert not list(commit.results(tmp_path))
+    assert idle(tmp_path)
+    assert not list(results(tmp_path))
 
 
 def test_the_heaviest_record_ends_the_run_when_the_engine_refuses_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"heaviest record, r3, .*9000 tokens is longer than 2048.*preflight: false"):
         run(make(tmp_path, heaviest="r3"), rows(2, 3))
-    assert commit.failures(tmp_path) == []
+    assert failures(tmp_path) == []
 
 
 def test_a_superseded_writer_commits_nothing(tmp_path: Path) -> None:
-    old = attempt.begin(tmp_path)
-    attempt.begin(tmp_path)
+    old = attempts.begin(tmp_path)
+    attempts.begin(tmp_path)
     with pytest.raises(EngineError, match=r"attempt 1 .* was taken over by attempt 2"):
         run(make(tmp_path, "echoes", attempt=old), rows(0))
-    assert not list(commit.results(tmp_path))
+    assert not list(results(tmp_path))
     assert not list(tmp_path.glob("records/*"))
 
 
@@ -236,7 +235,7 @@ def test_half_a_character_in_a_reply_is_kept_as_a_mark(tmp_path: Path) -> None:
         await Worker(task, ScriptedEngine(task.engine), Book(tmp_path / "replies.sqlite")).run(rows(0))
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
-    (result,) = commit.results(tmp_path)
+    (result,) = results(tmp_path)
     assert result.row == {"text": "echo \ufffd and \ufffd", "escaped": "\ufffd", "joined": "😀"}
 
 
@@ -248,7 +247,7 @@ def test_half_a_character_in_a_row_or_a_failure_stops_nothing(tmp_path: Path) ->
     row = prepared(task, packed({"id": "r\ud83d", "n": "\ud83d"}))
     assert json.dumps(row, ensure_ascii=False).encode()
     run(task, [row])
-    (result,), (failure,) = list(commit.results(tmp_path)), commit.failures(tmp_path)
+    (result,), (failure,) = list(results(tmp_path)), failures(tmp_path)
     assert (result.id, result.row["n"], result.row["path"]) == ("r\ufffd", "\ufffd", "\ufffd.png")
     assert (failure.message, failure.item) == ("no \ufffd", "\ufffd.png")
 
@@ -269,8 +268,8 @@ def test_a_dead_heartbeat_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_nothing_more_is_begun_once_results_cannot_be_kept(tmp_path: Path) -> None:
-    old, begun = attempt.begin(tmp_path), []
-    attempt.begin(tmp_path)
+    old, begun = attempts.begin(tmp_path), []
+    attempts.begin(tmp_path)
 
     async def scenario() -> None:
         failed = asyncio.Event()

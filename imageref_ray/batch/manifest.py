@@ -1,0 +1,209 @@
+"""What a run directory holds: settings → fingerprint.json (written first) and manifest.json (written last: done).
+
+The fingerprint covers every setting that changes rows and nothing else, so that a run can be resumed with
+more actors or another time-out but never with another model.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from imageref_ray.core.config import ConfigError, EngineConfig
+
+WHOLE_BYTES = 256 * 2**20
+"""Weights up to this size are hashed wholly; of larger files the size and evenly spread pieces."""
+
+OPERATIONAL = frozenset(
+    {
+        "gpu_memory_utilization",
+        "max_model_len",
+        "limit_mm_per_prompt",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "block_size",
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "enable_prefix_caching",
+        "disable_log_stats",
+        "compilation_config",
+        "mm_processor_cache_gb",
+        "swap_space",
+        "distributed_executor_backend",
+    }
+)
+"""vLLM arguments that change how fast rows come, or which do not fit, but not what they are."""
+
+
+def begin(
+    directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Open or resume a run; the summary of a run that is already done, else None. `config` is kept for `held`.
+
+    Raises ConfigError, naming every differing key, when the directory holds other work.
+    """
+    path = directory / "fingerprint.json"
+    flat = _flat(settings)
+    if path.is_file():
+        before = _read(path)["settings"]
+        if before != flat:
+            raise ConfigError(_difference(directory, before, flat))
+        if (done := summary(directory)) is not None:
+            return done
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output {directory} cannot be made: {error.strerror}; give another output") from None
+    write_json(path, {"fingerprint": fingerprint(settings), "settings": flat, "config": dict(config or {})})
+    return None
+
+
+def held(directory: Path) -> tuple[str, dict[str, Any]]:
+    """The run's job and the config that it was last begun with. Raises ConfigError where there is no run."""
+    path = directory / "fingerprint.json"
+    if not path.is_file():
+        raise ConfigError(f"{directory} is no run directory (it has no fingerprint.json); give the output of a job")
+    found = _read(path)
+    return found["settings"]["job"], found["config"]
+
+
+def reopen(directory: Path) -> None:
+    """Take back that the run is done."""
+    (directory / "manifest.json").unlink(missing_ok=True)
+
+
+def summary(directory: Path) -> dict[str, Any] | None:
+    """What a finished run came to; None while it is not finished."""
+    path = directory / "manifest.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = _read(path)["summary"]
+    return found
+
+
+def finished(directory: Path) -> dict[str, Any]:
+    """The whole manifest of a finished run."""
+    return _read(directory / "manifest.json")
+
+
+def finish(directory: Path, config: Mapping[str, Any], settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Write manifest.json; from now on the run is done."""
+    manifest = {
+        "summary": dict(result),
+        "fingerprint": fingerprint(settings),
+        "settings": _flat(settings),
+        "config": dict(config),
+        "git": git_revision(),
+        "finished": _now(),
+    }
+    write_json(directory / "manifest.json", manifest)
+
+
+def exported(directory: Path, export: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """A finished run's records were written anew under these settings of `export`; how they were made stays as it was.
+
+    manifest.json then says, under `exported`, which code wrote them and when.
+    """
+    for name in ("fingerprint.json", "manifest.json"):
+        found = _read(directory / name)
+        found["config"] = {**found["config"], "export": dict(export)}
+        if name == "manifest.json":
+            found |= {"summary": dict(result), "exported": {"git": git_revision(), "at": _now()}}
+        write_json(directory / name, found)
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """A short name of the settings' values (16 hexadecimal digits), whatever their order."""
+    return hashlib.sha256(json.dumps(_flat(settings), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def engine_settings(config: EngineConfig) -> dict[str, Any]:
+    """What of an engine changes its replies: kind, model with its files' identity, and arguments that matter."""
+    args = {key: value for key, value in config.args.items() if key not in OPERATIONAL}
+    found: dict[str, Any] = {"kind": config.kind, "model": config.model, "args": args}
+    if config.kind == "scripted":
+        found["script"] = config.script
+    if config.kind == "openai":
+        found |= {"guides": config.guides, "picture": config.picture}
+    if config.kind == "vllm" and Path(config.model).is_dir():
+        found["model"] = Path(config.model).resolve().name
+        found["files"] = files_identity(Path(config.model))
+    return found
+
+
+def files_identity(folder: Path) -> str:
+    """One hash over a checkpoint's files (names and contents), the same wherever the folder lies."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"}:
+            digest.update(path.name.encode() + content_identity(path).encode())
+    return digest.hexdigest()[:16]
+
+
+def content_identity(path: Path, whole: int = WHOLE_BYTES) -> str:
+    """A hash of a file's size and content; above `whole` bytes of 64 pieces of 1 MiB spread over it."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= whole:
+            digest.update(file.read())
+        else:
+            for piece in range(64):
+                file.seek((size - 2**20) * piece // 63)
+                digest.update(file.read(2**20))
+    return digest.hexdigest()[:16]
+
+
+def digest(value: Any) -> str:
+    """A hash of any plain value (16 hexadecimal digits)."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def git_revision() -> str | None:
+    """The code's git revision, `-dirty` when changed; None outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that it is there wholly or not at all."""
+    hidden = path.with_name(f".{path.name}.tmp")
+    hidden.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    os.replace(hidden, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _difference(directory: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    keys: Iterable[str] = sorted(key for key in {*held, *wanted} if held.get(key) != wanted.get(key))
+    changes = ", ".join(f"{key} {held.get(key)!r} → {wanted.get(key)!r}" for key in keys)
+    return f"{directory} holds work done with other settings ({changes}); give another output or delete {directory}"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys with values as JSON gives them back."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = json.loads(json.dumps(value, default=str))
+    return flat

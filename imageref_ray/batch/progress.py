@@ -1,0 +1,124 @@
+"""What the screen shows of a pass: status rows → one moving line (a terminal) or a line now and then (a file)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from imageref_ray.core.records import Usage, from_row
+
+LINE_SECONDS = 5.0
+"""Seconds between two progress lines where the screen is not a terminal."""
+
+COSTS = {
+    "requests": "requests",
+    "prompt_tokens": "prompt tokens",
+    "image_tokens": "… of images",
+    "cached_tokens": "… from the cache",
+    "generated_tokens": "generated tokens",
+}
+
+
+PLANNED = ("requests", "prompt_tokens", "generated_tokens")
+"""What a plan is held to at the end of its build."""
+
+
+class Display:
+    """Records done of `total`, failures and generated tokens a second, while a pass runs."""
+
+    def __init__(
+        self, name: str, total: int, log: Path, console: Console | None = None, spent: Usage | None = None
+    ) -> None:
+        self.spent = spent or Usage()
+        self._name, self._total, self._log = name, total, log
+        self._console = console or Console(stderr=True)
+        self._done = self._failed = self._tokens = 0
+        self._began = self._printed = 0.0
+        self._bar: Progress | None = None
+        self._row = TaskID(0)
+
+    def __enter__(self) -> Display:
+        self._began = self._printed = time.monotonic()
+        if self._console.is_terminal:
+            name, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+            columns = SpinnerColumn(), name, BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn()
+            self._bar = Progress(*columns, console=self._console)
+            self._row = self._bar.add_task(self._name, total=self._total, note="starting the engine")
+            self._bar.start()
+        else:
+            self.say(f"0/{self._total} records, starting the engine (log: {self._log})")
+        return self
+
+    def update(self, statuses: Iterable[Mapping[str, Any]]) -> None:
+        """Count status rows: `ok`, `skipped`, and the costs."""
+        for status in statuses:
+            if status["skipped"]:
+                continue
+            self.spent += from_row(Usage, dict(status))
+            self._done += 1
+            self._failed += not status["ok"]
+            self._tokens += status["generated_tokens"]
+        note = f"{self._failed} failed, {self._tokens / max(time.monotonic() - self._began, 1e-3):,.0f} tokens/s"
+        if self._bar:
+            self._bar.update(self._row, completed=self._done, note=note)
+        elif time.monotonic() - self._printed >= LINE_SECONDS or self._done == self._total:
+            self._printed = time.monotonic()
+            self.say(f"{self._done}/{self._total} records, {note}, {self._printed - self._began:.0f} s")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    @property
+    def state(self) -> str:
+        """Where the pass stands, in words."""
+        return f"{self._done} of {self._total} records done, {self._failed} of them failed"
+
+    def say(self, text: str) -> None:
+        """One line on the screen, above the moving one."""
+        self._console.print(f"{self._name}: {text}", highlight=False, soft_wrap=True)
+
+
+def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
+    """A run's summary for people: records, what was left out and why, costs, time."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_row("records", f"{summary['records']:,}")
+    nothing = summary["quarantined"] and not summary["records"]
+    table.add_row(
+        "quarantined records",
+        f"{summary['quarantined']:,}",
+        style="red" if nothing else None,
+        end_section=not summary["problems"],
+    )
+    for error, count in summary["problems"].items():
+        table.add_row(f"  {error}", f"{count:,}")
+    table.add_section()
+    for key, words in COSTS.items():
+        part = key in ("image_tokens", "cached_tokens") and summary["prompt_tokens"] > 0
+        share = f" ({summary[key] / summary['prompt_tokens']:.0%})" if part else ""
+        table.add_row(words, f"{summary[key]:,}{share}")
+    table.add_section()
+    table.add_row("generated tokens/s", f"{summary['tokens_per_second']:,.0f}")
+    table.add_row("seconds", f"{summary['seconds']:,.1f}", end_section="plan" in summary)
+    for key in PLANNED if "plan" in summary else ():
+        table.add_row(f"plan, {COSTS[key]}", _off(summary["plan"][key]))
+    return table
+
+
+def _off(deviation: Mapping[str, Any]) -> str:
+    """How far a planned figure was off, as people say it; the sign is the plan's: + is too much."""
+    relative = deviation["relative"]
+    told = f"{round(100 * relative, 1) + 0.0:+.1f} %" if math.isfinite(relative) else "planned, none came"
+    return told if deviation["inside"] else f"{told} (outside its interval)"

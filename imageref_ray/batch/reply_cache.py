@@ -1,0 +1,126 @@
+"""Equal requests are answered once: key → reply, in one SQLite file that a kill leaves whole.
+
+    worker ─ claim(key) ─▶ the reply, or "yours" (None); others that ask meanwhile wait
+           ─ keep(key, reply) ─▶ on disk, the waiting get it        ─ drop(key) ─▶ the next one waiting may try
+
+A document shared by five samples costs its captions once, in one run or (with `cache`) in all runs on one file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from imageref_ray.core.records import Image, Usage
+from imageref_ray.engines.base import EngineError, Reply, Request
+
+LEASE_S = 60.0
+"""A worker not heard of for so long is dead, and what it had claimed is free again."""
+
+
+class Memo(Protocol):
+    """What a worker sees of a `Book`, which may live in another process."""
+
+    async def claim(self, key: str, owner: str) -> str | None: ...
+    async def keep(self, key: str, value: str) -> None: ...
+    async def drop(self, key: str) -> None: ...
+    async def alive(self, owner: str) -> None: ...
+
+
+class Book:
+    """The replies of one file, and who is working on which. One process opens it for writing at a time."""
+
+    def __init__(self, path: Path, lease_s: float = LEASE_S) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        # In write-ahead mode a killed process loses nothing, a lost machine the last replies: they are asked for again.
+        self._file.execute("PRAGMA journal_mode=WAL")
+        self._file.execute("PRAGMA synchronous=NORMAL")
+        self._file.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        self._lease_s = lease_s
+        self._claims: dict[str, str] = {}
+        self._waiting: dict[str, asyncio.Event] = {}
+        self._heard: dict[str, float] = {}
+
+    async def claim(self, key: str, owner: str) -> str | None:
+        """The kept reply, or None when it is now the owner's to find; waits while a living other one looks for it."""
+        while True:
+            await self.alive(owner)
+            if row := self._do("SELECT value FROM replies WHERE key = ?", key):
+                return str(row[0])
+            if key not in self._claims or not self._lives(self._claims[key]):
+                self._claims[key] = owner
+                self._waiting.setdefault(key, asyncio.Event())
+                return None
+            try:
+                await asyncio.wait_for(self._waiting[key].wait(), self._lease_s / 4)
+            except TimeoutError:
+                continue  # look again whether the one who has it still lives
+
+    async def keep(self, key: str, value: str) -> None:
+        """The claimed reply is found."""
+        self._do("INSERT OR IGNORE INTO replies VALUES (?, ?)", key, value)
+        await self.drop(key)
+
+    async def drop(self, key: str) -> None:
+        """The claim is given up."""
+        self._claims.pop(key, None)
+        if waiting := self._waiting.pop(key, None):
+            waiting.set()
+
+    async def alive(self, owner: str) -> None:
+        """The owner still works on its claims."""
+        self._heard[owner] = time.monotonic()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _do(self, statement: str, *values: str) -> Any:
+        """The statement's first row, if it has any. Raises EngineError where the file fails: no record is at fault."""
+        try:
+            return self._file.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise EngineError(f"the shared replies cannot be read or written: {error}") from error
+
+    def _lives(self, owner: str) -> bool:
+        return time.monotonic() - self._heard.get(owner, -self._lease_s) < self._lease_s
+
+
+async def once(memo: Memo, key: str, owner: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+    """The reply kept under `key` at no cost, or the one `ask` gives, which is then kept."""
+    kept = await memo.claim(key, owner)
+    if kept is not None:
+        return _read(kept)
+    try:
+        reply = await ask()
+        told = {"texts": reply.texts, "finish_reasons": reply.finish_reasons}
+        await memo.keep(key, json.dumps(told, ensure_ascii=False))
+    except BaseException:
+        await memo.drop(key)
+        raise
+    return reply
+
+
+def key(request: Request, engine: str) -> str:
+    """A name of what is asked of the engine with that fingerprint; an image counts by its sha256, not its place."""
+    chat = [[message.role, [_part(part) for part in message.parts]] for message in request.messages]
+    guide = [request.guide.kind, request.guide.value] if request.guide else None
+    whole = [engine, chat, dataclasses.astuple(request.sampling), guide, request.prefix, request.n]
+    text = json.dumps(whole, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _part(part: str | Image) -> Any:
+    return {"image": part.sha256 or part.uri} if isinstance(part, Image) else part
+
+
+def _read(text: str) -> Reply:
+    found = json.loads(text)
+    return Reply(tuple(found["texts"]), tuple(found["finish_reasons"]), Usage())

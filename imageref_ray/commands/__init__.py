@@ -1,0 +1,1 @@
+"""One module a command, the command line over them, and the pages they write."""

@@ -1,0 +1,70 @@
+"""What the stages of a build need besides the record: prompt pack, sampling and in-context examples, as values."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from imageref_ray.commands.build import example_files
+from imageref_ray.stages import prompts
+from imageref_ray.core.config import BuildConfig, ConfigError, SamplingConfig
+from imageref_ray.engines.base import Sampling
+from imageref_ray.stages.prompts import NO_EXAMPLES, CaptionExample, Examples, Pack, PlaceExample
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the stages need besides the record; travels to the actors."""
+
+    pack: Pack
+    respond: Sampling
+    caption: Sampling
+    place: Sampling
+    context_tokens: int
+    tokenizer: str | None = None
+    """The checkpoint whose tokens `context_tokens` counts; None: they are estimated."""
+    caption_examples: Examples[CaptionExample] = NO_EXAMPLES
+    place_examples: Examples[PlaceExample] = NO_EXAMPLES
+    analysis_words: int | None = None
+
+
+def recipe(config: BuildConfig) -> Recipe:
+    """The prompt pack, sampling and examples of a build. Raises ConfigError for files that cannot be used."""
+    pack = prompts.load_pack(config.prompts)
+    words = _analysis_words(config.place.analysis_words, pack)
+    captioner = config.caption.engine or config.engine
+    return Recipe(
+        pack,
+        respond=sampling(config.respond),
+        caption=sampling(config.caption),
+        place=sampling(config.place),
+        context_tokens=config.context_tokens,
+        tokenizer=captioner.model if captioner.kind == "vllm" else None,
+        caption_examples=example_files.caption_examples(
+            config.caption_examples, config.source, pack, config.output / "images"
+        ),
+        place_examples=example_files.place_examples(config.place_examples, config.source, pack, words),
+        analysis_words=words,
+    )
+
+
+def sampling(config: SamplingConfig) -> Sampling:
+    """The settings as an engine takes them."""
+    return Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+
+
+def _analysis_words(words: int | None, pack: Pack) -> int | None:
+    """As `prompts.place` takes them: 0 for a pack without reasons. Raises ConfigError for what the pack cannot ask."""
+    if not pack.analysis:
+        if words:
+            raise ConfigError(
+                f"place.analysis_words is {words}, but the prompt pack {pack.name} asks for no analysis; "
+                "leave it out or take another pack"
+            )
+        return 0
+    form = "short" if words else "none"
+    if words is not None and not getattr(pack.place_reply, form):
+        raise ConfigError(
+            f"place.analysis_words is {words}, but the prompt pack {pack.name} has no place_reply.{form} to ask "
+            "for it; add that wording or leave place.analysis_words out"
+        )
+    return words

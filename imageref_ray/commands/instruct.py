@@ -1,0 +1,226 @@
+"""`imageref instruct`: images → questions with drafts → answers corrected against the image → training set (VIGC).
+
+images ─▶ verify ─▶ ask ─▶ correct      (conversation, detail, reasoning) ─▶ instructions ─▶ vig, vic, vqg rows
+                     └──▶ candidates   (okvqa, a_okvqa)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from imageref_ray import engines
+from imageref_ray.batch import manifest, outcome, store
+from imageref_ray.batch.outcome import RunFailed
+from imageref_ray.batch.progress import closing_table
+from imageref_ray.batch.worker import Pass, Row, stage
+from imageref_ray.commands.build.stage_inputs import sampling
+from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
+from imageref_ray.core.images import Problem, verify
+from imageref_ray.core.records import Failure, Image, Instruction, from_row, to_row
+from imageref_ray.dataset.export.instruction_rows import RATIOS, own, rows
+from imageref_ray.dataset.mixture import repeat_times
+from imageref_ray.dataset.paper_formats import write_jsonl
+from imageref_ray.engines.base import Generate
+from imageref_ray.sources import image_sets
+from imageref_ray.stages.ask import SHORT, ask, candidates
+from imageref_ray.stages.correct import correct
+from imageref_ray.stages.prompts.instruct import TASKS, InstructPack, load_instruct
+
+
+def instruct(
+    config: InstructConfig, console: Console | None = None, again: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Make, or go on with, the instructions in `config.output`; returns the run's summary, with `instructions`.
+
+    Raises ConfigError for what the user can fix, EngineError when the engine fails, Stopped when it is told to end,
+    RunFailed where it is done and too few images, or too few instructions, came to anything.
+    """
+    summary = _instruct(config, console or Console(), again)
+    outcome.check(config.output, config.min_success)
+    _check_usable(config)
+    return summary
+
+
+def _instruct(config: InstructConfig, console: Console, again: frozenset[str]) -> dict[str, Any]:
+    engines.check(config.engine)
+    pack = load_instruct(config.prompts)
+    images, early = _images(config.images)
+    settings = fingerprint_settings(config, pack, images)
+    finished = manifest.begin(config.output, settings, config.model_dump(mode="json"))
+    if finished is not None:
+        console.print(f"{config.output} is done: {finished['records']} images, nothing left to do", highlight=False)
+        return finished
+    from imageref_ray.batch.ray_data import run_pass
+
+    rows = ({"id": image.id, "image": to_row(image)} for image in images)
+    summary = run_pass(_task(config, pack), chain(early, rows), again)
+    summary["instructions"] = counts(instructions(config.output))
+    summary["files"] = _export(config, pack, [image.id for image in images])
+    manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
+    console.print(closing_table(f"instruct: {config.output}", summary))
+    console.print(_told(summary["instructions"]))
+    return summary
+
+
+def _check_usable(config: InstructConfig) -> None:
+    """Raise RunFailed where the engine answered, but hardly ever with an instruction."""
+    found = [Failure(item.id, "generate", "Unusable", item.problem) for item in instructions(config.output)]
+    unusable = [failure for failure in found if failure.message]
+    good = len(found) - len(unusable)
+    if reason := outcome.why_failed(good, unusable, config.min_success, "instructions"):
+        raise RunFailed(f"{config.output}: {reason}. Change the prompt pack or the model and give another output")
+
+
+def instructions(directory: Path, ids: Iterable[str] | None = None) -> Iterator[Instruction]:
+    """Every instruction of a run, problems included, image by image: in the order of `ids`, else as they were kept."""
+    for result in store.results(directory) if ids is None else store.results_of(directory, ids):
+        yield from (from_row(Instruction, row) for row in result.row["instructions"])
+
+
+def counts(items: Iterable[Instruction]) -> dict[str, Any]:
+    """What became of the instructions and of the units of their answers, with the units' mean probabilities."""
+    kinds: Counter[str] = Counter()
+    units: Counter[str] = Counter()
+    sure: dict[str, list[float]] = {"before": [], "after": []}
+    for item in items:
+        kinds[f"{item.task}: unusable" if item.problem else item.task] += 1
+        for unit in item.units:
+            units[unit.action] += 1
+            for when, value in (("before", unit.before), ("after", unit.after)):
+                if value is not None:
+                    sure[when].append(value)
+    means = {when: round(math.fsum(values) / len(values), 4) for when, values in sure.items() if values}
+    return {"by_task": dict(sorted(kinds.items())), "units": dict(sorted(units.items())), "probability": means}
+
+
+def _told(found: dict[str, Any]) -> Table:
+    """`counts` for people."""
+    table = Table(title="instructions", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for task, count in found["by_task"].items():
+        table.add_row(task, f"{count:,}")
+    table.add_section()
+    all_units = sum(found["units"].values())
+    for action, count in found["units"].items():
+        table.add_row(f"units {action}", f"{count:,} ({count / all_units:.1%})")
+    for when, mean in found["probability"].items():
+        table.add_row(f"mean probability {when}", f"{mean:.3f}")
+    return table
+
+
+def prepare(row: Row, max_bytes: int, max_pixels: int) -> tuple[Row, tuple[Failure, ...]]:
+    """The CPU step: the picture verified, or the record's failure."""
+    found = verify(from_row(Image, row["image"]), max_bytes, max_pixels)
+    if isinstance(found, Problem):
+        return row, (Failure(row["id"], "verify", found.error, found.message),)
+    return {**row, "image": to_row(found)}, ()
+
+
+async def work(row: Row, generate: Generate, config: InstructConfig, pack: InstructPack) -> Row:
+    """All tasks of one image: `{"id", "instructions": [row, …]}`."""
+    image = from_row(Image, row["image"])
+    made: list[Instruction] = []
+    for task in config.tasks:
+        with stage("generate"):
+            asked = await ask(image, generate, pack, task, sampling(config.generate), config.questions, config.seed)
+        for item in asked:
+            if TASKS[task] == "knowledge":
+                with stage("candidates"):
+                    item = await candidates(item, generate, pack, SHORT, config.candidates)
+            elif config.correct:
+                with stage("correct"):
+                    item = await correct(item, generate, pack, sampling(config.answer), config.correct)
+            made.append(item)
+    return {"id": row["id"], "instructions": [to_row(item) for item in made]}
+
+
+def fingerprint_settings(config: InstructConfig, pack: InstructPack, images: Sequence[Image]) -> dict[str, Any]:
+    """Every setting that changes rows; not concurrency, time-outs, output or how rows become training samples."""
+    kept = {"tasks", "questions", "generate", "answer", "correct", "candidates", "seed"}
+    return {
+        "job": "instruct",
+        "engine": manifest.engine_settings(config.engine),
+        "prompts": {"name": config.prompts, "content": manifest.digest(pack.model_dump())},
+        "images": manifest.digest([image.id for image in images]),
+        **config.model_dump(mode="json", include=kept),
+    }
+
+
+def _images(config: ImagesConfig) -> tuple[list[Image], list[Failure]]:
+    exclude = image_sets.exclusions(config.exclude) if config.exclude else frozenset()
+    found = list(image_sets.read(config.kind, config.root, exclude))
+    images = [image for image in found if isinstance(image, Image)][: config.limit]
+    if not images:
+        raise ConfigError(f"images: none of {config.root} is left after its exclusions; give other images")
+    return images, [failure for failure in found if isinstance(failure, Failure)]
+
+
+def _task(config: InstructConfig, pack: InstructPack) -> Pass:
+    images = config.images
+    return Pass(
+        name="instruct",
+        directory=config.output,
+        work=partial(work, config=config, pack=pack),
+        engine=config.engine,
+        prepare=partial(prepare, max_bytes=images.max_image_bytes, max_pixels=images.max_image_pixels),
+        commit_records=config.commit_records,
+        commit_seconds=config.commit_seconds,
+        patience_s=60 * config.stall_minutes,
+    )
+
+
+def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> dict[str, str]:
+    """The training set: one annotation file a task and use, and the mixture that names them with their ratios. Rows are
+    in the order of the images' `ids`, whichever was finished first."""
+    folder = config.output / "dataset"
+    folder.mkdir(parents=True, exist_ok=True)
+    root = config.images.root if config.images.kind != "manifest" else config.images.root.parent
+    files, sets = {"instructions": folder / "instructions.jsonl"}, {}
+    write_jsonl(files["instructions"], map(to_row, instructions(config.output, ids)))
+    for task in config.tasks:
+        corrected = config.correct is not None or TASKS[task] == "knowledge"
+        for use in config.uses:
+            mine = (item for item in instructions(config.output, ids) if item.task == task)
+            good = (question for question in own(mine, corrected) if not isinstance(question, Failure))
+            drawn = rows(
+                good,
+                [use],
+                pack,
+                root,
+                seed=config.seed,
+                draws=config.draws,
+                topk=config.topk,
+                score_thr=config.score_thr,
+            )
+            lines = [row for row in drawn if not isinstance(row, Failure)]
+            if lines:
+                name = f"{task}.{use}"
+                files[name] = folder / f"{name}.jsonl"
+                write_jsonl(files[name], lines)
+                sets[name] = len(lines)
+    files["meta"] = folder / "meta.json"
+    ratios = {name: RATIOS[name.split(".")[0]] for name in sets}
+    times = repeat_times(sets, ratios) if sets else {}  # for trainers that know no ratio
+    entries = {
+        name: {
+            "root": str(root),
+            "annotation": str(files[name]),
+            "ratio": ratios[name],
+            "repeat_time": round(times[name], 6),
+            "length": length,
+        }
+        for name, length in sets.items()
+    }
+    files["meta"].write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    return {kind: str(path) for kind, path in files.items()}

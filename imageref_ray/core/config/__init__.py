@@ -1,0 +1,57 @@
+"""One pydantic model per job: YAML file + `--set key=value` in, a frozen, fully checked config out.
+
+Unknown keys fail, every message says what is wrong, where, and how to fix it. Relative paths are
+relative to the working directory; which of them a cluster allows, places.py says.
+"""
+
+from imageref_ray.core.config.base import Config, ConfigError
+from imageref_ray.core.config.build import (
+    BuildConfig,
+    ExamplesConfig,
+    ExportConfig,
+    Format,
+    PlaceConfig,
+    PriceConfig,
+    SplitConfig,
+    StageConfig,
+)
+from imageref_ray.core.config.engine import EngineConfig, SamplingConfig
+from imageref_ray.core.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
+from imageref_ray.core.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
+from imageref_ray.core.config.load import C, check, load, overridden
+from imageref_ray.core.config.places import check_places
+from imageref_ray.core.config.source import FetchConfig, FilterConfig, SourceConfig
+from imageref_ray.core.config.train import LoraConfig, MixtureEntry, TrainConfig
+
+__all__ = [
+    "BuildConfig",
+    "C",
+    "Config",
+    "ConfigError",
+    "CorrectConfig",
+    "DemoConfig",
+    "EngineConfig",
+    "EvaluateConfig",
+    "ExamplesConfig",
+    "ExportConfig",
+    "FetchConfig",
+    "FilterConfig",
+    "Format",
+    "ImagesConfig",
+    "InstructConfig",
+    "LoraConfig",
+    "MixtureEntry",
+    "PlaceConfig",
+    "PriceConfig",
+    "QuestionsConfig",
+    "SamplingConfig",
+    "SourceConfig",
+    "SplitConfig",
+    "StageConfig",
+    "TrainConfig",
+    "VqaConfig",
+    "check",
+    "check_places",
+    "load",
+    "overridden",
+]

@@ -1,0 +1,1 @@
+"""Training sets out: written, checked, mixed, and in the paper's own formats."""

@@ -1,0 +1,196 @@
+"""An annotation file, ours or foreign → its samples one at a time, as one shape; what cannot be read is a finding.
+
+InternVL, ShareGPT, ms-swift JSONL   {"conversations" | "messages": [turns], "image" | "images": path(s)} a line
+LLaVA JSON                           a list of the same
+Parquet                              the same as columns, or our records.parquet
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.records import Record, Sample, from_row
+from imageref_ray.dataset.export.rows import TAG, answer
+from imageref_ray.dataset.mixture import ROLES
+
+OPENING, CHUNK, LONGEST = 2**12, 2**20, 2**26
+"""Where a JSON list must begin, how much of it is read at a time (characters), the longest element waited for."""
+
+_BETWEEN = re.compile(r"[\s,]*")
+
+SHAPE = 'expected {"id", "image": [paths], "conversations": [{"from", "value"}]} or {"messages", "images"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One breach: the line (row, in Parquet) it is on, the sample's id, what kind, and a sentence for people."""
+
+    line: int
+    id: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An image of a sample: its path or address, and the file itself where the annotation holds it."""
+
+    name: str
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One sample: turns as (user | assistant | system, text), images in the order of the tags. `sample` is there
+    only in our own records."""
+
+    line: int
+    id: str
+    turns: tuple[tuple[str, str], ...]
+    images: tuple[Shown, ...] = ()
+    sample: Sample | None = None
+
+
+def read(path: Path) -> Iterator[Case | Finding]:
+    """Everything in the file, in order. Raises ConfigError where it is no file, no Parquet or not UTF-8."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(f"{path} {what}; give the path of an annotation file (JSONL, JSON or Parquet)")
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
+        return
+    with path.open("rb") as file:
+        is_list = file.read(OPENING).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+    try:
+        for line, value in elements(path) if is_list else _lines(path):
+            yield value if isinstance(value, Finding) else case(line, value)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 ({error}); convert it") from None
+
+
+def case(line: int, row: Any) -> Case | Finding:
+    """A row in any of the shapes as a Case, or what is wrong with it."""
+    if not isinstance(row, dict):
+        return Finding(line, "-", "shape", f"holds {type(row).__name__}; {SHAPE}")
+    id = "-" if row.get("id") is None else str(row["id"])
+    turns = row.get("conversations", row.get("messages"))
+    if not isinstance(turns, list) or not turns:
+        return Finding(line, id, "shape", f"has no turns; {SHAPE}")
+    try:
+        told = tuple(_turn(turn) for turn in turns)
+        return Case(line, id, told, _images(row.get("image", row.get("images"))))
+    except ValueError as error:
+        return Finding(line, id, "shape", str(error))
+
+
+def _turn(turn: Any) -> tuple[str, str]:
+    if not isinstance(turn, dict):
+        raise ValueError(f"a turn is {type(turn).__name__}; write it as {{from, value}} or {{role, content}}")
+    role, content = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+    if role not in ROLES:
+        raise ValueError(f"a turn is by {role!r}; known: {', '.join(ROLES)}")
+    if isinstance(content, list):
+        content = "".join(map(_part, content))
+    if not isinstance(content, str):
+        raise ValueError(f"a turn of {role} holds {type(content).__name__}, not text")
+    return ROLES[role], content
+
+
+def _part(part: Any) -> str:
+    """A content part in OpenAI's form as text."""
+    if not isinstance(part, dict) or part.get("type") not in ("text", "image", "image_url"):
+        raise ValueError("a turn has a part that is neither text nor an image")
+    return str(part.get("text", "")) if part["type"] == "text" else TAG
+
+
+def _images(given: Any) -> tuple[Shown, ...]:
+    entries = given if isinstance(given, list) else [] if given is None else [given]
+    return tuple(map(_shown, entries))
+
+
+def _shown(entry: Any) -> Shown:
+    if isinstance(entry, dict):
+        name, data = entry.get("path") or entry.get("url") or "", entry.get("bytes")
+        if isinstance(name, str) and (name or data) and isinstance(data, bytes | None):
+            return Shown(name, data)
+    if isinstance(entry, str) and entry:
+        return Shown(entry)
+    raise ValueError(f"an image is {str(entry)[:60]!r}, not a path")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+                except (ValueError, RecursionError) as error:
+                    yield number, Finding(number, "-", "json", f"not valid JSON ({error})")
+
+
+def elements(path: Path, chunk: int = CHUNK) -> Iterator[tuple[int, Any]]:
+    """The elements of a JSON list with the line each begins on; no more than one chunk or element is in memory."""
+    decoder = json.JSONDecoder()
+    with path.open(encoding="utf-8-sig") as file:
+        text = file.read(max(chunk, OPENING))
+        at = text.index("[") + 1
+        line = 1 + text.count("\n", 0, at)
+        while True:
+            begin = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+            line += text.count("\n", at, begin)
+            at = begin
+            if text.startswith("]", at):
+                return
+            try:
+                value, end = decoder.raw_decode(text, at)
+            except (json.JSONDecodeError, RecursionError) as error:
+                more = file.read(max(chunk, len(text) - at)) if len(text) - at < LONGEST else ""
+                if not more:
+                    told = getattr(error, "msg", "nested too deeply")
+                    yield line, Finding(line, "-", "json", f"not valid JSON from here on ({told})")
+                    return
+                text, at = text[at:] + more, 0
+                continue
+            yield line, value
+            line += text.count("\n", at, end)
+            at = end
+
+
+def _parquet(path: Path) -> Iterator[Case | Finding]:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as Parquet ({error}); give another file") from None
+    with file:
+        ours = {"sample", "response", "placements"} <= set(file.schema_arrow.names)
+        line = 0
+        for batch in file.iter_batches(batch_size=64):
+            for row in batch.to_pylist():
+                line += 1
+                yield _record(line, row) if ours else case(line, row)
+
+
+def _record(line: int, row: dict[str, Any]) -> Case | Finding:
+    record = from_row(Record, row)
+    try:
+        text = answer(record, "plain")
+    except KeyError as error:
+        return Finding(line, record.id, "exists", f"places {error}, which is none of the sample's images")
+    except ValueError as error:
+        return Finding(line, record.id, "slot", str(error))
+    images = tuple(Shown(_absolute(image.uri)) for image in record.sample.images)
+    return Case(line, record.id, (("user", TAG * len(images)), ("assistant", text)), images, record.sample)
+
+
+def _absolute(uri: str) -> str:
+    """Records name pictures as the build's config did: from the working directory."""
+    return uri if "://" in uri else str(Path(uri).absolute())

@@ -1,0 +1,145 @@
+"""What was written, counted → the dataset card: front matter for the Hugging Face hub, tables and limits for people."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from imageref_ray.core.config import ExportConfig, Format
+from imageref_ray.core.records import Record
+from imageref_ray.dataset.export.rows import chosen
+
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+"""The hub's names for numbers of samples below each bound."""
+
+LOADABLE: tuple[Format, ...] = ("plain", "caption", "messages", "sharegpt", "llava", "parquet", "records", "insertion")
+"""Formats whose rows all have the same columns, as `datasets` wants them; the first one written is its default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a dataset comes from: `facts` stand on the card as they are, `problems` is reason → how often."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    quarantined: int = 0
+    problems: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What came of it: split → counts (`measure`), format → split → file name, and the ids that the Parquet file
+    lacks because a picture is gone."""
+
+    counts: Mapping[str, Counter[str]]
+    files: Mapping[Format, Mapping[str, str]]
+    left_out: Sequence[str] = ()
+
+
+COUNTED = (
+    "samples",
+    "documents",
+    "images",
+    "images placed in answers",
+    "images never placed",
+    "samples without any picture",
+)
+
+
+def measure(record: Record) -> Counter[str]:
+    """A record's part in the counts of the card."""
+    images, placed = len(record.sample.images), len(chosen(record))
+    numbers = (1, len(record.sample.documents), images, placed, images - placed, int(placed == 0))
+    return Counter(dict(zip(COUNTED, numbers, strict=True)))
+
+
+def card(written: Written, holds: Mapping[str, str], origin: Origin, config: ExportConfig) -> str:
+    """The card as Markdown; `holds` is file name → what is in it."""
+    total = Counter[str]()
+    for counts in written.counts.values():
+        total.update(counts)
+    matter = yaml.safe_dump(
+        _front_matter(written, total["samples"], config.license), sort_keys=False, allow_unicode=True
+    )
+    seeded = f"by event, seed {config.split.seed}" if config.split else "none"
+    parts = [
+        f"---\n{matter}---",
+        "# Image-referencing training set",
+        "Questions with documents and their pictures, and answers in Markdown with the pictures where they belong.",
+        _table(["", ""], (*origin.facts.items(), ("split", seeded))),
+        _counts(written.counts, total),
+        _table(["file", "holds"], ((f"`{name}`", what) for name, what in holds.items())),
+        "## Licence",
+        _license(config.license),
+        "## Known limits",
+        _limits(written, total, origin),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(written: Written, samples: int, license: str) -> dict[str, Any]:
+    configs: list[dict[str, Any]] = []
+    for name in LOADABLE:
+        filled = {part: path for part, path in written.files.get(name, {}).items() if written.counts[part]["samples"]}
+        if filled:
+            files = [{"split": part or "train", "path": path} for part, path in filled.items()]
+            configs.append({"config_name": name, "data_files": files} | ({} if configs else {"default": True}))
+    return {
+        "pretty_name": "Image-referencing training set",
+        **_license_keys(license),
+        "task_categories": ["image-text-to-text", "visual-question-answering"],
+        "annotations_creators": ["machine-generated"],
+        "size_categories": [next((name for bound, name in SIZES if samples < bound), "10M<n<100M")],
+        "configs": configs,
+    }
+
+
+def _license_keys(license: str) -> dict[str, str]:
+    """The hub's identifier where the licence is one, else a name of our making for `other`."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
+        return {"license": license}
+    name = re.sub(r"[^a-z0-9.]+", "-", license.lower()).strip("-")
+    return {"license": "other", "license_name": name or "see-card"} if license else {"license": "unknown"}
+
+
+def _license(license: str) -> str:
+    stated = license or "unknown: none was stated when the set was built (setting `export.license`)"
+    return f"{stated}. Texts and pictures keep the terms of the source they were read from."
+
+
+def _counts(counts: Mapping[str, Counter[str]], total: Counter[str]) -> str:
+    splits = [name for name in counts if name]
+    rows = [(key, *(counts[name][key] for name in splits), total[key]) for key in COUNTED]
+    return _table(["", *splits, "all" if splits else ""], rows)
+
+
+def _limits(written: Written, total: Counter[str], origin: Origin) -> str:
+    lines = [
+        f"{total['samples without any picture']} of {total['samples']} answers have no picture at all.",
+        f"{total['images never placed']} of {total['images']} pictures are placed in no answer.",
+        f"{origin.quarantined} samples were left out because a step failed (quarantine).",
+    ]
+    lines += [f"{count} × {reason} while reading or building." for reason, count in origin.problems.items()]
+    if written.left_out:
+        shown = ", ".join(written.left_out[:5]) + (", …" if len(written.left_out) > 5 else "")
+        lines.append(f"{len(written.left_out)} samples are not in the Parquet file: a picture is gone ({shown}).")
+    lines += [f"The {part} split is empty: the events are too few, or all share documents." for part in _empty(written)]
+    lines.append("A model wrote the answers, captions and placements. References were checked, facts were not.")
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _empty(written: Written) -> list[str]:
+    return [part for part, counts in written.counts.items() if part and not counts["samples"]]
+
+
+def _table(head: Sequence[str], rows: Any) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,0 +1,235 @@
+"""The paper's evaluation files: label CSV, insertion JSONL, annotation JSONL and result JSONL, read and written.
+
+Everything unreadable is a ConfigError that names the file, the line, what is wrong and how to mend it.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.records import Image
+
+T = TypeVar("T")
+
+Relevance = Mapping[int, Mapping[str, int]]
+"""Labelled slot (from 1) → image id → best relevance there, 1 to 3; an empty mapping: no image fits."""
+
+Placed = Mapping[int, str]
+"""Slot (from 1) → the image id that stands there."""
+
+POSITION = re.compile(r"<Position (\d+)>")
+GRADES = ("1", "2", "3")
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """One line of an insertion file: `images[k - 1]` is the id of `IMAGE_k` in the model's `result` text."""
+
+    event_id: str
+    images: tuple[str, ...]
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One line of an annotation file: `prompt` is the human turn with its images in place, `reference` the answer."""
+
+    id: str
+    prompt: tuple[str | Image, ...]
+    reference: str
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """`images[k - 1]` is `IMAGE_k`: by the label before each image, or by their order where not all have theirs.
+
+        A document's text may show its images in another order than they are numbered.
+        """
+        pairs = itertools.pairwise(("", *self.prompt))
+        found = [(_label(before), image) for before, image in pairs if isinstance(image, Image)]
+        if sorted(label for label, _ in found) == list(range(1, len(found) + 1)):
+            found.sort(key=lambda pair: pair[0])
+        return tuple(image for _, image in found)
+
+
+def _label(before: str | Image) -> int:
+    """The k of the `IMAGE_k:` that ends a text, else 0."""
+    found = re.search(r"IMAGE_(\d+):\s*$", before) if isinstance(before, str) else None
+    return int(found[1]) if found else 0
+
+
+def image_id(path: str) -> str:
+    """The last two parts of a path or url: `"<newsID>/<file>"`, an image's identity everywhere."""
+    return "/".join(path.replace("\\", "/").split("/")[-2:])
+
+
+def read_labels(path: Path) -> dict[str, Relevance]:
+    """Label CSV (paasEventID, image_map, result) → event id → slot → image id → best relevance.
+
+    Cells are Python literals; relevance groups other than 1, 2 and 3 are not used.
+    """
+    _must_exist(path, "the label CSV")
+    labels: dict[str, Relevance] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        needed = ("paasEventID", "image_map", "result")
+        lacking = [name for name in needed if name not in (reader.fieldnames or ())]
+        if lacking:
+            raise ConfigError(f"{path}: column {', '.join(lacking)} is missing; a label CSV has {', '.join(needed)}")
+        for row in _csv_rows(reader, path):
+            where = f"{path} line {reader.line_num}"
+            event = str(row["paasEventID"] or "").strip()
+            if not event or event in labels:
+                problem = f"event {event} stands here a second time" if event else "paasEventID is empty"
+                raise ConfigError(f"{where}: {problem}; give every event one row of its own")
+            labels[event] = _relevance(_literal(row, "image_map", where), _literal(row, "result", where), where)
+    return labels
+
+
+def write_labels(path: Path, labels: Mapping[str, Relevance]) -> None:
+    """The inverse of `read_labels`; label keys are the image ids themselves."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("paasEventID", "image_map", "result"))
+        for event, relevance in labels.items():
+            images = {image: image for slot in relevance for image in relevance[slot]}
+            result = {
+                f"<Position {slot}>": {
+                    grade: [image for image, value in fits.items() if value == int(grade)] for grade in GRADES
+                }
+                for slot, fits in relevance.items()
+            }
+            writer.writerow((event, repr(images), repr(result)))
+
+
+def read_insertions(path: Path) -> dict[str, Insertion]:
+    """Insertion JSONL ({"event_id", "image_paths", "result"}) → event id → Insertion."""
+    return _keyed(path, "the insertion JSONL", _insertion, lambda item: item.event_id)
+
+
+def write_insertions(path: Path, insertions: Iterable[Insertion]) -> None:
+    """The inverse of `read_insertions`."""
+    write_jsonl(path, ({"event_id": i.event_id, "image_paths": list(i.images), "result": i.result} for i in insertions))
+
+
+def insertion(event_id: str, images: Sequence[str], placed: Placed, slots: int) -> Insertion:
+    """A placement in the paper's own words: every slot from 1 to `slots` with `IMAGE_k` or `Not Insert`."""
+    numbers = {image: number for number, image in reversed(list(enumerate(images, 1)))}
+    chosen = {slot: f"IMAGE_{numbers[image]}" for slot, image in placed.items()}
+    predictions = [
+        {"position": f"<Position {slot}>", "image": chosen.get(slot, "Not Insert")} for slot in range(1, slots + 1)
+    ]
+    return Insertion(event_id, tuple(images), json.dumps({"predictions": predictions}, ensure_ascii=False))
+
+
+def read_questions(path: Path, root: Path) -> dict[str, Question]:
+    """Annotation JSONL ({"id", "image", "conversations"}) → id → Question; relative image paths are under `root`."""
+    return _keyed(path, "the annotation JSONL", lambda row, where: _question(row, where, root), lambda item: item.id)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line, UTF-8."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _must_exist(path: Path, what: str) -> None:
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; give the path of {what}")
+
+
+def _csv_rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from reader
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} line {reader.line_num + 1}: not a UTF-8 CSV file ({error}); mend the file") from None
+
+
+def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
+    """A Python-literal dict from a cell; `ast.literal_eval` never runs code."""
+    try:
+        value = ast.literal_eval((row[column] or "").strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ConfigError(f"{where}: column {column} is not a Python literal; write a dict: {{'a': 'b'}}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: column {column} holds {type(value).__name__}, not a dict; mend the cell")
+    return value
+
+
+def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) -> Relevance:
+    images = {str(key): image_id(str(path)) for key, path in image_map.items()}
+    relevance: dict[int, dict[str, int]] = {}
+    for position, groups in result.items():
+        match = POSITION.fullmatch(str(position).strip())
+        if match is None or not isinstance(groups, dict):
+            shape = "'<Position k>': {'1': [], '2': [], '3': []}"
+            raise ConfigError(f"{where}: result holds {position!r}: {groups!r}; expected {shape}")
+        fits = relevance.setdefault(int(match[1]), {})
+        for grade, keys in sorted((str(grade), keys) for grade, keys in groups.items() if str(grade) in GRADES):
+            if not isinstance(keys, list | tuple):
+                raise ConfigError(f"{where}: {position} group {grade} holds {keys!r}, not a list of label keys")
+            for key in map(str, keys):
+                if key not in images:
+                    raise ConfigError(f"{where}: {position} names {key!r}, which image_map lacks; add it or drop it")
+                fits[images[key]] = int(grade)
+    return relevance
+
+
+def _keyed(path: Path, what: str, read: Callable[[dict[str, Any], str], T], key: Callable[[T], str]) -> dict[str, T]:
+    """Read a JSONL file of objects, each with a key of its own."""
+    _must_exist(path, what)
+    items: dict[str, T] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path} line {number}"
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{where}: not valid JSON ({error}); every line is one JSON object") from None
+        if not isinstance(row, dict):
+            raise ConfigError(f"{where}: holds {type(row).__name__}; every line is one JSON object")
+        item = read(row, where)
+        if key(item) in items:
+            raise ConfigError(f"{where}: id {key(item)} stands here a second time; keep one line of it")
+        items[key(item)] = item
+    return items
+
+
+def _insertion(row: dict[str, Any], where: str) -> Insertion:
+    event, images, result = row.get("event_id"), row.get("image_paths"), row.get("result")
+    if isinstance(event, bool) or not isinstance(event, str | int):
+        raise ConfigError(f"{where}: event_id is {event!r}; expected a string of digits")
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise ConfigError(f"{where}: image_paths is not a list of strings such as '12/0.jpg'; mend the line")
+    if result is not None and not isinstance(result, str):
+        result = json.dumps(result, ensure_ascii=False)
+    return Insertion(str(event), tuple(map(image_id, images)), result or "")
+
+
+def _question(row: dict[str, Any], where: str, root: Path) -> Question:
+    turns, paths, id = row.get("conversations"), row.get("image", []), row.get("id")
+    paths = [paths] if isinstance(paths, str) else paths
+    turns = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    told = [turn["value"] for turn in turns if isinstance(turn.get("value"), str)]
+    if id is None or len(turns) != 2 or len(told) != 2:
+        raise ConfigError(f"{where}: expected an id and two conversation turns (human, gpt) with a text value each")
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise ConfigError(f"{where}: image is not a list of paths; mend the line")
+    texts = told[0].split("<image>")
+    if len(texts) != len(paths) + 1:
+        raise ConfigError(f"{where}: {len(texts) - 1} <image> tags for {len(paths)} images; give one tag an image")
+    prompt: list[str | Image] = [texts[0]]
+    for path, text in zip(paths, texts[1:], strict=True):
+        uri = path if "://" in path or Path(path).is_absolute() else str(root / path)
+        prompt += [Image(image_id(path), uri), text]
+    return Question(str(id), tuple(part for part in prompt if part), told[1])

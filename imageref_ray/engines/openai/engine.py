@@ -1,0 +1,242 @@
+"""Any OpenAI-compatible endpoint: Request → chat completions → Reply. Pictures travel as base64 data URLs.
+
+    request ─▶ gate (pace) ─▶ call (wire) ─▶ reply ─▶ fits its guide? ─▶ Reply
+                 ▲               └▶ fault ─▶ whose fault?  the request's: RequestError, its record is quarantined
+                 └──── wait ◀── it may pass ◀──┘           the endpoint's: EngineError, the run stops, to be resumed
+
+Usage counts every call that was answered with a completion: also those that could not be used, corrections, and
+the questions by which a dead endpoint is told from a bad request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import openai
+
+from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.records import Usage
+from imageref_ray.engines.base import EngineError, Guide, Message, Reply, Request, RequestError, Sampling
+from imageref_ray.engines.openai import errors, protocol, structured_output
+from imageref_ray.engines.openai.errors import Circuit, Fault
+from imageref_ray.engines.openai.rate_limit import Gate, Pace
+
+T = TypeVar("T")
+
+LOG = logging.getLogger(__name__)
+
+HARMLESS = Request((Message("user", ("Say yes.",)),), Sampling(max_tokens=16))
+"""A request that nothing can be wrong with: an endpoint that fails it serves nobody."""
+
+
+@dataclass
+class _Trial:
+    """How one request fared so far; `faults` leaves out those of a busy endpoint, moments are monotonic seconds."""
+
+    spent: Usage
+    failures: int = 0
+    faults: int = 0
+    since: float = math.inf
+
+    def failed(self, fault: Fault) -> None:
+        self.spent += fault.usage
+        self.failures += 1
+        self.faults += fault.kind != "busy"
+        self.since = min(self.since, time.monotonic())
+
+
+class OpenAIEngine:
+    """Chat completions of `config.model` at `config.base_url`; `config.args` are fields of every request."""
+
+    def __init__(self, config: EngineConfig, pace: Pace | None = None) -> None:
+        self._config, self._pace = config, pace or Pace()
+        key = _plain(config.api_key_env, os.environ.get(config.api_key_env, ""))
+        if not key and not config.base_url:
+            raise ConfigError(f"no API key: set {config.api_key_env}, or engine.base_url for an endpoint without one")
+        self._client = openai.AsyncOpenAI(
+            api_key=key or "none",
+            base_url=config.base_url,
+            timeout=config.timeout_s,
+            max_retries=0,
+            default_headers={name: _header(name, value) for name, value in config.headers.items()},
+        )
+        self._gate = Gate(config.concurrency, self._pace)
+        self._circuit = Circuit(self._pace.failures, config.patience_s)
+        self._probing = asyncio.Lock()
+        self._lacks = protocol.NATIVE if config.guides == "validate" else frozenset()
+        self._told = False
+
+    async def generate(self, request: Request) -> Reply:
+        """One reply, which fits the request's guide unless the token limit cut it off.
+
+        Raises RequestError when this request cannot be answered, EngineError when the endpoint serves nobody.
+        """
+        if request.scored:
+            raise RequestError("chat completions tell no log-likelihood of a given text; score with engine.kind vllm")
+        if request.guide is None:
+            return await self._ask(request, Usage())
+        structured_output.check(request.guide)
+        reply = await self._ask(request, Usage())
+        for i, reason in enumerate(reply.finish_reasons):
+            if reason != "length":  # a correction would be cut off as well; the stage tells that the limit is too low
+                reply = await self._fitted(request, request.guide, reply, i)
+        return reply
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _fitted(self, request: Request, guide: Guide, reply: Reply, i: int) -> Reply:
+        """The reply with text i as the guide wants it; the model may correct itself once."""
+        try:
+            return replace(reply, texts=_with(reply.texts, i, structured_output.fit(reply.texts[i], guide)))
+        except structured_output.Misfit as misfit:
+            second = await self._ask(structured_output.correction(request, reply.texts[i], misfit), reply.usage)
+        text, reason = second.text, second.finish_reasons[0]
+        try:
+            text = text if reason == "length" else structured_output.fit(text, guide)
+        except structured_output.Misfit as misfit:
+            message = f"the reply does not fit its guide, nor does its correction: {misfit}"
+            raise RequestError(message, second.usage) from None
+        return Reply(
+            texts=_with(reply.texts, i, text),
+            finish_reasons=_with(reply.finish_reasons, i, reason),
+            usage=second.usage,
+            logprobs=_with(reply.logprobs, i, *second.logprobs[:1]),
+            openings=_with(reply.openings, i, *second.openings[:1]),
+        )
+
+    async def _ask(self, request: Request, spent: Usage) -> Reply:
+        """One completion, however many calls it takes; its usage begins with what was spent before."""
+        trial, lacks = _Trial(spent), self._lacks
+        chat = await asyncio.to_thread(protocol.messages, request, self._config.picture)
+        while True:
+            try:
+                async with self._gate.slot() as began:
+                    lacks |= self._lacks  # what others learned meanwhile
+                    body = protocol.body(request, chat, self._config, lacks)
+                    reply = await self._noted(body, request, began)
+            except Fault as fault:
+                trial.failed(fault)
+                if fault.kind == "refused" and (more := protocol.lacking(str(fault), body, self._config)):
+                    lacks |= more  # kept for all once the request goes through without
+                else:
+                    await self._judge(fault, trial)
+            else:
+                self._lacks |= lacks
+                self._tell_of_uncounted(reply.usage)
+                return replace(reply, usage=trial.spent + reply.usage)
+
+    def _tell_of_uncounted(self, usage: Usage) -> None:
+        """Once, in the run's log: costs that are missing must not pass for costs that are nothing."""
+        if not usage.prompt_tokens and not self._told:
+            self._told = True
+            LOG.warning("%s tells no token counts; they stand as 0 in this run's usage", self._client.base_url)
+
+    async def _noted(self, body: dict[str, Any], request: Request, began: float) -> Reply:
+        """One call, whose outcome sets the pace of all. Raises Fault."""
+        try:
+            reply = await self._call(body, request)
+        except Fault as fault:
+            if fault.kind in ("busy", "broken"):
+                self._gate.failed(began)
+            raise
+        self._gate.answered()
+        self._circuit.answered()
+        return reply
+
+    async def _call(self, body: dict[str, Any], request: Request) -> Reply:
+        """One call. Raises Fault."""
+        create = self._client.chat.completions.with_raw_response.create
+        try:
+            # The client's own time-out starts anew with every byte; this one is for the call as a whole.
+            async with asyncio.timeout(self._config.timeout_s):
+                answer = await create(model=self._config.model, messages=body["messages"], extra_body=body)
+        except (TimeoutError, openai.APIError) as error:
+            raise errors.of_error(error, self._config.timeout_s) from error
+        return protocol.read(answer.text, request)
+
+    async def _judge(self, fault: Fault, trial: _Trial) -> None:
+        """Waits, where another call may help; else raises RequestError or EngineError, by whose fault it is."""
+        self._circuit.failed(fault)
+        where = f"{self._client.base_url} ({self._config.model})"
+        if fault.wait_s is not None and fault.wait_s > self._config.patience_s:
+            raise EngineError(
+                f"{where} wants no request for {fault.wait_s:.0f} s, longer than engine.patience_s: {fault}; "
+                "run the same command again later, it goes on where it stood"
+            )
+        if fault.kind == "closed" and (fault.label == "401" or self._circuit.answered_at == -math.inf):
+            raise EngineError(f"{where} does not serve us: {fault}; check engine.base_url, engine.model and the key")
+        if await self._to_blame(fault, trial, where):
+            tried = f" (in {trial.failures} attempts)" if trial.failures > 1 else ""
+            raise RequestError(f"{fault}{tried}", trial.spent) from fault
+        if fault.wait_s is None:
+            await asyncio.sleep(self._pace.backoff(trial.failures))
+        else:
+            self._gate.hold(fault.wait_s)
+
+    def _used_up(self, trial: _Trial) -> bool:
+        """Whether a request failed often or for long, and the endpoint answered others since it began to.
+
+        That an endpoint is busy is hardly a request's fault, unless it never has room for this one.
+        """
+        often = trial.faults >= self._pace.attempts or trial.failures >= self._pace.busy_attempts
+        long = trial.faults > 1 and time.monotonic() - trial.since >= self._config.patience_s
+        return (often or long) and self._circuit.answered_at > trial.since
+
+    def _may_be_dead(self, fault: Fault) -> bool:
+        return fault.kind == "closed" or self._circuit.suspicious
+
+    async def _to_blame(self, fault: Fault, trial: _Trial, where: str) -> bool:
+        """Whether it is the request's own fault; where it may be the endpoint's, that is asked something harmless.
+
+        Others may have been answered before the endpoint died, so no request is given up on their word alone.
+        Raises EngineError when the endpoint serves nobody.
+        """
+        async with self._probing:
+            if not self._may_be_dead(fault) and (fault.kind == "refused" or not self._used_up(trial)):
+                return fault.kind == "refused"
+            try:
+                body = protocol.body(HARMLESS, protocol.messages(HARMLESS, "original"), self._config, self._lacks)
+                trial.spent += (await self._call(body, HARMLESS)).usage
+            except Fault as last:
+                if not self._may_be_dead(fault):
+                    return False
+                told = self._circuit.told()
+                self._circuit.reset()  # who asks an endpoint that has come back, as a server does, may try anew
+                raise EngineError(
+                    f"{where} answers nobody any more: {told}, nor does it answer a harmless request: {last}; "
+                    "see to it and run the same command again, it goes on where it stood"
+                ) from last
+            self._circuit.answered()
+        return fault.kind in ("refused", "closed") or self._used_up(trial)
+
+
+def _with(values: tuple[T, ...], i: int, *value: T) -> tuple[T, ...]:
+    """`values` with another one at i, where there is one."""
+    return (*values[:i], *value, *values[i + 1 :]) if value else values
+
+
+def _header(name: str, value: str) -> str:
+    """A header's value; `$NAME` stands for what the environment holds, so that no secret is in a config or manifest."""
+    if not value.startswith("$"):
+        return _plain(f"engine.headers.{name}", value)
+    held = os.environ.get(value[1:])
+    if held is None:
+        raise ConfigError(
+            f"engine.headers.{name} is {value}, which is not set; set {value[1:]} or leave the header out"
+        )
+    return _plain(value[1:], held)
+
+
+def _plain(name: str, value: str) -> str:
+    """A value that can stand in a header, without the line break that comes with a key read from a file."""
+    if not (value.strip().isascii() and value.strip().isprintable()):
+        raise ConfigError(f"{name} holds characters that no HTTP header can; set it to the key alone")
+    return value.strip()

@@ -1,0 +1,203 @@
+"""OpenAI's chat wire format as a client speaks it: Request → JSON body; the reply's text → Reply or Fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.records import Usage
+from imageref_ray.engines.base import Guide, Message, Reply, Request
+from imageref_ray.engines.openai.errors import Fault, of_status, words
+from imageref_ray.engines.openai.images import Size, data_url
+
+NATIVE = frozenset({"response_format", "structured_outputs"})
+"""Fields that make an endpoint keep a guide by itself."""
+
+TELLTALE = {
+    "response_format": ("response_format", "json_schema"),
+    "structured_outputs": ("structured_outputs",),
+    "max_tokens": ("max_completion_tokens",),
+    "min_tokens": ("min_tokens",),
+}
+"""Field → words of a refusal which say that the endpoint does without it."""
+
+
+def messages(request: Request, size: Size) -> list[dict[str, Any]]:
+    """The turns, pictures as data URLs, the open turn last. Raises RequestError for a picture that cannot be read."""
+    chat = [{"role": message.role, "content": _content(message, size)} for message in request.messages]
+    return [*chat, {"role": "assistant", "content": request.prefix}] if request.prefix else chat
+
+
+def _content(message: Message, size: Size) -> str | list[dict[str, Any]]:
+    if not message.images:
+        return "".join(part for part in message.parts if isinstance(part, str))
+    return [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image_url", "image_url": {"url": data_url(part, size)}}
+        for part in message.parts
+    ]
+
+
+def body(request: Request, chat: list[dict[str, Any]], config: EngineConfig, lacks: frozenset[str]) -> dict[str, Any]:
+    """The whole JSON body. `config.args` are fields of it (null leaves one out); the endpoint does without `lacks`."""
+    sampling = request.sampling
+    fields: dict[str, Any] = {
+        "model": config.model,
+        "messages": chat,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_completion_tokens" if "max_tokens" in lacks else "max_tokens": sampling.max_tokens,
+        "n": request.n,
+        **_given(config),
+    }
+    if sampling.seed is not None:
+        fields["seed"] = sampling.seed
+    if sampling.min_tokens:
+        fields["min_tokens"] = sampling.min_tokens
+    if sampling.stop:
+        fields["stop"] = list(sampling.stop)
+    if request.logprobs is not None:
+        fields |= {"logprobs": True, "top_logprobs": request.logprobs}
+    if request.prefix:
+        fields |= {"continue_final_message": True, "add_generation_prompt": False}
+    if request.guide:
+        fields |= {name: value for name, value in _guide(request.guide).items() if name not in lacks}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _given(config: EngineConfig) -> dict[str, Any]:
+    """What the config adds to every body."""
+    args = {name: value for name, value in config.args.items() if name != "extra_body"}
+    return {**args, **config.args.get("extra_body", {})}
+
+
+def _guide(guide: Guide) -> dict[str, Any]:
+    if guide.kind == "json":
+        schema = {"name": "reply", "schema": guide.value, "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    return {"structured_outputs": {guide.kind: list(guide.value) if guide.kind == "choice" else guide.value}}
+
+
+def lacking(refusal: str, sent: Mapping[str, Any], config: EngineConfig) -> frozenset[str]:
+    """The fields that a refusal names and that we can do without; not those that the user's config asks for."""
+    ours = sent.keys() - _given(config).keys()
+    return frozenset(name for name, told in TELLTALE.items() if name in ours and any(word in refusal for word in told))
+
+
+class _Refusable(BaseModel):
+    content: str | list[dict[str, Any]] | None = None
+    refusal: str | None = None
+
+
+class _Alternative(BaseModel):
+    token: str = ""
+    logprob: float
+
+
+class _Token(_Alternative):
+    top_logprobs: list[_Alternative] = []
+
+
+class _Tokens(BaseModel):
+    content: list[_Token] | None = None
+
+
+class _Choice(BaseModel):
+    message: _Refusable
+    finish_reason: str | None = None
+    logprobs: _Tokens | None = None
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+
+
+class _Details(BaseModel):
+    cached_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class _Costs(BaseModel):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+
+
+def read(text: str, request: Request) -> Reply:
+    """The reply in a body with status 200. Raises Fault, with what it cost, for what is no whole completion."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Fault("unusable", "no JSON", f"the reply is no JSON: {words(text)}") from None
+    if isinstance(found, dict) and found.get("error"):
+        raise _wrapped(found["error"], text)
+    usage = _usage(found)
+    try:
+        choices = _Completion.model_validate(found).choices
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "reply"
+        message = f"the reply is no chat completion ({where}: {first['msg']}): {words(text)}"
+        raise Fault("unusable", "no completion", message, usage=usage) from None
+    if len(choices) < request.n:
+        message = f"{request.n} answers asked for, {len(choices)} given; the endpoint does not know `n`"
+        raise Fault("refused", "too few answers", message, usage=usage)
+    return Reply(
+        texts=tuple(_text(choice, request, usage) for choice in choices),
+        finish_reasons=tuple(choice.finish_reason or "stop" for choice in choices),
+        usage=usage,
+        logprobs=tuple(
+            tuple(token.logprob for token in choice.logprobs.content or ()) for choice in choices if choice.logprobs
+        ),
+        openings=tuple(_opening(choice.logprobs) for choice in choices if choice.logprobs),
+    )
+
+
+def _opening(tokens: _Tokens) -> dict[str, float]:
+    """The likeliest first tokens with their log-probabilities, the one that was generated among them."""
+    first = (tokens.content or [])[:1]
+    return {one.token: one.logprob for token in first for one in (*token.top_logprobs, token)}
+
+
+def _wrapped(error: Any, text: str) -> Fault:
+    """An error that travels with status 200, as gateways send it."""
+    code = str(error.get("code", "")) if isinstance(error, dict) else ""
+    if code.isdecimal() and 400 <= int(code) < 600:
+        return of_status(int(code), text, {})
+    return Fault("unusable", "error with status 200", f"the endpoint answered 200 with an error: {words(text)}")
+
+
+def _text(choice: _Choice, request: Request, usage: Usage) -> str:
+    message, reason = choice.message, choice.finish_reason
+    if message.refusal or reason == "content_filter":
+        told = message.refusal or "its content filter struck"
+        raise Fault("refused", "declined", f"the model declines to answer: {told}", usage=usage)
+    if isinstance(message.content, list):
+        return "".join(str(part.get("text", "")) for part in message.content if part.get("type") == "text")
+    # Nothing may be what a guide asked for, or what was left of the token limit after thinking.
+    if message.content is None and reason != "length" and (request.guide is None or request.guide.kind == "json"):
+        raise Fault("unusable", "no text", f"the reply holds no text (finish_reason {reason})", usage=usage)
+    return message.content or ""
+
+
+def _usage(found: Any) -> Usage:
+    """One call and its tokens, 0 where the endpoint does not tell."""
+    if not isinstance(found, dict) or "choices" not in found:
+        return Usage()
+    try:
+        costs = _Costs.model_validate(found.get("usage") or {})
+    except ValidationError:
+        costs = _Costs()
+    details = costs.prompt_tokens_details or _Details()
+    return Usage(
+        requests=1,
+        prompt_tokens=costs.prompt_tokens or 0,
+        image_tokens=details.image_tokens or 0,
+        cached_tokens=details.cached_tokens or 0,
+        generated_tokens=costs.completion_tokens or 0,
+    )

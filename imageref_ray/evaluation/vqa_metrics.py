@@ -1,0 +1,193 @@
+"""How good short answers are: answers and annotators' answers in, two VQA accuracies and multiple choice out.
+
+    "The cats." ─normalise─▶ "cats" ─┬▶ official: mean over annotators left out of min(1, others who agree / 3)
+                                     └▶ release: min(1, share of annotators who agree / 0.3)
+
+`official` and its normalisation (contractions, numbers, articles, punctuation) are the VQA challenge's (Antol et
+al. 2015); `release` is the VIGC release's variant. Both are named wherever they stand.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from imageref_ray.core.records import VisualQuestion
+from imageref_ray.sources.vqa_sets import ANNOTATORS
+
+CELLS = 2**20
+"""Most numbers of a bootstrap held at once: a published set has 214,354 questions."""
+
+_CONTRACTED = (
+    "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd "
+    "he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am might've mightn't mightn't've must've mustn't "
+    "needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've "
+    "somebody'll somebody's someone'd someone'd've someone'll someone's something'd something'd've something'll "
+    "that's there'd there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've "
+    "weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll "
+    "why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've"
+)
+CONTRACTIONS = {
+    word[:at] + word[at + 1 :]: word for word in _CONTRACTED.split() for at, char in enumerate(word) if char == "'"
+} | {"somebody'd": "somebodyd"}
+"""A contraction that lacks one of its apostrophes → the whole; the one that goes the other way is published so."""
+
+NUMBERS = {"none": "0"} | {
+    word: str(value)
+    for value, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    )
+}
+ARTICLES = ("a", "an", "the")
+
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_PERIOD = re.compile(r"\.(?!\d)")
+_THOUSANDS = re.compile(r"\d,\d")
+
+
+class Choice(NamedTuple):
+    """The likeliest choice (index) by total and by mean log-likelihood of its tokens."""
+
+    total: int
+    mean: int
+
+
+def normalise(answer: str) -> str:
+    """An answer as the VQA challenge compares it: lower case, digits for number words, no articles or punctuation.
+
+    A mark goes without trace where it stands beside a space anywhere, or the answer has a number such as 1,000; else
+    a space takes its place. A full stop goes unless a digit follows.
+    """
+    text = answer.replace("\n", " ").replace("\t", " ").strip()
+    joined = bool(_THOUSANDS.search(text))
+    bare = text
+    for mark in _PUNCTUATION:
+        gone = joined or f"{mark} " in text or f" {mark}" in text
+        bare = bare.replace(mark, "" if gone else " ")
+    words = [NUMBERS.get(word, word) for word in _PERIOD.sub("", bare).lower().split()]
+    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
+
+
+def official(answer: str, labels: Sequence[str]) -> float:
+    """The VQA challenge's accuracy, 0 to 1: the mean over annotators of min(1, agreeing others / 3).
+
+    `labels` are the annotators' answers, one each. Raises ValueError where there are no labels.
+    """
+    _some(labels)
+    wanted = normalise(answer)
+    hits = [normalise(label) == wanted for label in labels]
+    return math.fsum(min(1.0, (sum(hits) - hit) / 3) for hit in hits) / len(hits)
+
+
+def release(answer: str, labels: Sequence[str]) -> float:
+    """The VIGC release's accuracy, 0 to 1: min(1, summed shares of the labels that match / 0.3).
+
+    Raises ValueError where there are no labels.
+    """
+    _some(labels)
+    wanted = normalise(answer)
+    return min(1.0, sum(normalise(label) == wanted for label in labels) / (0.3 * len(labels)))
+
+
+def choose(logprobs: Sequence[Sequence[float]]) -> Choice:
+    """Multiple choice from `logprobs[i]`, the log-probabilities of choice i's tokens; the first of equals wins.
+
+    Raises ValueError where there is no choice, or one without tokens.
+    """
+    if not logprobs or not all(logprobs):
+        lacking = next((i for i, tokens in enumerate(logprobs) if not tokens), None)
+        what = "no choices" if lacking is None else f"choice {lacking} has no tokens"
+        raise ValueError(f"{what}: every choice needs the log-probability of at least one token")
+    totals = [math.fsum(tokens) for tokens in logprobs]
+    means = [total / len(tokens) for total, tokens in zip(totals, logprobs, strict=True)]
+    return Choice(totals.index(max(totals)), means.index(max(means)))
+
+
+def labels(question: VisualQuestion) -> list[str]:
+    """The annotators' answers, one each; weights are the annotators' counts. Raises ValueError for other weights."""
+    if any(answer.weight != int(answer.weight) or answer.weight < 1 for answer in question.answers):
+        raise ValueError(f"question {question.id}: weights are no counts of annotators; read it from annotations")
+    return [answer.text for answer in question.answers for _ in range(int(answer.weight))]
+
+
+def summarise(
+    questions: Iterable[VisualQuestion], answers: Mapping[str, str], seed: int = 0, resamples: int = 2000
+) -> dict[str, Any]:
+    """Both accuracies in per cent over all questions, with 95 % bootstrap intervals and counts.
+
+    `answers` is question id → text; a question without one counts as answered wrongly (`missing`), one without labels
+    is left out (`unlabelled`); `few_labels` have fewer than ten. Raises ValueError where no question is left.
+    """
+    counts: Counter[str] = Counter()
+    scores = []
+    for question in questions:
+        given, annotated = answers.get(question.id, ""), labels(question)
+        counts["missing"] += question.id not in answers
+        counts["unlabelled"] += not annotated
+        counts["few_labels"] += 0 < len(annotated) < ANNOTATORS
+        if annotated:
+            scores.append((official(given, annotated), release(given, annotated)) if given.strip() else (0.0, 0.0))
+    if not scores:
+        raise ValueError(f"none of {counts['unlabelled']} questions has annotated answers; give a labelled set")
+    return {"questions": len(scores), **_means(scores, ("official", "release"), seed, resamples), **_given(counts)}
+
+
+def summarise_choices(
+    questions: Iterable[VisualQuestion],
+    logprobs: Mapping[str, Sequence[Sequence[float]]],
+    seed: int = 0,
+    resamples: int = 2000,
+) -> dict[str, Any]:
+    """Multiple-choice accuracy in per cent by total and by mean log-likelihood, with 95 % bootstrap intervals.
+
+    `logprobs` is question id → choice → its tokens' log-probabilities; a question without them counts as answered
+    wrongly (`missing`), one without choices or a known right one is left out (`unlabelled`). Raises ValueError where
+    no question is left, or a question's log-probabilities are not those of its choices.
+    """
+    counts = Counter({"missing": 0, "unlabelled": 0})
+    scores = []
+    for question in questions:
+        if not 0 <= question.correct < len(question.choices):
+            counts["unlabelled"] += 1
+        elif question.id not in logprobs:
+            counts["missing"] += 1
+            scores.append((0.0, 0.0))
+        else:
+            given = logprobs[question.id]
+            if len(given) != len(question.choices):
+                raise ValueError(
+                    f"question {question.id}: {len(given)} log-likelihoods, {len(question.choices)} choices"
+                )
+            chosen = choose(given)
+            scores.append((float(chosen.total == question.correct), float(chosen.mean == question.correct)))
+    if not scores:
+        raise ValueError(f"none of {counts['unlabelled']} questions has choices and a right one; give a labelled set")
+    return {"questions": len(scores), **_means(scores, Choice._fields, seed, resamples), **_given(counts)}
+
+
+def _some(labels: Sequence[str]) -> None:
+    if not labels:
+        raise ValueError("no labels: an answer is judged by at least one annotator's")
+
+
+def _given(counts: Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in sorted(counts)}
+
+
+def _means(scores: Sequence[tuple[float, ...]], names: Sequence[str], seed: int, resamples: int) -> dict[str, Any]:
+    """Name → mean in per cent, and `intervals`: percentile bootstrap over questions."""
+    table = 100 * np.array(scores)
+    rng, equal = np.random.default_rng(seed), np.full(len(table), 1 / len(table))
+    at_once = max(1, CELLS // len(table))
+    sizes = (min(at_once, resamples - done) for done in range(0, resamples, at_once))
+    drawn = np.concatenate([rng.multinomial(len(table), equal, size=size) @ table for size in sizes])
+    bounds = np.percentile(drawn / len(table), [2.5, 97.5], axis=0).T
+    means = {name: math.fsum(column) / len(table) for name, column in zip(names, table.T, strict=True)}
+    return means | {
+        "intervals": {name: [float(low), float(high)] for name, (low, high) in zip(names, bounds, strict=True)}
+    }

@@ -1,0 +1,123 @@
+"""What a prompt pack is and where packs come from: a shipped YAML file by name, or a user's own by path.
+
+<name>.yaml             packs of builds (`Pack`)
+instruct-<name>.yaml    packs of visual instructions (`instruct.InstructPack`), found by the same `read`
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field
+
+from imageref_ray.core.config import Config, ConfigError, load
+
+P = TypeVar("P", bound=Config)
+
+Family = Literal["", "instruct-"]
+"""How the shipped files of one kind of pack begin."""
+
+FIELD = re.compile(r"\{(\w+)\}")
+"""A `{name}` in a template. Other braces stand for themselves."""
+
+FIELDS = {
+    "describe": {"image"},
+    "caption": {"before", "image", "after", "description"},
+    "respond": {"instruction", "documents"},
+    "place": {"captions", "response"},
+    "answer": {"instruction", "documents"},
+}
+"""The fields each task's template may use."""
+
+
+class Task(Config):
+    """One task's wording; `user` is the template that the builder of the same name fills."""
+
+    system: str = Field("", description="system prompt, none where empty")
+    user: str = Field(description="template of the user's turn")
+
+
+class PlaceReply(Config):
+    """How placement is to reply, put after the system prompt of `place`; what is empty cannot be asked for.
+
+    A pack whose `place.system` says it itself leaves all of this out.
+    """
+
+    full: str = Field("", description="with `analysis` and `explanation` as the pack likes them")
+    short: str = Field("", description="with at most {words} words in each")
+    none: str = Field("", description="without the two")
+
+
+class Pack(Config):
+    """All wordings of one prompt pack."""
+
+    name: str
+    examples: bool = Field(True, description="whether in-context examples are shown, as earlier turns")
+    analysis: bool = Field(True, description="whether placement asks for `analysis` and `explanation`")
+    describe: Task
+    caption: Task
+    respond: Task
+    place: Task
+    place_reply: PlaceReply = PlaceReply()
+    answer: Task
+
+    def task(self, name: str) -> Task:
+        found = getattr(self, name)
+        assert isinstance(found, Task)
+        return found
+
+
+@lru_cache
+def load_pack(name_or_path: str) -> Pack:
+    """The shipped pack of that name, or the pack in that YAML file.
+
+    Raises ConfigError for an unknown name, a missing file, or a template with an unknown `{field}`.
+    """
+    return _checked(read(Pack, name_or_path, ""), name_or_path)
+
+
+def pack_names() -> list[str]:
+    """The names of the shipped packs."""
+    return shipped("")
+
+
+def read(kind: type[P], name_or_path: str, family: Family) -> P:
+    """The shipped pack of that name and family, or the one in that YAML file, its templates not yet checked."""
+    known = shipped(family)
+    if name_or_path in known:
+        with resources.as_file(resources.files(__package__) / f"{family}{name_or_path}.yaml") as path:
+            return load(kind, path)
+    if not name_or_path.endswith((".yaml", ".yml")):
+        raise ConfigError(
+            f"prompts: no pack is called {name_or_path}; take one of {', '.join(known)} or give the path of a YAML file"
+        )
+    return load(kind, Path(name_or_path))
+
+
+def shipped(family: Family) -> list[str]:
+    """The names of a family's shipped packs."""
+    files = [entry.name for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")]
+    own = [name for name in files if name.startswith("instruct-") == (family == "instruct-")]
+    return sorted(name.removeprefix(family).removesuffix(".yaml") for name in own)
+
+
+def _checked(pack: Pack, where: str) -> Pack:
+    reply = pack.place_reply
+    if (reply.short or reply.none) and not reply.full:
+        raise ConfigError(f"{where}: place_reply has short or none but no full; move the reply's form there")
+    if reply.short and "{words}" not in reply.short:
+        raise ConfigError(f"{where}: place_reply.short lacks {{words}}, the number of words allowed; add it")
+    for name, known in FIELDS.items():
+        used = FIELD.findall(pack.task(name).user)
+        fields = ", ".join(sorted(known))
+        if unknown := sorted(set(used) - known):
+            raise ConfigError(f"{where}: {name}.user uses unknown field {{{unknown[0]}}}; known fields: {fields}")
+        if len(used) != len(set(used)):
+            raise ConfigError(f"{where}: {name}.user uses a field twice; use each of {fields} once")
+        if "image" in known and "image" not in used:
+            raise ConfigError(f"{where}: {name}.user lacks {{image}}, the place where the picture stands; add it")
+    return pack

@@ -1,0 +1,162 @@
+"""The paper's evaluation files: what is written reads back, and every flaw is named with its line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.records import Image
+from imageref_ray.dataset.paper_formats import (
+    Insertion,
+    insertion,
+    read_insertions,
+    read_labels,
+    read_questions,
+    write_insertions,
+    write_labels,
+)
+
+LABELS = """paasEventID,image_map,result
+17,"{'k1': '5/0.jpg', 2: 'image/6/1.png'}",\
+"{'<Position 1>': {'1': [], '2': ['k1'], '3': [2], '0': ['zz']}, '<Position 3>': {}}"
+"""
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_labels_resolve_keys_to_image_ids_and_keep_empty_slots(tmp_path):
+    assert read_labels(write(tmp_path / "label.csv", LABELS)) == {"17": {1: {"5/0.jpg": 2, "6/1.png": 3}, 3: {}}}
+
+
+def test_an_image_in_several_groups_of_a_slot_counts_by_its_best(tmp_path):
+    text = LABELS.replace("'2': ['k1'], '3': [2]", "'3': ['k1'], '2': ['k1']")
+    assert read_labels(write(tmp_path / "label.csv", text)) == {"17": {1: {"5/0.jpg": 3}, 3: {}}}
+
+
+images = st.integers(0, 9).map(lambda k: f"12/{k}.jpg")
+
+
+@given(
+    st.dictionaries(
+        st.integers(1, 10**6).map(str),
+        st.dictionaries(st.integers(1, 6), st.dictionaries(images, st.integers(1, 3))),
+    )
+)
+def test_labels_survive_writing(tmp_path_factory, labels):
+    path = tmp_path_factory.mktemp("labels") / "label.csv"
+    write_labels(path, labels)
+    assert read_labels(path) == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("paasEventID,result\n", "column image_map is missing"),
+        (LABELS.replace("'5/0.jpg'", "__import__('os')"), "line 2: column image_map is not a Python literal"),
+        (LABELS.replace("['k1']", "['k9']"), "line 2: <Position 1> names 'k9', which image_map lacks"),
+        (LABELS.replace("<Position 3>", "<Position x>"), "line 2: result holds '<Position x>'"),
+        (LABELS + LABELS.split("\n")[1], "line 3: event 17 stands here a second time"),
+        (LABELS.replace("17,", ","), "line 2: paasEventID is empty"),
+        (LABELS.replace("['k1']", "'k1'"), "group 2 holds 'k1', not a list"),
+    ],
+)
+def test_a_flawed_label_file_is_named_by_line(tmp_path, text, message):
+    with pytest.raises(ConfigError) as error:
+        read_labels(write(tmp_path / "label.csv", text))
+    assert message in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    for read in (read_labels, read_insertions):
+        with pytest.raises(ConfigError, match=r"nowhere does not exist; give the path"):
+            read(tmp_path / "nowhere")
+
+
+def test_insertions_survive_writing(tmp_path):
+    items = [Insertion("1", ("5/0.jpg",), '{"predictions": []}\u2028é'), Insertion("2", (), "")]
+    write_insertions(tmp_path / "insertion.jsonl", items)
+    assert list(read_insertions(tmp_path / "insertion.jsonl").values()) == items
+
+
+def test_a_placement_is_written_with_every_slot():
+    written = insertion("1", ("5/0.jpg", "5/1.jpg"), {2: "5/1.jpg"}, slots=2)
+    assert json.loads(written.result) == {
+        "predictions": [
+            {"position": "<Position 1>", "image": "Not Insert"},
+            {"position": "<Position 2>", "image": "IMAGE_2"},
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not valid JSON"),
+        ("[]", "line 2: holds list"),
+        ('{"image_paths": [], "result": ""}', "line 2: event_id is None"),
+        ('{"event_id": "2", "image_paths": [3], "result": ""}', "line 2: image_paths is not a list of strings"),
+        ('{"event_id": 1, "image_paths": [], "result": ""}', "line 2: id 1 stands here a second time"),
+    ],
+)
+def test_a_flawed_insertion_file_is_named_by_line(tmp_path, line, message):
+    good = '{"event_id": "1", "image_paths": ["5/0.jpg"], "result": ""}'
+    with pytest.raises(ConfigError) as error:
+        read_insertions(write(tmp_path / "insertion.jsonl", f"{good}\n{line}\n"))
+    assert message in str(error.value)
+
+
+def annotation(**changes):
+    human = "Tell it.\n# A\nIMAGE_1: <image>\ntext"
+    row = {
+        "id": 4,
+        "image": ["image/5/0.jpg"],
+        "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": "# A\nIMAGE_1"}],
+    }
+    return json.dumps({**row, **changes})
+
+
+def test_a_question_holds_its_images_where_the_tags_stood(tmp_path):
+    question = read_questions(write(tmp_path / "test.jsonl", annotation()), tmp_path)["4"]
+    picture = Image("5/0.jpg", str(tmp_path / "image/5/0.jpg"))
+    assert question.prompt == ("Tell it.\n# A\nIMAGE_1: ", picture, "\ntext")
+    assert question.reference == "# A\nIMAGE_1"
+    assert question.images == (picture,)
+
+
+def test_urls_and_absolute_paths_are_kept(tmp_path):
+    paths = ["https://example.org/image/5/0.jpg"]
+    question = read_questions(write(tmp_path / "test.jsonl", annotation(image=paths)), tmp_path)["4"]
+    assert question.images == (Image("5/0.jpg", paths[0]),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": []}, "line 1: 1 <image> tags for 0 images"),
+        ({"image": [1]}, "line 1: image is not a list of paths"),
+        ({"conversations": []}, "line 1: expected an id and two conversation turns"),
+        ({"id": None}, "line 1: expected an id and two conversation turns"),
+    ],
+)
+def test_a_flawed_annotation_file_is_named_by_line(tmp_path, changes, message):
+    with pytest.raises(ConfigError) as error:
+        read_questions(write(tmp_path / "test.jsonl", annotation(**changes)), tmp_path)
+    assert message in str(error.value)
+
+
+def test_images_are_numbered_by_their_labels(tmp_path):
+    def ids(human):
+        turns = [{"from": "human", "value": human}, {"from": "gpt", "value": "# T\nB"}]
+        row = {"id": "7", "image": ["n/1.png", "n/0.png"], "conversations": turns}
+        found = read_questions(write(tmp_path / "data.jsonl", json.dumps(row)), tmp_path)["7"]
+        return [image.id for image in found.images]
+
+    assert ids("Tell.\nIMAGE_2: <image>\ntext IMAGE_1: <image>") == ["n/0.png", "n/1.png"]
+    assert ids("Tell.\n<image>\nIMAGE_1: <image>") == ["n/1.png", "n/0.png"]

@@ -1,0 +1,227 @@
+"""Pictures to ask about and annotated questions: every shape is read, every lack has one clear line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageref_ray.core.config import ConfigError
+from imageref_ray.core.records import Answer, Failure, Image, VisualQuestion
+from imageref_ray.sources import image_sets, vqa_sets
+
+ROOT = Path("/coco")
+TEN = ["cat"] * 7 + ["dog", "dog", "cow"]
+
+
+def write(path: Path, value: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    return path
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        write(root / name, "")
+    return root
+
+
+def parted(found: Iterable[Any]) -> tuple[list[Any], list[Failure]]:
+    items = list(found)
+    return [i for i in items if not isinstance(i, Failure)], [i for i in items if isinstance(i, Failure)]
+
+
+def test_coco_ids_are_twelve_digits_and_other_names_are_reported(tmp_path: Path) -> None:
+    touch(tmp_path, "train2017/000000000009.jpg", "val/COCO_val2014_000000000042.jpg", "cover.png", "list.json")
+    images, failures = parted(image_sets.read("coco", tmp_path))
+    assert [image.id for image in images] == ["000000000009", "000000000042"]
+    assert images[0].uri == str(tmp_path / "train2017/000000000009.jpg")
+    assert [(f.record_id, f.error) for f in failures] == [("cover.png", "UnknownName")]
+    assert "not named as coco images are (000000000139.jpg)" in failures[0].message
+
+
+def test_objects365_ids_keep_their_version(tmp_path: Path) -> None:
+    touch(tmp_path, "patch1/objects365_v1_00000007.jpg", "patch2/objects365_v2_00000007.jpg")
+    images, failures = parted(image_sets.read("objects365", tmp_path))
+    assert [image.id for image in images] == ["objects365_v1_00000007", "objects365_v2_00000007"] and not failures
+
+
+def test_an_image_id_met_twice_is_reported_and_read_once(tmp_path: Path) -> None:
+    touch(tmp_path, "train2017/000000000009.jpg", "val2017/000000000009.jpg")
+    images, failures = parted(image_sets.read("coco", tmp_path))
+    assert len(images) == 1
+    assert [(f.record_id, f.error) for f in failures] == [("000000000009", "RepeatedImage")]
+    assert "val2017" in failures[0].message and "train2017" in failures[0].message
+
+
+def test_a_folder_is_read_by_path_whatever_the_names(tmp_path: Path) -> None:
+    touch(tmp_path, "b/1.PNG", "a.webp", "notes.txt", "b/000000000009.jpg")
+    images, failures = parted(image_sets.read("folder", tmp_path))
+    assert [image.id for image in images] == ["a.webp", "b/000000000009.jpg", "b/1.PNG"] and not failures
+
+
+def test_a_manifest_names_images_and_its_bad_lines_are_reported(tmp_path: Path) -> None:
+    lines = ['{"image": "x/1.png"}', "", '{"image": "2.png", "id": "two"}', "{", '{"path": "3.png"}', "[1]"]
+    images, failures = parted(image_sets.read("manifest", write(tmp_path / "m.jsonl", "\n".join(lines))))
+    assert images == [Image("x/1.png", str(tmp_path / "x/1.png")), Image("two", str(tmp_path / "2.png"))]
+    assert [(f.record_id, f.error) for f in failures] == [
+        ("m.jsonl:4", "BrokenLine"),
+        ("m.jsonl:5", "MissingKey"),
+        ("m.jsonl:6", "MissingKey"),
+    ]
+    assert 'key image is missing; write {"image": "path"' in failures[1].message
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [("coco", "holds no picture 000000000139.jpg"), ("folder", "holds no picture of a known format")],
+)
+def test_an_empty_folder_is_refused(kind: Any, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        list(image_sets.read(kind, tmp_path))
+    with pytest.raises(ConfigError, match="does not exist"):
+        list(image_sets.read(kind, tmp_path / "gone"))
+
+
+def test_excluded_images_are_left_out_however_their_ids_are_written(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{k:012d}.jpg" for k in range(1, 7)))
+    listed = write(
+        tmp_path / "a.json",
+        [1, "2", "COCO_train2014_000000000003.jpg", {"image_id": 4}, {"image": "x/000000000005.jpg"}],
+    )
+    images, _ = parted(image_sets.read("coco", tmp_path, image_sets.exclusions(listed)))
+    assert [image.id for image in images] == ["000000000006"]
+    lines = write(tmp_path / "b.txt", "1\n\nobjects365_v2_00000007.jpg\nmy/own.png\n")
+    assert image_sets.exclusions(lines) == {"000000000001", "objects365_v2_00000007", "my/own.png"}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("[1,", "not valid JSON"), ("[1, [2]]", r"entry 1 is \[2\]; expected an image id"), ('[{"a": 1}]', "entry 0 is")],
+)
+def test_a_broken_exclusion_list_is_refused(content: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        image_sets.exclusions(write(tmp_path / "x.json", content))
+    with pytest.raises(ConfigError, match=r"exclusion list .* does not exist"):
+        image_sets.exclusions(tmp_path / "gone")
+
+
+def test_a_llava_conversation_is_one_question_a_pair_of_turns(tmp_path: Path) -> None:
+    turns = [("human", "<image>\nWhat is it?"), ("gpt", "A cat."), ("human", "Why?"), ("gpt", "It purrs.")]
+    entry = {"id": "9", "image": "000000000009.jpg", "conversations": [{"from": f, "value": v} for f, v in turns]}
+    found, failures = parted(vqa_sets.read_llava(write(tmp_path / "c.json", [entry]), ROOT, "conversation"))
+    image = Image("000000000009", "/coco/000000000009.jpg")
+    assert found == [
+        VisualQuestion("9:0", image, "conversation", "What is it?", (Answer("A cat."),)),
+        VisualQuestion("9:1", image, "conversation", "Why?", (Answer("It purrs."),)),
+    ]
+    assert not failures
+
+
+def test_broken_conversations_cost_only_themselves(tmp_path: Path) -> None:
+    def entry(*turns: tuple[str, str], **more: Any) -> dict[str, Any]:
+        return {"id": "1", "image": "1.jpg", "conversations": [{"from": f, "value": v} for f, v in turns], **more}
+
+    good = entry(("human", "Q"), ("gpt", "A"), id="good")
+    bad = [
+        entry(("human", "Q")),
+        entry(("gpt", "A"), ("human", "Q")),
+        entry(("human", "<image>"), ("gpt", "A")),
+        entry(("human", "Q"), ("gpt", "A"), image=None),
+        {"id": "1", "image": "1.jpg"},
+        7,
+        good,
+    ]
+    found, failures = parted(vqa_sets.read_llava(write(tmp_path / "c.json", [good, *bad]), ROOT, "detail"))
+    assert [question.id for question in found] == ["good:0"]
+    assert [f.error for f in failures] == [
+        *("BrokenEntry", "BrokenEntry", "BrokenEntry", "MissingKey", "MissingKey", "BrokenEntry", "RepeatedQuestion")
+    ]
+    assert failures[0].message == "c.json[1]: turns are of ['human']; expected human and gpt by turns"
+
+
+def test_flat_lists_hold_label_lists_and_choices(tmp_path: Path) -> None:
+    entries = [
+        {"image": "val2014/COCO_val2014_000000000042.jpg", "question": "What?", "answer": TEN},
+        {"image_id": 9, "question_id": "q9", "question": "Why?", "direct_answers": TEN, "choices": ["a", "b"],
+         "correct_choice_idx": 1},
+        {"image_path": "x.jpg", "question": "How?", "answer": TEN},
+    ]  # fmt: skip
+    found, failures = parted(vqa_sets.read_flat(write(tmp_path / "okvqa.json", entries), ROOT, "okvqa"))
+    assert not failures
+    answers = (Answer("cat", 7), Answer("dog", 2), Answer("cow", 1))
+    image = Image("000000000042", "/coco/val2014/COCO_val2014_000000000042.jpg")
+    assert found[0] == VisualQuestion("okvqa:0", image, "okvqa", "What?", answers)
+    nine = Image("000000000009", "/coco/000000000009.jpg")
+    assert found[1] == VisualQuestion("q9", nine, "okvqa", "Why?", answers, ("a", "b"), 1)
+    assert found[2].image == Image("x.jpg", "/coco/x.jpg")
+
+
+def test_a_label_list_with_fewer_than_ten_answers_is_reported_beside_its_question(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.json", [{"image": "1.jpg", "question": "What?", "answer": ["cat", "cat"]}])
+    found, failures = parted(vqa_sets.read_flat(path, ROOT, "okvqa"))
+    assert found[0].answers == (Answer("cat", 2),)
+    assert [(f.record_id, f.error, f.item) for f in failures] == [("f:0", "FewAnswers", "answers")]
+    assert failures[0].message == "f.json[0]: 2 answers, fewer than the 10 that VQA accuracy is defined for"
+    assert parted(vqa_sets.read_flat(path, ROOT, "okvqa", annotators=1))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"question": None}, "key question is missing or empty; give a text"),
+        ({"answer": None}, "key answer is missing; give the list of answers"),
+        ({"image": None}, "none of the keys image, image_path, image_id names an image"),
+        ({"answer": "['cat']", "direct_answers": 3}, "direct_answers is 3; expected a list"),
+        ({"answer": [1]}, r"answer is [1]; expected a list"),
+        ({"answer": [" "]}, "answer holds only empty texts"),
+        ({"choices": ["a"], "correct_choice_idx": 1}, "correct_choice_idx is 1 with 1 choices"),
+        ({"choices": "a"}, "choices is 'a'; expected a list of texts"),
+        ({"choices": ["a", " "]}, "choices is ['a', ' ']; expected a list of texts, none of them empty"),
+    ],
+)
+def test_an_entry_that_lacks_something_says_what(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    entry = {"image": "1.jpg", "question": "What?", "answer": TEN} | change
+    found, failures = parted(vqa_sets.read_flat(write(tmp_path / "f.json", [entry]), ROOT, "okvqa"))
+    assert found == [] and len(failures) == 1
+    assert failures[0].message.startswith("f.json[0]: ") and says in failures[0].message
+
+
+def test_a_repeated_question_is_a_problem_of_its_entry_and_not_of_the_question(tmp_path: Path) -> None:
+    entry = {"image": "1.jpg", "question_id": 7, "question": "What?", "answer": TEN}
+    found, failures = parted(vqa_sets.read_flat(write(tmp_path / "f.json", [entry, entry]), ROOT, "okvqa"))
+    assert [question.id for question in found] == ["7"]
+    assert [(f.record_id, f.error, f.item) for f in failures] == [("7", "RepeatedQuestion", "f.json[1]")]
+
+
+def test_the_published_pair_of_files_is_joined(tmp_path: Path) -> None:
+    asked = [{"question_id": q, "image_id": 42, "question": f"Q{q}?"} for q in (1, 2)]
+    told = [
+        {"question_id": 1, "image_id": 42, "answers": [{"answer": text, "answer_id": k} for k, text in enumerate(TEN)]}
+    ]
+    files = (
+        write(tmp_path / "q.json", {"questions": asked}),
+        write(tmp_path / "a.json", {"annotations": told}),
+    )
+    found, failures = parted(vqa_sets.read_official(*files, ROOT, "okvqa", "COCO_val2014_{:012d}.jpg"))
+    assert [(question.id, question.answers[0]) for question in found] == [("1", Answer("cat", 7))]
+    assert found[0].image == Image("000000000042", "/coco/COCO_val2014_000000000042.jpg")
+    assert [(f.record_id, f.error) for f in failures] == [("2", "MissingKey")]
+
+
+def test_a_file_of_another_shape_is_refused(tmp_path: Path) -> None:
+    lists, broken = write(tmp_path / "l.json", []), write(tmp_path / "b.json", "{")
+    with pytest.raises(ConfigError, match=r'l\.json has no key "questions"; give the published file'):
+        list(vqa_sets.read_official(lists, lists, ROOT, "okvqa", "{}"))
+    with pytest.raises(ConfigError, match=r"b\.json is not valid JSON"):
+        list(vqa_sets.read_flat(broken, ROOT, "okvqa"))
+    pair = write(tmp_path / "p.json", {"questions": []})
+    with pytest.raises(ConfigError, match=r"p\.json is one of a published pair of files; give the annotations file"):
+        list(vqa_sets.read_flat(pair, ROOT, "okvqa"))
+    with pytest.raises(ConfigError, match="holds dict, not a list"):
+        list(vqa_sets.read_llava(write(tmp_path / "d.json", {}), ROOT, "detail"))
+    with pytest.raises(ConfigError, match=r"annotations .* do not exist"):
+        list(vqa_sets.read_flat(tmp_path / "gone.json", ROOT, "okvqa"))
