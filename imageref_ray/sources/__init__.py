@@ -1,8 +1,8 @@
 """Where samples come from: a `SourceConfig` in, records and failures out. A kind's reader is loaded when it is read.
 
-    paper.py    events and news (the ImageRef-VL layout)                 ┐
-    samples.py  JSONL and Parquet files                                  ├─▶ `Record` with its sample (and a given response)
-    folder.py   HTML and Markdown pages (html_page.py, main_content.py)  ┘    or `Failure`
+    paper.py    events and news (the ImageRef-VL layout)          ┐
+    samples.py  JSONL and Parquet files                           ├─▶ `Record` with its sample (and a given response)
+    folder.py   HTML and Markdown pages (html_page, main_content) ┘    or `Failure`
 
 What a picture's address leads to is another step's work: prepare_images.py, on the machines that build.
 """

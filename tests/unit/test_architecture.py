@@ -1,6 +1,7 @@
 """The walls of the house: which part may import what, and how long things may get."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,36 @@ def modules() -> list[Path]:
 def name_of(path: Path) -> str:
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("core/tokens.py", "", "Contracts: 1 kept, 0 broken"),
+        (
+            "core/tokens.py",
+            "from imageref_ray.engines import base\n",
+            "core is not allowed to import imageref_ray.engines",
+        ),
+        (
+            "stages/place.py",
+            "from imageref_ray.batch import store\n",
+            "stages is not allowed to import imageref_ray.batch",
+        ),
+        ("loose.py", "", "imageref_ray.loose"),
+    ],
+)
+def test_rooms_import_downwards_and_no_module_lies_beside_them(tmp_path: Path, file: str, text: str, said: str) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "imageref_ray", ignore=shutil.ignore_patterns("__pycache__", "checkpoint"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "imageref_ray" / file).open("a", encoding="utf-8") as module:
+        module.write(text)
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, check=False
+    )
+    assert said in " ".join(done.stdout.split()), done.stdout + done.stderr
+    assert (done.returncode == 0) == ("0 broken" in said)
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
