@@ -18,8 +18,8 @@ from typing import Any
 from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray.batch import store
+from imageref_ray.commands.annotation.passes import passes
 from imageref_ray.commands.build import build
-from imageref_ray.commands.build.passes import passes
 from imageref_ray.core import markdown
 from imageref_ray.core.config import BuildConfig, check
 from imageref_ray.core.records import to_row

@@ -24,7 +24,7 @@ from typing import Any
 
 from setting import ARGS, ENV, MODEL, tell
 
-from imageref_ray.commands.build.stage_inputs import Recipe, recipe
+from imageref_ray.commands.annotation.stage_inputs import Recipe, recipe
 from imageref_ray.core.config import BuildConfig, EngineConfig, check
 from imageref_ray.core.images import verify
 from imageref_ray.core.records import Image, Usage

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from imageref_ray.batch.worker import Row
-from imageref_ray.commands.build.passes import annotate
+from imageref_ray.commands.annotation.passes import annotate
 from imageref_ray.core import markdown
 from imageref_ray.core.records import Failure, Usage
 from imageref_ray.engines.base import EngineError, Generate, Reply, Request, RequestError

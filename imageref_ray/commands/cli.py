@@ -194,7 +194,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from imageref_ray.core.config import BuildConfig
 
     config = _config(BuildConfig, arguments)
-    from imageref_ray.commands.build.plan import plan
+    from imageref_ray.commands.plan import plan
 
     plan(config, arguments.records, arguments.seed)
 

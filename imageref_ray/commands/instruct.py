@@ -23,7 +23,7 @@ from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.progress import closing_table
 from imageref_ray.batch.worker import Pass, Row, stage
-from imageref_ray.commands.build.stage_inputs import sampling
+from imageref_ray.commands.annotation.stage_inputs import sampling
 from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
 from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, Image, Instruction, from_row, to_row

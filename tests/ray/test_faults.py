@@ -160,7 +160,7 @@ def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
     local_ray: None, tmp_path: Path, checkpoint: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus.write(tmp_path / "news", 24, 5)
-    monkeypatch.setattr("imageref_ray.commands.build.passes.annotate", counted_annotate)
+    monkeypatch.setattr("imageref_ray.commands.annotation.passes.annotate", counted_annotate)
     engine = {
         "model": str(checkpoint),
         "concurrency": 8,

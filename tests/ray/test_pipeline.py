@@ -23,7 +23,7 @@ from imageref_ray.batch.watchdog import Stopped
 from imageref_ray.batch.work_queue import Todo
 from imageref_ray.batch.worker import Pass, Row
 from imageref_ray.commands.build import build
-from imageref_ray.commands.build.plan import plan
+from imageref_ray.commands.plan import plan
 from imageref_ray.commands.retry import retry
 from imageref_ray.core.config import BuildConfig, ConfigError, EngineConfig, check
 from imageref_ray.engines.base import EngineError, Generate, Message, Request

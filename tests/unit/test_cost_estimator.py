@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imageref_ray.commands.build.cost_estimator import FIGURES, Cost, Estimate, Plan, compare, covariates, plan, totals
+from imageref_ray.commands.cost_estimator import FIGURES, Cost, Estimate, Plan, compare, covariates, plan, totals
 from imageref_ray.core.config import PriceConfig
 from imageref_ray.core.records import Document, Image, Sample, Usage
 from imageref_ray.core.subset import choose

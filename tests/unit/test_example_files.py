@@ -9,8 +9,8 @@ import pytest
 
 from imageref_ray import sources
 from imageref_ray.batch import manifest
+from imageref_ray.commands.annotation.stage_inputs import recipe
 from imageref_ray.commands.build import fingerprint_settings
-from imageref_ray.commands.build.stage_inputs import recipe
 from imageref_ray.core import markdown
 from imageref_ray.core.config import BuildConfig, ConfigError, SourceConfig, check
 from imageref_ray.core.records import Record

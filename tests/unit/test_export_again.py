@@ -10,8 +10,8 @@ from rich.console import Console
 
 from imageref_ray import sources
 from imageref_ray.batch import manifest, store
+from imageref_ray.commands.annotation.stage_inputs import recipe
 from imageref_ray.commands.build import build, fingerprint_settings
-from imageref_ray.commands.build.stage_inputs import recipe
 from imageref_ray.core.config import BuildConfig, check
 from imageref_ray.core.records import Placement, Record, to_row
 from imageref_ray.dataset.export import Origin, export, target

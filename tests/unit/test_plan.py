@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imageref_ray.commands.build.cost_estimator import FIGURES, Estimate, Plan
-from imageref_ray.commands.build.passes import passes
-from imageref_ray.commands.build.plan import FILE, FOLDER, compare, trial
+from imageref_ray.commands.annotation.passes import passes
+from imageref_ray.commands.cost_estimator import FIGURES, Estimate, Plan
+from imageref_ray.commands.plan import FILE, FOLDER, compare, trial
 from imageref_ray.core.config import BuildConfig, check
 
 ENGINE = {"kind": "scripted", "model": "none", "script": "tests.scripted:annotator"}

@@ -13,20 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imageref_ray.batch import store
 from imageref_ray import engines, sources
+from imageref_ray.batch import store
+from imageref_ray.batch.worker import Pass, Row, stage
+from imageref_ray.commands.annotation.stage_inputs import Recipe
+from imageref_ray.commands.cost_estimator import Cost, money
 from imageref_ray.core import markdown, tokens
 from imageref_ray.core.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig
-from imageref_ray.engines.base import Generate
-from imageref_ray.commands.build.cost_estimator import Cost, money
-from imageref_ray.dataset.export import VARIANTS, answer
-from imageref_ray.commands.build.stage_inputs import Recipe
 from imageref_ray.core.records import Failure, Record, Usage, from_row, to_row
+from imageref_ray.dataset.export import VARIANTS, answer
+from imageref_ray.engines.base import Generate
 from imageref_ray.sources.prepare_images import gather
 from imageref_ray.stages.caption import caption
 from imageref_ray.stages.place import place
 from imageref_ray.stages.respond import respond
-from imageref_ray.batch.worker import Pass, Row, stage
 
 STAGES = ("respond", "caption", "place")
 

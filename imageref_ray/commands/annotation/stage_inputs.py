@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from imageref_ray.commands.build import example_files
-from imageref_ray.stages import prompts
+from imageref_ray.commands.annotation import example_files
 from imageref_ray.core.config import BuildConfig, ConfigError, SamplingConfig
 from imageref_ray.engines.base import Sampling
+from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts import NO_EXAMPLES, CaptionExample, Examples, Pack, PlaceExample
 
 

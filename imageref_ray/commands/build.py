@@ -12,16 +12,16 @@ from typing import Any
 
 from rich.console import Console
 
-from imageref_ray.batch import store, manifest, outcome
 from imageref_ray import sources
-from imageref_ray.core.config import BuildConfig
-from imageref_ray.commands.build.example_files import identity
-from imageref_ray.dataset.export import Origin, Target, export, target
-from imageref_ray.commands.build.passes import STAGES, passes, records, run_passes
-from imageref_ray.commands.build.plan import compare
+from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.progress import closing_table
-from imageref_ray.commands.build.stage_inputs import Recipe, recipe
+from imageref_ray.commands.annotation.example_files import identity
+from imageref_ray.commands.annotation.passes import STAGES, passes, records, run_passes
+from imageref_ray.commands.annotation.stage_inputs import Recipe, recipe
+from imageref_ray.commands.plan import compare
+from imageref_ray.core.config import BuildConfig
 from imageref_ray.core.records import Failure, Record, from_row
+from imageref_ray.dataset.export import Origin, Target, export, target
 
 DATASET = "dataset"
 """Where in a run the training set is."""

@@ -19,15 +19,23 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
-from imageref_ray.core import markdown
-from imageref_ray.stages import parsing
 from imageref_ray import sources
+from imageref_ray.core import markdown
 from imageref_ray.core.config import Config, ConfigError, ExamplesConfig, FilterConfig, SourceConfig, check
-from imageref_ray.stages.prompts import NO_EXAMPLES, CaptionExample, Examples, Pack, PlaceExample, by_likeness, first_words
 from imageref_ray.core.records import Document, Image, Record, Sample, to_row
 from imageref_ray.sources import paper, samples
 from imageref_ray.sources.entries import Unusable
 from imageref_ray.sources.prepare_images import gather
+from imageref_ray.stages import parsing
+from imageref_ray.stages.prompts import (
+    NO_EXAMPLES,
+    CaptionExample,
+    Examples,
+    Pack,
+    PlaceExample,
+    by_likeness,
+    first_words,
+)
 
 REASONS = ("analysis", "explanation")
 

@@ -1,0 +1,1 @@
+"""How a build annotates its records: prompts, examples and sampling of its stages, pass by pass."""
