@@ -19,7 +19,7 @@ from typing import Any
 
 from setting import ARGS, ENV, MODEL, tell
 
-from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.config import VllmConfig
 from imageref_ray.core.records import Image
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Engine, Message, Request, Sampling
@@ -53,7 +53,7 @@ async def measure(model: str, events: int, seed: int, folder: Path) -> dict[str,
     """Share of right replies per skill, with how many were asked."""
     made = list(corpus.iterate(seed, events))
     corpus.write_images(folder, made)
-    engine = make(EngineConfig(kind="vllm", model=model, args=ARGS))
+    engine = make(VllmConfig(model=model, args=ARGS))
     asked = [ask for event in made for ask in questions_about(event, folder)]
     gate = asyncio.Semaphore(64)
     right = await asyncio.gather(*(_right(engine, gate, *ask[1:]) for ask in asked))

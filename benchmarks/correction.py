@@ -23,7 +23,7 @@ from rich.console import Console
 from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray.commands.instruct import instruct, instructions
-from imageref_ray.core.config import CorrectConfig, EngineConfig, ImagesConfig, InstructConfig
+from imageref_ray.core.config import CorrectConfig, ImagesConfig, InstructConfig, VllmConfig
 from imageref_ray.core.config.engine import SamplingConfig
 from imageref_ray.core.images import verify
 from imageref_ray.core.records import Image, Instruction, Usage
@@ -85,7 +85,7 @@ def judged(root: Path, events: Iterable[Event], model: str, images: int, tempera
             generate=SamplingConfig(temperature=temperature, max_tokens=100),
             answer=SamplingConfig(max_tokens=100),
             correct=CorrectConfig(reread=mode, steps=STEPS),
-            engine=EngineConfig(model=model, args=ARGS, env=ENV, concurrency=64),
+            engine=VllmConfig(model=model, args=ARGS, env=ENV, concurrency=64),
         )
         run = instruct(config, Console(stderr=True))
         costs = {name: run[name] for name in ("requests", "prompt_tokens", "cached_tokens", "generated_tokens")}
@@ -96,7 +96,7 @@ def judged(root: Path, events: Iterable[Event], model: str, images: int, tempera
 
 async def counted(root: Path, model: str, images: int, parts: Sequence[str]) -> dict[str, Any]:
     """Tokens and encoded pictures over one question about every picture."""
-    engine = VllmEngine(EngineConfig(model=model, args=ARGS))
+    engine = VllmEngine(VllmConfig(model=model, args=ARGS))
     verified = [found for image in image_sets.read("folder", root / "image") if isinstance(image, Image)
                 and isinstance(found := verify(image, 10**8, 10**8), Image)]  # fmt: skip
     asked = [

@@ -24,7 +24,8 @@ from typing import Any
 from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray.commands.build import build
-from imageref_ray.core.config import BuildConfig, EngineConfig, check
+from imageref_ray.core.checkpoint import located
+from imageref_ray.core.config import BuildConfig, VllmConfig, check
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Reply, Request
 from imageref_ray.picturenews import corpus
@@ -39,7 +40,7 @@ async def noted(request: Request) -> Reply:
     global _engine, _notes
     if _engine is None:
         _notes = os.open(Path(os.environ[NOTES], str(os.getpid())), os.O_WRONLY | os.O_CREAT)
-        _engine = make(EngineConfig(model=MODEL, args=ARGS))
+        _engine = make(VllmConfig(model=MODEL, args=ARGS))
         await _engine.generate(Request(request.messages, request.sampling))  # what is slow only once is over
     asked = time.time()
     reply: Reply = await _engine.generate(request)
@@ -115,7 +116,7 @@ def direct(folder: Path) -> dict[str, Any]:
 
     from imageref_ray.engines.vllm import DEFAULTS, Template, sampling
 
-    llm = LLM(model=MODEL, **{**DEFAULTS, **ARGS})
+    llm = LLM(model=located(MODEL), **{**DEFAULTS, **ARGS})
     template = Template(llm.get_tokenizer())
     requests = [note[3] for note in notes(folder)]
     wanted = [sampling(request, RequestOutputKind.FINAL_ONLY) for request in requests]

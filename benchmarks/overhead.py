@@ -25,7 +25,7 @@ from setting import tell
 
 from imageref_ray.batch.ray_data import run_pass
 from imageref_ray.batch.worker import Pass, Row
-from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.config import ScriptedConfig
 from imageref_ray.engines.base import Generate, Message, Request
 
 LATENCY_S = 0.05
@@ -96,7 +96,7 @@ def run(script: str, records: int, concurrency: int) -> dict[str, Any]:
 
 def measure(script: str, records: int, concurrency: int) -> dict[str, Any]:
     """One pass; the rate counts from the first commit to the last, so that the start of Ray is left out."""
-    engine = EngineConfig(kind="scripted", model="none", script=f"overhead:{script}", concurrency=concurrency)
+    engine = ScriptedConfig(script=f"overhead:{script}", concurrency=concurrency)
     with tempfile.TemporaryDirectory() as folder, peak() as most:
         work = one if script == "instant" else several
         run_pass(Pass(script, Path(folder), work, engine), rows(records))

@@ -25,7 +25,7 @@ from typing import Any
 from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray.commands.annotation.stage_inputs import Recipe, recipe
-from imageref_ray.core.config import BuildConfig, EngineConfig, check
+from imageref_ray.core.config import BuildConfig, VllmConfig, check
 from imageref_ray.core.images import verify
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines import make
@@ -61,7 +61,7 @@ async def measure(folder: Path, events: int, rounds: int) -> dict[str, Any]:
     made = with_examples(folder)
     asked = list(corpus.iterate(corpus.SEEDS["train"], EXAMPLES + events))[EXAMPLES:]
     tasks = {"caption": list(captions(folder, made, asked)), "place": list(placements(made, asked))}
-    engine, numbers, found = make(EngineConfig(kind="vllm", model=MODEL, args=ARGS)), itertools.count(), {}
+    engine, numbers, found = make(VllmConfig(model=MODEL, args=ARGS)), itertools.count(), {}
     for task, first in tasks.items():
         orders = {"examples_first": first, "examples_last": [turned(request) for request in first]}
         runs: dict[str, list[dict[str, float]]] = {order: [] for order in orders}

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-MODEL = "imageref_ray/picturenews/checkpoint"
+MODEL = "embedded"
 """As in `jobs/configs`: benchmarks are run from the repository's root."""
 
 ARGS: dict[str, Any] = {

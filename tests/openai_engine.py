@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.config import OpenAIConfig
 from imageref_ray.engines.base import Message, Reply, Request
 from imageref_ray.engines.openai.engine import OpenAIEngine
 from imageref_ray.engines.openai.rate_limit import Pace
@@ -14,7 +14,7 @@ WHAT = Request((Message("user", ("What?",)),))
 
 
 def engine(url: str, **config: Any) -> OpenAIEngine:
-    return OpenAIEngine(EngineConfig(kind="openai", model="m", base_url=url, **config), QUICK)
+    return OpenAIEngine(OpenAIConfig(model="m", base_url=url, **config), QUICK)
 
 
 def ask(server: Loopback | str, *requests: Request, **config: Any) -> list[Reply]:

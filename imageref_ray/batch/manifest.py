@@ -15,32 +15,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from imageref_ray.core.checkpoint import located
 from imageref_ray.core.config import ConfigError, EngineConfig
 
 WHOLE_BYTES = 256 * 2**20
 """Weights up to this size are hashed wholly; of larger files the size and evenly spread pieces."""
-
-OPERATIONAL = frozenset(
-    {
-        "gpu_memory_utilization",
-        "max_model_len",
-        "limit_mm_per_prompt",
-        "max_num_seqs",
-        "max_num_batched_tokens",
-        "enforce_eager",
-        "block_size",
-        "tensor_parallel_size",
-        "pipeline_parallel_size",
-        "data_parallel_size",
-        "enable_prefix_caching",
-        "disable_log_stats",
-        "compilation_config",
-        "mm_processor_cache_gb",
-        "swap_space",
-        "distributed_executor_backend",
-    }
-)
-"""vLLM arguments that change how fast rows come, or which do not fit, but not what they are."""
 
 
 def begin(
@@ -126,17 +105,11 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 def engine_settings(config: EngineConfig) -> dict[str, Any]:
-    """What of an engine changes its replies: kind, model with its files' identity, and arguments that matter."""
-    args = {key: value for key, value in config.args.items() if key not in OPERATIONAL}
-    found: dict[str, Any] = {"kind": config.kind, "model": config.model, "args": args}
-    if config.kind == "scripted":
-        found["script"] = config.script
-    if config.kind == "openai":
-        found |= {"guides": config.guides, "picture": config.picture}
-    if config.kind == "vllm" and Path(config.model).is_dir():
-        found["model"] = Path(config.model).resolve().name
-        found["files"] = files_identity(Path(config.model))
-    return found
+    """What of an engine changes its replies, with the identity of its model's files where they are a folder."""
+    settings = config.identity()
+    if config.kind == "vllm" and (folder := Path(located(config.model))).is_dir():
+        return {**settings, "model": folder.resolve().name, "files": files_identity(folder)}
+    return settings
 
 
 def files_identity(folder: Path) -> str:

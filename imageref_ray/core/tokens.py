@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from imageref_ray.core.checkpoint import located
+
 Count = Callable[[str], int]
 
 
@@ -27,4 +29,4 @@ def counter(checkpoint: str | None) -> Count:
 def _tokenizer(checkpoint: str) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(checkpoint)
+    return AutoTokenizer.from_pretrained(located(checkpoint))

@@ -8,7 +8,8 @@ import json
 import re
 from pathlib import Path
 
-from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.checkpoint import located
+from imageref_ray.core.config import ConfigError, EngineConfig, OpenAIConfig
 from imageref_ray.engines.base import Engine
 
 TABLE = {
@@ -43,7 +44,7 @@ def check(config: EngineConfig) -> None:
     elif config.kind == "openai":
         check_endpoint(config)
     elif config.kind == "scripted":
-        module, colon, name = (config.script or "").partition(":")
+        module, colon, name = config.script.partition(":")
         try:
             found = getattr(importlib.import_module(module), name, None) if colon and module else None
         except ImportError as error:
@@ -61,7 +62,7 @@ def check_scoring(config: EngineConfig) -> None:
         )
 
 
-def check_endpoint(config: EngineConfig) -> None:
+def check_endpoint(config: OpenAIConfig) -> None:
     """Raise ConfigError for an address that is none, and for arguments that the engine fills itself."""
     url = config.base_url
     if url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
@@ -81,7 +82,7 @@ def check_model(model: str, key: str = "engine.model", *, ask_hub: bool = False)
     `key` is the setting that names it. A hub name is taken at its word; with `ask_hub` the hub (or its cache) is asked
     what it stands for.
     """
-    path = Path(model)
+    path = Path(located(model))
     if not path.exists():
         if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) or path.parent.exists():
             raise ConfigError(f"{key}: {model} does not exist; give a checkpoint folder or a hub name")

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 
-from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.config import ScriptedConfig
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import Reply, Request
 
@@ -14,8 +14,8 @@ from imageref_ray.engines.base import Reply, Request
 class ScriptedEngine:
     """Calls `config.script` (`package.module:function`, plain or async) for every request."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        module, _, name = (config.script or "").partition(":")
+    def __init__(self, config: ScriptedConfig) -> None:
+        module, _, name = config.script.partition(":")
         self._reply = getattr(importlib.import_module(module), name)
 
     async def generate(self, request: Request) -> Reply:

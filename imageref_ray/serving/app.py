@@ -18,11 +18,11 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 
-from imageref_ray.core.config import ConfigError
-from imageref_ray.core.config.serve import ServeConfig, read
+from imageref_ray.core.config import ConfigError, ServeConfig
 from imageref_ray.engines import check as check_engine
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Message, Request, Sampling
+from imageref_ray.serving.arguments import read
 from imageref_ray.serving.routes import create
 from imageref_ray.stages.prompts import load_pack
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines.base import Guide, Message, Reply, Request, Sampling
 from imageref_ray.serving.request_images import PictureError, receive

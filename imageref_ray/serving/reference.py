@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from imageref_ray.core import markdown
-from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
 from imageref_ray.dataset.export import answer as written
 from imageref_ray.engines.base import Engine, Sampling

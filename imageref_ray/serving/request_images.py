@@ -11,7 +11,7 @@ import binascii
 import re
 from pathlib import Path
 
-from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Image
 

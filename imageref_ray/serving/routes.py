@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.config import ServeConfig
 from imageref_ray.engines.base import Engine, EngineError, Reply, RequestError
 from imageref_ray.engines.base import Request as EngineRequest
 from imageref_ray.serving import openai_chat, reference

@@ -15,7 +15,7 @@ from imageref_ray.batch import store
 from imageref_ray.batch.ray_data import run_pass
 from imageref_ray.batch.watchdog import Stopped
 from imageref_ray.batch.worker import Pass, Row
-from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.config import ScriptedConfig
 from imageref_ray.engines.base import Generate, Message, Request
 from tests import scripted
 
@@ -32,7 +32,7 @@ async def echo(row: Row, generate: Generate) -> Row:
 def echo_pass(directory: Path, script: str = "counted", **engine: object) -> Pass:
     """A pass over an engine of `tests.scripted`."""
     settings = {"model": "none", "script": f"tests.scripted:{script}", "concurrency": CONCURRENCY, **engine}
-    return Pass("echo", directory, echo, EngineConfig(kind="scripted", **settings), commit_records=COMMIT)
+    return Pass("echo", directory, echo, ScriptedConfig(**settings), commit_records=COMMIT)
 
 
 def driver(directory: Path, address: str = "", **engine: object) -> subprocess.Popen[str]:

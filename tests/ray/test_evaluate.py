@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imageref_ray.batch.store import Result, Store
-from imageref_ray.core.config import ConfigError, EngineConfig, EvaluateConfig
+from imageref_ray.core.config import ConfigError, EvaluateConfig, ScriptedConfig
 from imageref_ray.engines.base import Request
 from imageref_ray.evaluation.evaluate_placement import evaluate_placement
 from imageref_ray.evaluation.score import score
@@ -36,7 +36,7 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
         root=corpus,
         labels=corpus / "label.csv",
         output=tmp_path / "run",
-        engine=EngineConfig(kind="scripted", model="none", script=f"{__name__}:first_free_image"),
+        engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
     )
     found = evaluate_placement(config)
     guided, free = found["guided"], found["free"]
@@ -60,7 +60,7 @@ def test_answers_are_written_in_the_order_of_the_questions_whichever_came_first(
         root=corpus,
         labels=corpus / "label.csv",
         output=tmp_path / "run",
-        engine=EngineConfig(kind="scripted", model="none", script=f"{__name__}:first_free_image"),
+        engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
     )
     asked = [str(json.loads(line)["id"]) for line in config.data.open(encoding="utf-8")]
     store = Store(config.output)

@@ -16,7 +16,7 @@ from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.ray_data import run_pass
 from imageref_ray.batch.worker import Pass, Row
 from imageref_ray.commands.retry import retry
-from imageref_ray.core.config import ConfigError, EngineConfig, QuestionsConfig, VqaConfig, load
+from imageref_ray.core.config import ConfigError, QuestionsConfig, ScriptedConfig, VqaConfig, load
 from imageref_ray.core.records import VisualQuestion, from_row, to_row
 from imageref_ray.engines.base import Generate, Request, Sampling
 from imageref_ray.evaluation.evaluate_vqa import evaluate_vqa, prepare
@@ -40,7 +40,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def config(questions: Path, images: Path, output: Path, **more: Any) -> VqaConfig:
-    engine = EngineConfig(kind="scripted", model="none", script="tests.scripted:onlooker")
+    engine = ScriptedConfig(script="tests.scripted:onlooker")
     sets = {"news": QuestionsConfig(questions=questions, images=images)}
     settings = {"prompts": "compact", "mode": ("direct", "choice"), "commit_records": 8, **more}
     return VqaConfig(sets=sets, output=output, engine=engine, **settings)

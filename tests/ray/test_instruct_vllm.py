@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from imageref_ray.commands.instruct import instruct, instructions
-from imageref_ray.core.config import CorrectConfig, EngineConfig, InstructConfig, load
+from imageref_ray.core.config import CorrectConfig, InstructConfig, VllmConfig, load
 from imageref_ray.core.records import Image, Instruction
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Request, Sampling
@@ -51,7 +51,7 @@ def test_plain_continuation_is_the_greedy_answer_in_one_pass(checkpoint: Path, t
     ]
 
     async def both() -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-        engine = make(EngineConfig(model=str(checkpoint), args=args))
+        engine = make(VllmConfig(model=str(checkpoint), args=args))
         whole, steps = [], []
         for item in asked:
             request = Request(turn(PACK, item.image, item.instruction), GREEDY, prefix=pair(item.question))

@@ -25,7 +25,7 @@ from imageref_ray.batch.worker import Pass, Row
 from imageref_ray.commands.build import build
 from imageref_ray.commands.plan import plan
 from imageref_ray.commands.retry import retry
-from imageref_ray.core.config import BuildConfig, ConfigError, EngineConfig, check
+from imageref_ray.core.config import BuildConfig, ConfigError, OpenAIConfig, ScriptedConfig, check
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
 from imageref_ray.picturenews import corpus
 from tests.ray.echo_pass import driver
@@ -39,7 +39,7 @@ async def echo(row: Row, generate: Generate) -> Row:
 
 
 def task(directory: Path, script: str, **more: Any) -> Pass:
-    engine = EngineConfig(kind="scripted", model="none", script=f"tests.scripted:{script}", concurrency=4, **more)
+    engine = ScriptedConfig(script=f"tests.scripted:{script}", concurrency=4, **more)
     return Pass("test", directory, echo, engine, commit_records=8)
 
 
@@ -94,7 +94,7 @@ def spoil(root: Path) -> tuple[list[str], str]:
 def test_blocks_grow_with_the_engine_and_leave_some_for_each(
     tmp_path: Path, concurrency: int, batches: int, actors: int, width: int
 ) -> None:
-    engine = EngineConfig(kind="scripted", model="none", concurrency=concurrency, actors=(1, actors))
+    engine = ScriptedConfig(script="tests.scripted:annotator", concurrency=concurrency, actors=(1, actors))
     work = Todo(tmp_path, 8, 8 * batches, batches, "")
     assert _width(Pass("wide", tmp_path, echo, engine), work) == width
 
@@ -167,7 +167,7 @@ def test_an_endpoint_that_is_gone_is_one_clear_error(local_ray: None, tmp_path: 
 
 
 def test_a_wrong_engine_setting_is_the_users_to_mend(local_ray: None, tmp_path: Path) -> None:
-    engine = EngineConfig(kind="openai", model="gpt", api_key_env="NO_SUCH_KEY")
+    engine = OpenAIConfig(model="gpt", api_key_env="NO_SUCH_KEY")
     with pytest.raises(ConfigError, match="set NO_SUCH_KEY"):
         run_pass(Pass("test", tmp_path, echo, engine), numbered(4))
 

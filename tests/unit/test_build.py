@@ -15,7 +15,7 @@ from imageref_ray.commands.annotation.passes import gpu_seconds, over_budget, ov
 from imageref_ray.commands.annotation.stage_inputs import recipe
 from imageref_ray.commands.build import fingerprint_settings
 from imageref_ray.commands.cost_estimator import Cost, totals
-from imageref_ray.core.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig, check
+from imageref_ray.core.config import BuildConfig, PriceConfig, SourceConfig, VllmConfig, check
 from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
 
 
@@ -90,7 +90,7 @@ def stood(directory: Path, number: int, seconds: float) -> Store:
 
 
 def test_a_budget_counts_all_engines_of_all_passes_and_attempts(tmp_path: Path) -> None:
-    prices, engine = PriceConfig(gpu_hour=1.0), EngineConfig(model="m", gpus=4, actors=(1, 2))
+    prices, engine = PriceConfig(gpu_hour=1.0), VllmConfig(model="m", gpus=4, actors=(1, 2))
     for number in (1, 2):
         stood(tmp_path, number, 900)
     assert gpu_seconds(tmp_path, engine) == 4 * 1800

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from imageref_ray import engines
-from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.checkpoint import located
+from imageref_ray.core.config import ConfigError, OpenAIConfig, ScriptedConfig, VllmConfig
 from imageref_ray.engines.base import Message, Request, RequestError
 from imageref_ray.engines.openai.engine import OpenAIEngine
 
@@ -39,20 +40,32 @@ def test_a_hub_name_is_taken_at_its_word() -> None:
     engines.check_model("OpenGVLab/InternVL3-8B-hf")
 
 
-@pytest.mark.parametrize("script", [None, "nonsense", "tests.scripted:nothing", "not.there:at_all"])
-def test_a_script_that_is_not_there_is_refused(script: str | None) -> None:
+def test_embedded_is_the_checkpoint_in_the_package_and_a_folder_of_that_name_has_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "embedded").mkdir()
+    engines.check_model("embedded")
+    assert (Path(located("embedded")) / "model.safetensors").is_file()
+    assert located("./embedded") == "./embedded"
+    with pytest.raises(ConfigError, match=r"embedded has no config\.json"):
+        engines.check_model("./embedded")
+
+
+@pytest.mark.parametrize("script", ["nonsense", "tests.scripted:nothing", "not.there:at_all"])
+def test_a_script_that_is_not_there_is_refused(script: str) -> None:
     with pytest.raises(ConfigError, match="expected package"):
-        engines.check(EngineConfig(kind="scripted", model="none", script=script))
+        engines.check(ScriptedConfig(script=script))
 
 
 def test_an_engine_that_cannot_score_a_given_text_is_refused_and_one_that_can_is_named() -> None:
     with pytest.raises(ConfigError, match=r"openai.*no log-likelihood.*set engine\.kind: vllm, or leave choice out"):
-        engines.check_scoring(EngineConfig(kind="openai", model="m"))
-    engines.check_scoring(EngineConfig(kind="vllm", model="m"))
+        engines.check_scoring(OpenAIConfig(model="m"))
+    engines.check_scoring(VllmConfig(model="m"))
 
 
 async def test_chat_completions_refuse_to_score_without_a_call() -> None:
-    engine = OpenAIEngine(EngineConfig(kind="openai", model="m", base_url="http://127.0.0.1:1/v1"))
+    engine = OpenAIEngine(OpenAIConfig(model="m", base_url="http://127.0.0.1:1/v1"))
     with pytest.raises(RequestError, match=r"score with engine\.kind vllm"):
         await engine.generate(Request((Message("user", ("What?",)),), prefix="a boat", scored=True))
     await engine.close()

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from imageref_ray import engines
-from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.config import ConfigError, OpenAIConfig
 from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Guide, Message, Request, RequestError, Sampling
 from tests.loopback import Step, fails, loopback, says
@@ -107,7 +107,7 @@ def test_log_probabilities_come_back() -> None:
 )
 def test_settings_that_cannot_work_are_refused_before_a_run(config: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        engines.check(EngineConfig(kind="openai", model="m", **config))
+        engines.check(OpenAIConfig(model="m", **config))
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_settings_that_cannot_work_are_refused_before_a_run(config: dict[str, An
 def test_what_the_environment_lacks_is_named(config: dict[str, Any], words: str) -> None:
     given = {"base_url": "http://127.0.0.1:1/v1", "api_key_env": "NO_SUCH_KEY", **config}
     with pytest.raises(ConfigError, match=words):
-        engines.make(EngineConfig(kind="openai", model="m", **given))
+        engines.make(OpenAIConfig(model="m", **given))

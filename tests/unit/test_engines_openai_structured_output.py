@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.config import OpenAIConfig
 from imageref_ray.engines.base import Guide, Message, Reply, Request, RequestError
 from imageref_ray.engines.openai import structured_output
 from imageref_ray.engines.openai.engine import OpenAIEngine
@@ -22,7 +22,7 @@ def ask(server: Loopback, *requests: Request, **config: Any) -> list[Reply]:
     """One after another on one engine."""
 
     async def in_turn() -> list[Reply]:
-        settings = EngineConfig(kind="openai", model="m", base_url=server.url, **config)
+        settings = OpenAIConfig(model="m", base_url=server.url, **config)
         engine = OpenAIEngine(settings, Pace(first_wait_s=0.01))
         try:
             return [await engine.generate(request) for request in requests]

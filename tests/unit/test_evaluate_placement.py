@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from imageref_ray.core.config import ConfigError, EngineConfig, EvaluateConfig
+from imageref_ray.core.config import ConfigError, EvaluateConfig, ScriptedConfig
 from imageref_ray.core.records import Image, to_row
 from imageref_ray.dataset.paper_formats import Question, write_jsonl, write_labels
 from imageref_ray.engines.base import Reply, Request, RequestError
@@ -72,7 +72,7 @@ def test_labels_of_another_test_set_are_refused(tmp_path):
         data=tmp_path / "test.jsonl",
         labels=tmp_path / "label.csv",
         output=tmp_path / "run",
-        engine=EngineConfig(kind="scripted", model="none"),
+        engine=ScriptedConfig(script="tests.scripted:annotator"),
     )
     with pytest.raises(ConfigError, match="give the labels of this test set"):
         evaluate_placement(config)

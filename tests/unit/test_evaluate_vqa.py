@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 from rich.console import Console
 
-from imageref_ray.core.config import ConfigError, EngineConfig, QuestionsConfig, VqaConfig, check
+from imageref_ray.core.config import ConfigError, OpenAIConfig, QuestionsConfig, ScriptedConfig, VqaConfig, check
 from imageref_ray.core.records import Answer, Image, VisualQuestion, from_row, to_row
 from imageref_ray.engines.base import Message, Reply, Request, RequestError, Sampling
 from imageref_ray.evaluation import tables
@@ -106,7 +106,7 @@ def config(folder: Path, entries: Any, **more: Any) -> VqaConfig:
     (folder / "q.json").write_text(json.dumps(entries))
     Pillow.new("RGB", (4, 4)).save(folder / "1.png")
     settings = {"sets": {"okvqa": QuestionsConfig(questions=folder / "q.json", images=folder)}, "prompts": "compact"}
-    engine = EngineConfig(kind="scripted", model="none", script="tests.scripted:annotator")
+    engine = ScriptedConfig(script="tests.scripted:annotator")
     return VqaConfig(**{**settings, "output": folder / "run", "engine": engine, **more})
 
 
@@ -131,7 +131,7 @@ def entry(**more: Any) -> dict[str, Any]:
         ([entry()], {"prompts": "english"}, "no pack is called english; take one of compact, en"),
         (
             [entry()],
-            {"mode": ("choice",), "engine": EngineConfig(kind="openai", model="m")},
+            {"mode": ("choice",), "engine": OpenAIConfig(model="m")},
             r"chat completions tell no log-likelihood .*set engine\.kind: vllm",
         ),
     ],

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from imageref_ray import engines
-from imageref_ray.core.config import CorrectConfig, EngineConfig
+from imageref_ray.core.config import CorrectConfig, ScriptedConfig
 from imageref_ray.core.records import Answer, Image, Instruction, Unit, Usage, from_row, to_row
 from imageref_ray.core.sentences import split
 from imageref_ray.engines.base import Generate, Reply, Request, Sampling
@@ -36,7 +36,7 @@ def model(answer: Callable[[Request], Reply], asked: list[Request] | None = None
 
 
 def storyteller(asked: list[Request] | None = None) -> Generate:
-    engine = engines.make(EngineConfig(kind="scripted", model="none", script="tests.scripted:storyteller"))
+    engine = engines.make(ScriptedConfig(script="tests.scripted:storyteller"))
 
     async def generate(request: Request) -> Reply:
         if asked is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imageref_ray.batch import manifest
-from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.config import ConfigError, OpenAIConfig, VllmConfig
 
 SETTINGS = {"engine": {"model": "a", "args": {"dtype": "float32"}}, "limit": None}
 
@@ -36,7 +36,7 @@ def test_speed_settings_and_the_folder_do_not_change_the_fingerprint(tmp_path: P
         model.mkdir(parents=True)
         (model / "config.json").write_text("{}")
         (model / "model.safetensors").write_bytes(weights)
-        config = EngineConfig.model_validate({"model": str(model), **more})
+        config = VllmConfig.model_validate({"model": str(model), **more})
         return manifest.fingerprint(manifest.engine_settings(config))
 
     first = settings("a", b"1", concurrency=4, args={"max_num_seqs": 8, "dtype": "float32"})
@@ -47,7 +47,7 @@ def test_speed_settings_and_the_folder_do_not_change_the_fingerprint(tmp_path: P
 
 def test_how_an_endpoint_is_asked_changes_the_fingerprint_and_how_fast_does_not() -> None:
     def settings(**more: object) -> str:
-        config = EngineConfig.model_validate({"kind": "openai", "model": "m", **more})
+        config = OpenAIConfig.model_validate({"model": "m", **more})
         return manifest.fingerprint(manifest.engine_settings(config))
 
     assert settings(concurrency=9, timeout_s=5, patience_s=9, headers={"x": "y"}, base_url="http://b/v1") == settings()

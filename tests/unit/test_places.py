@@ -16,10 +16,10 @@ from imageref_ray.core.config import (
     Config,
     ConfigError,
     DemoConfig,
-    EngineConfig,
     EvaluateConfig,
     InstructConfig,
     TrainConfig,
+    VllmConfig,
     VqaConfig,
     check,
     check_places,
@@ -272,7 +272,7 @@ def test_no_path_setting_takes_an_address_that_it_cannot_read(name: str) -> None
 
 def test_an_address_given_as_a_path_is_refused_as_well() -> None:
     with pytest.raises(ValueError, match="s3:/bucket/run is an address"):
-        DemoConfig(output=Path("s3://bucket/run"), engine=EngineConfig(model="m"), train={}, instruct={})
+        DemoConfig(output=Path("s3://bucket/run"), engine=VllmConfig(model="m"), train={}, instruct={})
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import PIL.Image
 import pytest
 from fastapi.testclient import TestClient
 
-from imageref_ray.core.config import EngineConfig
-from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.config import ScriptedConfig, ServeConfig
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import EngineError, Guide, Reply, Request, RequestError
 from imageref_ray.serving.routes import create
@@ -54,7 +53,7 @@ class StreamingEngine(Engine):
 
 
 def client(engine: Engine, **settings: Any) -> TestClient:
-    config = ServeConfig(engine=EngineConfig(kind="scripted", model="none"), **settings)
+    config = ServeConfig(engine=ScriptedConfig(script="tests.scripted:annotator"), **settings)
     return TestClient(create(engine, config), raise_server_exceptions=False)
 
 

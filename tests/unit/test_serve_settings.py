@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imageref_ray.core.config import ConfigError
-from imageref_ray.core.config.serve import ServeConfig, read
+from imageref_ray.core.config import ConfigError, ServeConfig
+from imageref_ray.serving.arguments import read
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,8 @@ def test_relative_paths_are_found_from_the_working_directory_or_beside_the_packa
     assert settings.engine.model == str(tmp_path / "mine")
     assert settings.images == tmp_path / "pictures"
     assert settings.prompts == str(tmp_path / "pack.yaml")
-    assert read({}).engine.model == str(ROOT / "imageref_ray" / "picturenews" / "checkpoint")
+    (tmp_path / "embedded").mkdir()
+    assert read({}).engine.model == "embedded"
 
 
 @pytest.mark.parametrize(

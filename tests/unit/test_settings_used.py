@@ -18,12 +18,12 @@ import pytest
 
 from imageref_ray.core import config
 from imageref_ray.core.config import Config
-from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.config.engine import PoolConfig
 
 ROOT = Path(__file__).parents[2]
 MODELS: dict[str, type[Config]] = {
     kind.__name__: kind
-    for kind in (*vars(config).values(), ServeConfig)
+    for kind in (*vars(config).values(), PoolConfig)
     if isinstance(kind, type) and issubclass(kind, Config) and kind is not Config
 }
 CODE = [
@@ -41,7 +41,7 @@ def annotated(node: ast.expr | None) -> Type:
         case ast.Constant(value=str() as text):
             return annotated(ast.parse(text, mode="eval").body)
         case ast.Name(id=name):
-            return name
+            return "PoolConfig" if name == "EngineConfig" else name
         case ast.BinOp(left=left, right=right):
             found = [known for known in map(annotated, (left, right)) if known]
             return next(
@@ -60,7 +60,9 @@ def annotated(node: ast.expr | None) -> Type:
 def declared(hint: Any) -> Type:
     """What a model's field holds."""
     if isinstance(hint, type) and issubclass(hint, Config):
-        return hint.__name__
+        return "PoolConfig" if issubclass(hint, PoolConfig) else hint.__name__
+    if typing.get_origin(hint) is typing.Annotated:
+        return declared(typing.get_args(hint)[0])
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return next((found for found in map(declared, typing.get_args(hint)) if found), None)
     inner = next((found for found in map(declared, typing.get_args(hint)) if found), None)

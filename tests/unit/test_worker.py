@@ -13,7 +13,7 @@ from imageref_ray.batch import attempts
 from imageref_ray.batch.reply_cache import Book
 from imageref_ray.batch.store import RECORDS, Store, failures, idle, results, spent
 from imageref_ray.batch.worker import SPARES, Pass, Row, Worker, packed, prepared, stage
-from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.config import ConfigError, ScriptedConfig
 from imageref_ray.core.records import Failure
 from imageref_ray.engines.base import EngineError, Generate, Message, Request
 from imageref_ray.engines.scripted import ScriptedEngine
@@ -34,7 +34,7 @@ def refuse_even(row: Row) -> tuple[Row, tuple[Failure, ...]]:
 
 
 def make(directory: Path, script: str = "picky", **more: Any) -> Pass:
-    engine = EngineConfig(kind="scripted", model="none", script=f"tests.scripted:{script}", concurrency=4)
+    engine = ScriptedConfig(script=f"tests.scripted:{script}", concurrency=4)
     return Pass("test", directory, ask, engine, **more)
 
 

@@ -15,11 +15,12 @@ from imageref_ray.core.config.build import (
     SplitConfig,
     StageConfig,
 )
-from imageref_ray.core.config.engine import EngineConfig, SamplingConfig
+from imageref_ray.core.config.engine import EngineConfig, OpenAIConfig, SamplingConfig, ScriptedConfig, VllmConfig
 from imageref_ray.core.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.core.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
 from imageref_ray.core.config.load import C, check, load, overridden
 from imageref_ray.core.config.places import check_places
+from imageref_ray.core.config.serve import ServeConfig
 from imageref_ray.core.config.source import FetchConfig, FilterConfig, SourceConfig
 from imageref_ray.core.config.train import LoraConfig, MixtureEntry, TrainConfig
 
@@ -41,14 +42,18 @@ __all__ = [
     "InstructConfig",
     "LoraConfig",
     "MixtureEntry",
+    "OpenAIConfig",
     "PlaceConfig",
     "PriceConfig",
     "QuestionsConfig",
     "SamplingConfig",
+    "ScriptedConfig",
+    "ServeConfig",
     "SourceConfig",
     "SplitConfig",
     "StageConfig",
     "TrainConfig",
+    "VllmConfig",
     "VqaConfig",
     "check",
     "check_places",

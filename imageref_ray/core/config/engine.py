@@ -1,21 +1,18 @@
-"""The settings of an engine and of what it is asked for."""
+"""The settings of an engine, one model for each kind, and of what it is asked for."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from imageref_ray.core.config.base import Config
-from imageref_ray.core.config.places import Annotator
+from imageref_ray.core.config.places import Model
 
 
-class EngineConfig(Config):
-    """Which engine answers, and how big its pool is."""
+class PoolConfig(Config):
+    """What every kind of engine has: a pool of actors."""
 
-    kind: Literal["vllm", "openai", "scripted"] = "vllm"
-    model: Annotator = Field(description="checkpoint folder, hub name or, for openai, the served model's name")
-    args: dict[str, Any] = Field({}, description="engine arguments passed on as they are (AsyncEngineArgs for vllm)")
     actors: tuple[int, int] = Field((1, 1), description="least and most engine actors in the autoscaling pool")
     concurrency: int = Field(
         64,
@@ -27,24 +24,97 @@ class EngineConfig(Config):
     gpus: float = Field(0, ge=0, description="GPUs reserved per actor")
     accelerator_type: str | None = Field(None, description="GPU kind in a mixed cluster, in Ray's words: A100, L40S, …")
     env: dict[str, str] = Field({}, description="environment variables of the actor's process")
-    base_url: str | None = Field(None, description="openai: where the endpoint is (…/v1)")
-    api_key_env: str = Field("OPENAI_API_KEY", description="openai: the environment variable that holds the key")
-    headers: dict[str, str] = Field(
-        {}, description="openai: headers of every request; `$NAME` as a value is read from the environment"
+
+
+class VllmConfig(PoolConfig):
+    """vLLM inside a Ray actor or a Serve replica."""
+
+    OPERATIONAL: ClassVar[frozenset[str]] = frozenset(
+        {
+            "gpu_memory_utilization",
+            "max_model_len",
+            "limit_mm_per_prompt",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "enforce_eager",
+            "block_size",
+            "tensor_parallel_size",
+            "pipeline_parallel_size",
+            "data_parallel_size",
+            "enable_prefix_caching",
+            "disable_log_stats",
+            "compilation_config",
+            "mm_processor_cache_gb",
+            "swap_space",
+            "distributed_executor_backend",
+        }
     )
-    timeout_s: float = Field(120, gt=0, description="openai: seconds before one call is given up")
+    """Arguments that change how fast replies come, or which requests fit, but not what the replies are."""
+
+    kind: Literal["vllm"] = "vllm"
+    model: Model = Field(description="checkpoint folder, hub name, or `embedded`: the one in the package")
+    args: dict[str, Any] = Field({}, description="vLLM's own engine arguments, passed on as they are (AsyncEngineArgs)")
+
+    def identity(self) -> dict[str, Any]:
+        """What of these settings changes replies: a part of a run's fingerprint."""
+        args = {key: value for key, value in self.args.items() if key not in self.OPERATIONAL}
+        return {"kind": self.kind, "model": self.model, "args": args}
+
+
+class OpenAIConfig(PoolConfig):
+    """An OpenAI-compatible endpoint, asked by actors that hold no model."""
+
+    kind: Literal["openai"] = "openai"
+    model: str = Field(description="the model's name at the endpoint")
+    args: dict[str, Any] = Field({}, description="further fields of every request, e.g. reasoning_effort, extra_body")
+    base_url: str | None = Field(None, description="where the endpoint is (…/v1); without: OpenAI's own")
+    api_key_env: str = Field("OPENAI_API_KEY", description="the environment variable that holds the key")
+    headers: dict[str, str] = Field(
+        {}, description="headers of every request; `$NAME` as a value is read from the environment"
+    )
+    timeout_s: float = Field(120, gt=0, description="seconds before one call is given up")
     patience_s: float = Field(
-        120,
-        gt=0,
-        description="openai: the run stops when nothing is answered for so long, or Retry-After asks for more",
+        120, gt=0, description="the run stops when nothing is answered for so long, or Retry-After asks for more"
     )
     guides: Literal["auto", "validate"] = Field(
-        "auto", description="openai: ask the endpoint to keep a guide and check its reply (auto), or only check it"
+        "auto", description="ask the endpoint to keep a guide and check its reply (auto), or only check it"
     )
     picture: Literal["original", "thumbnail"] = Field(
-        "original", description="openai: send files as they are, or JPEGs of at most 1,024 pixels a side and 1 MiB"
+        "original", description="send files as they are, or JPEGs of at most 1,024 pixels a side and 1 MiB"
     )
-    script: str | None = Field(None, description="scripted: `package.module:function` that computes each reply")
+
+    def identity(self) -> dict[str, Any]:
+        """As VllmConfig.identity."""
+        return self.model_dump(mode="json", include={"kind", "model", "args", "guides", "picture"})
+
+
+class ScriptedConfig(PoolConfig):
+    """A function as engine: for tests of the framework and for measuring its own cost."""
+
+    kind: Literal["scripted"] = "scripted"
+    model: str = Field("none", description="a name for the function's replies")
+    script: str = Field(description="`package.module:function` that computes each reply")
+
+    def identity(self) -> dict[str, Any]:
+        """As VllmConfig.identity."""
+        return self.model_dump(mode="json", include={"kind", "model", "script"})
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind", "vllm") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+EngineConfig = Annotated[
+    Annotated[VllmConfig, Tag("vllm")]
+    | Annotated[OpenAIConfig, Tag("openai")]
+    | Annotated[ScriptedConfig, Tag("scripted")],
+    Discriminator(
+        _kind,
+        custom_error_type="engine_kind",
+        custom_error_message="expected a table of settings whose kind is vllm (the default), openai or scripted",
+    ),
+]
+"""Which engine answers, and how big its pool is."""
 
 
 class SamplingConfig(Config):

@@ -1,11 +1,12 @@
-"""A YAML file and `key=value` overrides → a checked config, or one line that says what is wrong and how to mend it."""
+"""A YAML file and `key=value` overrides → a checked config, or one line that says what is wrong and how to fix it."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -25,9 +26,9 @@ def load(kind: type[C], path: Path, overrides: Iterable[str] = ()) -> C:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}; mend the file") from None
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}; fix the file") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {type(values).__name__}, not `key: value` lines; mend the file")
+        raise ConfigError(f"{path} holds {type(values).__name__}, not `key: value` lines; fix the file")
     return check(kind, overridden(values, overrides), str(path))
 
 
@@ -64,21 +65,52 @@ def overridden(values: dict[str, Any], overrides: Iterable[str], option: str = "
 
 
 def _sentence(kind: type[Config], item: Any) -> str:
-    """One pydantic error as `key: what (how to mend)`."""
-    key = ".".join(str(part) for part in item["loc"])
+    """One pydantic error as `key: what is wrong (how to fix it)`."""
+    names, models = _walk(kind, item["loc"])
+    key = ".".join(names)
     if item["type"] != "extra_forbidden":
-        # a validator's own words stay as they are, for there are paths and names in them
-        told = item["ctx"]["error"] if item["type"] == "value_error" else item["msg"].lower()
-        return f"{key or 'config'}: {told}"
-    *parents, last = item["loc"]
-    known = _fields(kind, [str(part) for part in parents])
-    near = difflib.get_close_matches(str(last), known, n=1)
-    mend = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(known)
-    return f"unknown key {key} ({mend})"
+        # a validator's own words keep their case: there are paths and names in them
+        message = item["ctx"]["error"] if item["type"] == "value_error" else item["msg"].lower()
+        return f"{key or 'config'}: {message}"
+    model, *others = models
+    if elsewhere := [_kind(other) for other in others if names[-1] in other.model_fields]:
+        return f"unknown key {key} for kind {_kind(model)} (it belongs to kind {' and '.join(elsewhere)})"
+    near = difflib.get_close_matches(names[-1], model.model_fields, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(model.model_fields)}"
+    return f"unknown key {key} ({hint})"
 
 
-def _fields(kind: Any, parents: list[str]) -> list[str]:
-    for parent in parents:
-        found = getattr(kind, "model_fields", {}).get(parent)
-        kind = found.annotation if found else kind
-    return list(getattr(kind, "model_fields", {}))
+def _walk(kind: type[Config], location: Iterable[Any]) -> tuple[list[str], list[type[Config]]]:
+    """An error's keys, without the kinds that pydantic puts between them where a value may be one of several models;
+    and the model that should know the last key, followed by its alternatives."""
+    names: list[str] = []
+    holders: list[type[Config]] = [kind]
+    annotation: Any = kind
+    others: list[type[Config]] = []
+    for part in location:
+        models = _models(annotation)
+        if len(models) > 1 and part in map(_kind, models):
+            annotation = next(model for model in models if _kind(model) == part)
+            others = [model for model in models if model is not annotation]
+            continue
+        names.append(str(part))
+        if models:
+            holders, others = [models[0], *others], []
+            field = models[0].model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:  # a table or list: what it holds
+            annotation = next((value for value in reversed(get_args(annotation)) if _models(value)), None)
+    return names, holders
+
+
+def _models(annotation: Any) -> list[type[Config]]:
+    """The config models that a value of this type may be."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, Config) else []
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return [model for part in get_args(annotation) for model in _models(part)]
+    return []
+
+
+def _kind(model: type[Config]) -> str:
+    return str(model.model_fields["kind"].default)

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator
 
+from imageref_ray.core.checkpoint import EMBEDDED
 from imageref_ray.core.config.base import ConfigError
 
 T = TypeVar("T")
@@ -32,10 +33,9 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class Reach:
-    """Who opens what a setting names; with `kind`, only where the config's own `kind` is that one."""
+    """Who opens what a setting names."""
 
     by: Literal["shared", "shipped", "own"]
-    kind: str | None = None
 
 
 def no_address(value: Any) -> Any:
@@ -52,9 +52,7 @@ Shared = Annotated[T, BeforeValidator(no_address), Reach("shared")]
 Shipped = Annotated[T, BeforeValidator(no_address), Reach("shipped")]
 Own = Annotated[T, BeforeValidator(no_address), Reach("own")]
 Model = Annotated[str, Reach("shipped")]
-"""A checkpoint: a folder, or a name on the hub."""
-Annotator = Annotated[str, Reach("shipped", kind="vllm")]
-"""The same where vLLM loads it; other engines know it by name only."""
+"""A checkpoint: a folder, a name on the hub, or `embedded`, which is in the package."""
 
 
 def check_places(config: BaseModel, where: str = "") -> None:
@@ -92,11 +90,10 @@ def _named(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, Reac
     """Every file or folder that a config and its parts name: dotted key, value, who opens it."""
     for name, field in type(config).model_fields.items():
         reach = next((mark for mark in field.metadata if isinstance(mark, Reach)), None)
-        here = reach is not None and reach.kind in (None, getattr(config, "kind", None))
         for key, value in _parts(f"{prefix}{name}", getattr(config, name)):
             if isinstance(value, BaseModel):
                 yield from _named(value, f"{key}.")
-            elif here and reach and isinstance(value, str | Path) and not ADDRESS.match(str(value)):
+            elif reach and isinstance(value, str | Path) and value != EMBEDDED and not ADDRESS.match(str(value)):
                 yield key, str(value), reach
 
 

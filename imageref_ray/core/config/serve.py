@@ -1,21 +1,15 @@
-"""What the endpoint can be told: arguments of a Serve config file or a command line → a checked `ServeConfig`."""
+"""The settings of the endpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from imageref_ray.core.config import Config, EngineConfig, check, overridden
+from imageref_ray.core.config.base import Config
+from imageref_ray.core.config.engine import EngineConfig
 from imageref_ray.core.config.places import Shared, Shipped
-
-ROOT = Path(__file__).resolve().parents[3]
-"""Where the package lies: a checkout, or what `pip install` filled."""
-
-EMBEDDED = ROOT / "imageref_ray/serving/embedded.yaml"
 
 
 class ServeConfig(Config):
@@ -44,37 +38,3 @@ class ServeConfig(Config):
         if isinstance(values, dict) and values.get("model") and isinstance(values.get("engine", {}), dict):
             return {**values, "engine": {**values.get("engine", {}), "model": values["model"]}}
         return values
-
-
-TEXTS = frozenset(name for name, field in ServeConfig.model_fields.items() if field.annotation in (str, str | None))
-"""Settings that are text: taken as they stand, whoever gives them."""
-
-
-def read(args: Mapping[str, Any]) -> ServeConfig:
-    """Settings from a file's `args` (values) or from `serve run`'s (all text: `engine.gpus=1`, as with `--set`).
-
-    Without `engine` they change what the embedded checkpoint is served with. Raises ConfigError.
-    """
-    base = {} if "engine" in args else yaml.safe_load(EMBEDDED.read_text(encoding="utf-8"))
-    plain = {key: value for key, value in args.items() if key in TEXTS or not isinstance(value, str)}
-    spoken = [f"{key}={value}" for key, value in args.items() if key not in plain]
-    return _placed(check(ServeConfig, overridden({**base, **plain}, spoken, ""), "the endpoint's arguments"))
-
-
-def _placed(settings: ServeConfig) -> ServeConfig:
-    """With paths that hold in a replica, whose working directory is another."""
-    engine = settings.engine
-    if engine.kind == "vllm":
-        engine = engine.model_copy(update={"model": absolute(engine.model)})
-    prompts = absolute(settings.prompts) if settings.prompts.endswith((".yaml", ".yml")) else settings.prompts
-    images = settings.images and Path(absolute(str(settings.images)))
-    return settings.model_copy(update={"engine": engine, "prompts": prompts, "images": images})
-
-
-def absolute(path: str) -> str:
-    """Where a relative path leads from the working directory or, if nothing is there, from where the package lies.
-
-    What is in neither place stays as it is.
-    """
-    found = (folder / path for folder in (Path.cwd(), ROOT) if (folder / path).exists())
-    return str(next(found, path))

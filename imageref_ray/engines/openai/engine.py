@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import openai
 
-from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.config import ConfigError, OpenAIConfig
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import EngineError, Guide, Message, Reply, Request, RequestError, Sampling
 from imageref_ray.engines.openai import errors, protocol, structured_output
@@ -54,7 +54,7 @@ class _Trial:
 class OpenAIEngine:
     """Chat completions of `config.model` at `config.base_url`; `config.args` are fields of every request."""
 
-    def __init__(self, config: EngineConfig, pace: Pace | None = None) -> None:
+    def __init__(self, config: OpenAIConfig, pace: Pace | None = None) -> None:
         self._config, self._pace = config, pace or Pace()
         key = _plain(config.api_key_env, os.environ.get(config.api_key_env, ""))
         if not key and not config.base_url:

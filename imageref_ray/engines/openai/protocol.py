@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from imageref_ray.core.config import EngineConfig
+from imageref_ray.core.config import OpenAIConfig
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import Guide, Message, Reply, Request
 from imageref_ray.engines.openai.errors import Fault, of_status, words
@@ -43,7 +43,7 @@ def _content(message: Message, size: Size) -> str | list[dict[str, Any]]:
     ]
 
 
-def body(request: Request, chat: list[dict[str, Any]], config: EngineConfig, lacks: frozenset[str]) -> dict[str, Any]:
+def body(request: Request, chat: list[dict[str, Any]], config: OpenAIConfig, lacks: frozenset[str]) -> dict[str, Any]:
     """The whole JSON body. `config.args` are fields of it (null leaves one out); the endpoint does without `lacks`."""
     sampling = request.sampling
     fields: dict[str, Any] = {
@@ -70,7 +70,7 @@ def body(request: Request, chat: list[dict[str, Any]], config: EngineConfig, lac
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _given(config: EngineConfig) -> dict[str, Any]:
+def _given(config: OpenAIConfig) -> dict[str, Any]:
     """What the config adds to every body."""
     args = {name: value for name, value in config.args.items() if name != "extra_body"}
     return {**args, **config.args.get("extra_body", {})}
@@ -83,7 +83,7 @@ def _guide(guide: Guide) -> dict[str, Any]:
     return {"structured_outputs": {guide.kind: list(guide.value) if guide.kind == "choice" else guide.value}}
 
 
-def lacking(refusal: str, sent: Mapping[str, Any], config: EngineConfig) -> frozenset[str]:
+def lacking(refusal: str, sent: Mapping[str, Any], config: OpenAIConfig) -> frozenset[str]:
     """The fields that a refusal names and that we can do without; not those that the user's config asks for."""
     ours = sent.keys() - _given(config).keys()
     return frozenset(name for name, told in TELLTALE.items() if name in ours and any(word in refusal for word in told))
