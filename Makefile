@@ -33,7 +33,7 @@ unit: $(READY) ## the tests that need no Ray
 	@$(BIN)/python -m pytest tests/unit
 
 serve: $(READY) ## the OpenAI-compatible endpoint and /v1/reference on http://127.0.0.1:8000
-	@$(BIN)/imageref serve
+	@$(BIN)/imageref serve --config serve/config.yaml
 
 check: $(READY) ## ruff (rules and format), mypy and the import rules
 	@$(BIN)/ruff check .

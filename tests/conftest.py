@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
-from imageref_ray.commands.cli import PATIENCE
+from imageref_ray.serving import PATIENCE
 from tests.head import Head, free_port, start
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false"}

@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from imageref_ray import sources
-from imageref_ray.batch import manifest, outcome, store
+from imageref_ray.batch import manifest, store
+from imageref_ray.batch.job import Job, Summary, nothing_left, run_job
 from imageref_ray.batch.progress import closing_table
 from imageref_ray.commands.annotation.example_files import identity
 from imageref_ray.commands.annotation.passes import STAGES, passes, records, run_passes
@@ -28,36 +29,38 @@ DATASET = "dataset"
 
 
 def build(config: BuildConfig, console: Console | None = None, again: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Build, or go on with, the training set in `config.output`; returns the run's summary.
+    """Build, or finish building, the training set in `config.output`; returns the run's summary.
 
-    Records in the quarantine are left there, but for the ids in `again`. A finished run under other settings of
+    Records in the quarantine stay there, except those whose ids are in `again`. A finished run under other settings of
     `export` writes the new files from its records, without any engine. Keys of the summary: records, quarantined,
     problems, requests, prompt_tokens, image_tokens, cached_tokens, generated_tokens, tokens_per_second, seconds, files.
-    Raises ConfigError for what the user can fix, EngineError when the engine fails, Stopped when it is told to end,
-    RunFailed where it is done and too few of its records succeeded.
+    Raises as `run_job`.
     """
-    summary = _build(config, console or Console(), again)
-    outcome.check(config.output, config.min_success)
-    return summary
-
-
-def _build(config: BuildConfig, console: Console, again: frozenset[str]) -> dict[str, Any]:
     made = recipe(config)
     to = target(config.source.root, made.pack, config.export)
     found, ids = records(config), list[str]()
     settings = fingerprint_settings(config, made)
     read = partial(_records, config.output, ids)
-    if manifest.begin(config.output, settings, config.model_dump(mode="json")) is not None:
+
+    def finish(run: Summary) -> Summary:
+        origin = _origin(config, settings, run, manifest.git_revision())
+        summary = {**run, "files": export(config.output / DATASET, read, to, origin)}
+        off = compare(config, ids)
+        return summary if off is None else {**summary, "plan": off}
+
+    def repeat(done: Summary, console: Console) -> Summary:
         ids.extend(record.id for record in found if isinstance(record, Record))
         return _export_again(config, settings, read, to, console)
-    summary = run_passes(config, made, _noting(found, ids), again)
-    origin = _origin(config, settings, summary, manifest.git_revision())
-    summary["files"] = export(config.output / DATASET, read, to, origin)
-    if (off := compare(config, ids)) is not None:
-        summary["plan"] = off
-    manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
-    console.print(closing_table(f"build: {config.output}", summary))
-    return summary
+
+    job = Job(
+        config,
+        settings,
+        run=lambda: run_passes(config, made, _noting(found, ids), again),
+        finish=finish,
+        show=lambda summary, console: console.print(closing_table(f"build: {config.output}", summary)),
+        repeat=repeat,
+    )
+    return run_job(job, console)
 
 
 def _export_again(
@@ -72,10 +75,8 @@ def _export_again(
     before = {Path(path).name for path in done["files"].values()}
     changed = sorted(f"export.{key}" for key, value in wanted.items() if held["config"]["export"].get(key) != value)
     gone = sorted(name for name in before if not (folder / name).is_file())
-    said = f"{config.output} is done: {done['records']} records"
     if not changed and not gone:
-        console.print(f"{said}, nothing left to do", highlight=False, soft_wrap=True)
-        return dict(done)
+        return nothing_left(config, "records", done, console)
     files = export(folder, read, to, _origin(config, settings, done, held["git"]))
     written = {Path(path).name for path in files.values()}
     for name in (stale := sorted(before - written)):
@@ -83,8 +84,9 @@ def _export_again(
     summary = {**done, "files": files}
     manifest.exported(config.output, wanted, summary)
     why = f"{', '.join(changed)} changed" if changed else f"{', '.join(gone)} was gone"
-    told = f"{said}; {why}: wrote {', '.join(sorted(written))} from them, without any engine"
-    console.print(told + (f"; removed {', '.join(stale)}" if stale else ""), highlight=False, soft_wrap=True)
+    line = f"{config.output} is done: {done['records']} records; {why}: wrote {', '.join(sorted(written))} from them, "
+    line += "without any engine" + (f"; removed {', '.join(stale)}" if stale else "")
+    console.print(line, highlight=False, soft_wrap=True)
     return summary
 
 

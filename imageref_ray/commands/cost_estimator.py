@@ -32,13 +32,14 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imageref_ray.batch.budget import Cost, money
 from imageref_ray.core.config import PriceConfig
 from imageref_ray.core.records import MARKER, Sample, Usage
 
@@ -56,15 +57,6 @@ MOST_LEVERAGE = 0.9
 
 DRAWS = 2000
 LEVEL = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one record cost, also if it failed. `seconds` are engine-seconds: with c records in flight at a time,
-    a record that took t seconds has t / c."""
-
-    usage: Usage = field(default_factory=Usage)
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,18 +193,6 @@ def _figures(costs: list[Cost], prices: PriceConfig, gpus: float) -> Array:
         hours = cost.seconds * gpus / 3600
         row[:] = *(getattr(cost.usage, name) for name in TOKENS), hours, money(cost.usage, hours, prices)
     return y
-
-
-def money(usage: Usage, gpu_hours: float, prices: PriceConfig) -> float:
-    """What this costs, in the prices' currency.
-
-    Every prompt token at its price; image and cached tokens, which are prompt tokens, at the difference to that.
-    """
-    image = prices.prompt if prices.image is None else prices.image
-    cached = prices.prompt if prices.cached is None else prices.cached
-    tokens = prices.prompt * usage.prompt_tokens + prices.generated * usage.generated_tokens
-    tokens += (image - prices.prompt) * usage.image_tokens + (cached - prices.prompt) * usage.cached_tokens
-    return tokens / 1e6 + prices.gpu_hour * gpu_hours
 
 
 def _best(table: Array, sampled: Any, y: Array) -> _Fit:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from imageref_ray import engines
 from imageref_ray.batch import manifest, outcome, store
+from imageref_ray.batch.job import Job, Summary, nothing_left, pass_of, run_job
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.progress import closing_table
 from imageref_ray.batch.worker import Pass, Row, stage
@@ -40,35 +41,31 @@ from imageref_ray.stages.prompts.instruct import TASKS, InstructPack, load_instr
 def instruct(
     config: InstructConfig, console: Console | None = None, again: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Make, or go on with, the instructions in `config.output`; returns the run's summary, with `instructions`.
+    """Make, or finish making, the instructions in `config.output`; returns the run's summary, with `instructions`.
 
-    Raises ConfigError for what the user can fix, EngineError when the engine fails, Stopped when it is told to end,
-    RunFailed where it is done and too few images, or too few instructions, came to anything.
+    Raises as `run_job`, and RunFailed also where too few of the instructions are usable.
     """
-    summary = _instruct(config, console or Console(), again)
-    outcome.check(config.output, config.min_success)
-    _check_usable(config)
-    return summary
-
-
-def _instruct(config: InstructConfig, console: Console, again: frozenset[str]) -> dict[str, Any]:
     engines.check(config.engine)
     pack = load_instruct(config.prompts)
     images, early = _images(config.images)
-    settings = fingerprint_settings(config, pack, images)
-    finished = manifest.begin(config.output, settings, config.model_dump(mode="json"))
-    if finished is not None:
-        console.print(f"{config.output} is done: {finished['records']} images, nothing left to do", highlight=False)
-        return finished
-    from imageref_ray.batch.ray_data import run_pass
 
-    rows = ({"id": image.id, "image": to_row(image)} for image in images)
-    summary = run_pass(_task(config, pack), chain(early, rows), again)
-    summary["instructions"] = counts(instructions(config.output))
-    summary["files"] = _export(config, pack, [image.id for image in images])
-    manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
-    console.print(closing_table(f"instruct: {config.output}", summary))
-    console.print(_told(summary["instructions"]))
+    def run() -> Summary:
+        from imageref_ray.batch.ray_data import run_pass
+
+        rows = ({"id": image.id, "image": to_row(image)} for image in images)
+        return run_pass(_task(config, pack), chain(early, rows), again)
+
+    def finish(summary: Summary) -> Summary:
+        made = counts(instructions(config.output))
+        return {**summary, "instructions": made, "files": _export(config, pack, [image.id for image in images])}
+
+    def show(summary: Summary, console: Console) -> None:
+        console.print(closing_table(f"instruct: {config.output}", summary))
+        console.print(_told(summary["instructions"]))
+
+    settings = fingerprint_settings(config, pack, images)
+    summary = run_job(Job(config, settings, run, finish, show, partial(nothing_left, config, "images")), console)
+    _check_usable(config)
     return summary
 
 
@@ -168,15 +165,12 @@ def _images(config: ImagesConfig) -> tuple[list[Image], list[Failure]]:
 
 def _task(config: InstructConfig, pack: InstructPack) -> Pass:
     images = config.images
-    return Pass(
-        name="instruct",
-        directory=config.output,
-        work=partial(work, config=config, pack=pack),
-        engine=config.engine,
+    return pass_of(
+        config,
+        "instruct",
+        partial(work, config=config, pack=pack),
         prepare=partial(prepare, max_bytes=images.max_image_bytes, max_pixels=images.max_image_pixels),
-        commit_records=config.commit_records,
-        commit_seconds=config.commit_seconds,
-        patience_s=60 * config.stall_minutes,
+        weight=lambda row: 1,  # prompts are of one length: any image tells whether they fit
     )
 
 

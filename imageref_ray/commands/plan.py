@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from imageref_ray.batch import manifest, outcome, store
+from imageref_ray.batch.budget import Cost, gpu_seconds
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.commands import cost_estimator
-from imageref_ray.commands.annotation.passes import STAGES, gpu_seconds, passes, records, run_passes
+from imageref_ray.commands.annotation.passes import STAGES, passes, records, run_passes
 from imageref_ray.commands.annotation.stage_inputs import recipe
-from imageref_ray.commands.cost_estimator import Cost, Estimate, Plan
+from imageref_ray.commands.cost_estimator import Estimate, Plan
 from imageref_ray.core.config import BuildConfig, ConfigError, EngineConfig
 from imageref_ray.core.records import Failure, Record, Usage
 from imageref_ray.core.subset import choose

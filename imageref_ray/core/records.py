@@ -262,8 +262,14 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(hint: Any, value: Any) -> Any:
-    if value is None or isinstance(hint, types.UnionType):
-        return value
-    if typing.get_origin(hint) is tuple:
+    if isinstance(hint, types.UnionType):
+        hint = next((one for one in typing.get_args(hint) if _is_nested(one)), None)
+    if isinstance(value, list) and typing.get_origin(hint) is tuple:
         return tuple(_typed(typing.get_args(hint)[0], item) for item in value)
-    return from_row(hint, value) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else value
+    nested = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    return from_row(hint, value) if nested and isinstance(value, dict) else value
+
+
+def _is_nested(hint: Any) -> bool:
+    """Whether a value of this type is a table or list in a row."""
+    return dataclasses.is_dataclass(hint) or typing.get_origin(hint) is tuple

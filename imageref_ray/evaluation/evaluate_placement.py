@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from imageref_ray.batch import manifest, outcome, store
+from imageref_ray.batch.job import Job, Summary, pass_of, run_job, show_again
 from imageref_ray.batch.worker import Pass, Row, stage
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError, EvaluateConfig, SourceConfig
@@ -35,34 +36,34 @@ LIMITS = {name: SourceConfig.model_fields[f"max_image_{name}"].default for name 
 def evaluate_placement(
     config: EvaluateConfig, console: Console | None = None, again: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Metrics by mode (`guided`, `free`; see `placement.summarise`) and the pass's own numbers (`run`).
+    """Metrics by mode (`guided`, `free`; see `placement_metrics.summarise`) and the pass's own numbers (`run`).
 
     Only labelled questions are asked. Resumes an interrupted run; a finished one is read, not repeated. Questions in
-    the quarantine are left there, but for the ids in `again`. Raises ConfigError for what the user can fix,
-    EngineError when the engine fails, RunFailed where too few questions were answered.
+    the quarantine stay there, except those whose ids are in `again`. Raises as `run_job`.
     """
     labels, questions = _matching(config)
-    settings = _settings(config)
-    summary = manifest.begin(config.output, settings, config.model_dump(mode="json"))
-    if summary is None:
-        summary = _measured(config, labels, questions, again)
-        manifest.write_json(config.output / "metrics.json", summary)
-        manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
-    tables.show(console or Console(), tables.placement(f"evaluate placement: {config.output}", summary), summary)
-    outcome.check(config.output, config.min_success)
-    return summary
+
+    def run() -> Summary:
+        from imageref_ray.batch.ray_data import run_pass
+
+        return run_pass(_task(config), [to_row(question) for question in questions.values()], again)
+
+    def finish(summary: Summary) -> Summary:
+        outcome.check(config.output, 0)  # without any answer there is nothing to measure
+        metrics = {**_measured(config, labels, questions), "run": summary}
+        manifest.write_json(config.output / "metrics.json", metrics)
+        return metrics
+
+    def show(summary: Summary, console: Console) -> None:
+        tables.show(console, tables.placement(f"evaluate placement: {config.output}", summary), summary)
+
+    return run_job(Job(config, _settings(config), run, finish, show, partial(show_again, show)), console)
 
 
-def _measured(
-    config: EvaluateConfig,
-    labels: Mapping[str, Relevance],
-    questions: Mapping[str, Question],
-    again: frozenset[str],
-) -> dict[str, Any]:
-    """Ask what is not answered yet; then write the answers of every mode and score them."""
-    task = Pass(
+def _task(config: EvaluateConfig) -> Pass:
+    return pass_of(
+        config,
         "evaluate placement",
-        config.output,
         partial(
             ask,
             modes=config.mode,
@@ -71,21 +72,27 @@ def _measured(
             system=config.system,
             max_tokens=config.max_tokens,
         ),
-        config.engine,
-        prepare,
-        config.commit_records,
-        config.commit_seconds,
+        prepare=prepare,
+        weight=weight,
     )
-    from imageref_ray.batch.ray_data import run_pass
 
-    run = run_pass(task, [to_row(question) for question in questions.values()], again)
-    outcome.check(config.output, 0)  # without any answer there is nothing to measure
+
+def _measured(
+    config: EvaluateConfig, labels: Mapping[str, Relevance], questions: Mapping[str, Question]
+) -> dict[str, Any]:
+    """Write the answers of every mode and score them."""
     rows = {result.id: result.row for result in store.results(config.output)}
     metrics: dict[str, Any] = {}
     for mode in config.mode:
         answers = {id: rows[id][mode] for id in questions if id in rows}
         metrics[mode] = _judged(config, mode, labels, questions, answers)
-    return {**metrics, "run": run}
+    return metrics
+
+
+def weight(row: Row) -> float:
+    """How long a question's prompts are, roughly, in tokens: four characters a token, 256 tokens an image."""
+    parts = [*row["prompt"], row["reference"]]
+    return sum(len(part) / 4 if isinstance(part, str) else 256 for part in parts)
 
 
 def prepare(row: Row) -> tuple[Row, tuple[Failure, ...]]:

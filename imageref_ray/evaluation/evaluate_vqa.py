@@ -20,6 +20,7 @@ from rich.console import Console
 
 from imageref_ray import engines
 from imageref_ray.batch import manifest, outcome, store
+from imageref_ray.batch.job import Job, Summary, pass_of, run_job, show_again
 from imageref_ray.batch.worker import Pass, Row, stage
 from imageref_ray.core.config import ConfigError, QuestionsConfig, VqaConfig
 from imageref_ray.core.images import Problem, verify
@@ -39,29 +40,32 @@ Sets = Mapping[str, Sequence[VisualQuestion]]
 def evaluate_vqa(
     config: VqaConfig, console: Console | None = None, again: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Metrics by mode and set, see `vqa.summarise` (direct) and `vqa.summarise_choices`, and the pass's own (`run`).
+    """Metrics by mode and set, see `vqa_metrics.summarise` (direct) and `summarise_choices`, and the pass (`run`).
 
     A question that could not be answered counts as answered wrongly. Resumes an interrupted run; a finished one is
-    read, not repeated. Questions in the quarantine are left there, but for the ids in `again`. Raises ConfigError for
-    what the user can fix, EngineError when the engine fails, RunFailed where too few questions were answered.
+    read, not repeated. Questions in the quarantine stay there, except those whose ids are in `again`. Raises as
+    `run_job`.
     """
     if "choice" in config.mode:
         engines.check_scoring(config.engine)
     pack = load_instruct(config.prompts)
     sets, early = _read(config)
-    settings = _settings(config, pack)
-    summary = manifest.begin(config.output, settings, config.model_dump(mode="json"))
-    if summary is None:
+
+    def run() -> Summary:
         from imageref_ray.batch.ray_data import run_pass
 
-        run = run_pass(_task(config, pack), chain(early, _rows(config, sets)), again)
+        return run_pass(_task(config, pack), chain(early, _rows(config, sets)), again)
+
+    def finish(summary: Summary) -> Summary:
         outcome.check(config.output, 0)  # without any answer there is nothing to measure
-        summary = {**_measured(config, sets), "run": run}
-        manifest.write_json(config.output / "metrics.json", summary)
-        manifest.finish(config.output, config.model_dump(mode="json"), settings, summary)
-    tables.show(console or Console(), tables.vqa(f"evaluate vqa: {config.output}", summary), summary)
-    outcome.check(config.output, config.min_success)
-    return summary
+        metrics = {**_measured(config, sets), "run": summary}
+        manifest.write_json(config.output / "metrics.json", metrics)
+        return metrics
+
+    def show(summary: Summary, console: Console) -> None:
+        tables.show(console, tables.vqa(f"evaluate vqa: {config.output}", summary), summary)
+
+    return run_job(Job(config, _settings(config, pack), run, finish, show, partial(show_again, show)), console)
 
 
 def prepare(row: Row) -> tuple[Row, tuple[Failure, ...]]:
@@ -155,15 +159,19 @@ def _rows(config: VqaConfig, sets: Sets) -> Iterator[Row]:
 
 
 def _task(config: VqaConfig, pack: InstructPack) -> Pass:
-    return Pass(
+    return pass_of(
+        config,
         "evaluate vqa",
-        config.output,
         partial(work, modes=config.mode, pack=pack, max_tokens=config.max_tokens),
-        config.engine,
-        prepare,
-        config.commit_records,
-        config.commit_seconds,
+        prepare=prepare,
+        weight=weight,
     )
+
+
+def weight(row: Row) -> float:
+    """How long a question's prompts are, roughly, in tokens: four characters a token, its choices one by one."""
+    question = row["question"]
+    return (len(question["question"]) + sum(map(len, question["choices"]))) / 4
 
 
 def _measured(config: VqaConfig, sets: Sets) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import PIL.Image
 import pytest
 
 from imageref_ray.batch import manifest
+from imageref_ray.batch.budget import Cost, gpu_seconds, over_budget, over_budget_by_now
 from imageref_ray.batch.store import ENGINES, RECORDS, Result, Store, engine_seconds
-from imageref_ray.commands.annotation.passes import gpu_seconds, over_budget, over_budget_by_now, passes, verify
+from imageref_ray.commands.annotation.passes import passes, verify
 from imageref_ray.commands.annotation.stage_inputs import recipe
 from imageref_ray.commands.build import fingerprint_settings
-from imageref_ray.commands.cost_estimator import Cost, totals
+from imageref_ray.commands.cost_estimator import totals
 from imageref_ray.core.config import BuildConfig, PriceConfig, SourceConfig, VllmConfig, check
 from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
 

@@ -12,7 +12,7 @@ import pytest
 from imageref_ray.commands.cli import main
 from imageref_ray.core.config import ConfigError, ExportConfig
 from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, to_row
-from imageref_ray.dataset.check import Finding, Report, check, told
+from imageref_ray.dataset.check import Finding, Report, check, summary_lines
 from imageref_ray.dataset.check.read import elements
 from imageref_ray.dataset.export import Origin, export, target
 from imageref_ray.picturenews import corpus
@@ -148,7 +148,7 @@ def test_everything_we_export_is_clean_and_its_pictures_are_found_without_being_
 def test_the_embedded_corpus_keeps_the_contract(tmp_path: Path) -> None:
     corpus.write(tmp_path, 2, 5)
     report = check(tmp_path / "annotation.caption.jsonl", tmp_path)
-    assert told(report) == [
+    assert summary_lines(report) == [
         f"{tmp_path}/annotation.caption.jsonl: 2 samples, {report.images} images: the reference contract holds"
     ]
 
@@ -223,4 +223,4 @@ def test_the_command_prints_the_first_breaches_the_counts_and_an_exit_code(
 
 def test_the_report_is_a_value() -> None:
     report = Report(Path("a"), 1, 2, 0, {"slot": 3}, ())
-    assert told(report) == ["a: 1 samples, 2 images: 3 breaches (3 slot), the first 0 shown"]
+    assert summary_lines(report) == ["a: 1 samples, 2 images: 3 breaches (3 slot), the first 0 shown"]

@@ -5,23 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from imageref_ray.commands import table
 from imageref_ray.commands.cli import main, parser
 
-COMMANDS = [
-    "build",
-    "plan",
-    "instruct",
-    "retry",
-    "train",
-    "evaluate placement",
-    "evaluate vqa",
-    "score",
-    "check",
-    "inspect",
-    "picturenews",
-    "demo",
-    "serve",
-]
+COMMANDS = [command.name for command in table.COMMANDS]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,7 +27,7 @@ def test_the_example_of_every_command_parses(command: str, capsys: pytest.Captur
         main([*command.split(), "--help"])
     lines = capsys.readouterr().out.splitlines()
     example = next(line for line in lines if line.startswith("example: imageref "))
-    assert callable(parser().parse_args(example.split()[2:]).call)  # no argument has taken its place
+    assert parser().parse_args(example.split()[2:]).command.name == command  # no argument has taken its place
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,13 @@ JOBS: dict[str, tuple[type[Config], dict[str, Any], list[str]]] = {
     "build": (
         BuildConfig,
         {"source": {"root": "corpus"}, "output": "run", "engine": ENGINE, "cache": "replies.sqlite"},
-        ["source.root: corpus", "output: run", "cache: replies.sqlite"],
+        ["output: run", "source.root: corpus", "cache: replies.sqlite"],
     ),
     "plan": (BuildConfig, {"source": {"root": "corpus"}, "output": "/run", "engine": ENGINE}, ["source.root: corpus"]),
     "instruct": (
         InstructConfig,
         {"images": {"root": "pictures"}, "output": "run", "engine": ENGINE},
-        ["images.root: pictures", "output: run"],
+        ["output: run", "images.root: pictures"],
     ),
     "train": (
         TrainConfig,
@@ -73,12 +73,12 @@ JOBS: dict[str, tuple[type[Config], dict[str, Any], list[str]]] = {
     "evaluate placement": (
         EvaluateConfig,
         {"data": "rows.jsonl", "labels": "label.csv", "root": "test", "output": "run", "engine": ENGINE},
-        ["root: test", "output: run"],
+        ["output: run", "root: test"],
     ),
     "evaluate vqa": (
         VqaConfig,
         {"sets": {"news": {"questions": "q.json", "images": "test"}}, "output": "run", "engine": ENGINE},
-        ["sets.news.images: test", "output: run"],
+        ["output: run", "sets.news.images: test"],
     ),
     "demo": (DemoConfig, {"engine": ENGINE, "train": {}, "instruct": {}}, ["output: runs/demo"]),
 }

@@ -15,11 +15,12 @@ from typing import Any
 
 from imageref_ray import engines, sources
 from imageref_ray.batch import store
+from imageref_ray.batch.budget import Cost, gpu_seconds
+from imageref_ray.batch.job import pass_of
 from imageref_ray.batch.worker import Pass, Row, stage
 from imageref_ray.commands.annotation.stage_inputs import Recipe
-from imageref_ray.commands.cost_estimator import Cost, money
 from imageref_ray.core import markdown, tokens
-from imageref_ray.core.config import BuildConfig, EngineConfig, PriceConfig, SourceConfig
+from imageref_ray.core.config import BuildConfig, EngineConfig, SourceConfig
 from imageref_ray.core.records import Failure, Record, Usage, from_row, to_row
 from imageref_ray.dataset.export import VARIANTS, answer
 from imageref_ray.engines.base import Generate
@@ -78,11 +79,6 @@ def run_passes(
 
 def _row(found: Record | Failure) -> Row | Failure:
     return found if isinstance(found, Failure) else {"id": found.id, "record": to_row(found)}
-
-
-def gpu_seconds(directory: Path, engine: EngineConfig) -> float:
-    """What a pass took of GPUs so far, all engines of all attempts."""
-    return store.engine_seconds(directory) * engine.gpus
 
 
 def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tuple[Row, tuple[Failure, ...]]:
@@ -145,35 +141,15 @@ def weight(row: Row) -> float:
 def _task(
     config: BuildConfig, made: Recipe, directory: Path, engine: EngineConfig, stages: tuple[str, ...], paid: Cost
 ) -> Pass:
-    pictures = partial(verify, source=config.source, folder=config.output / "images", max_images=config.max_images)
-    return Pass(
-        name="build" if stages == STAGES else f"build: {', '.join(stages)}",
-        directory=directory,
-        work=partial(annotate, recipe=made, stages=stages),
+    images = partial(verify, source=config.source, folder=config.output / "images", max_images=config.max_images)
+    return pass_of(
+        config,
+        "build" if stages == STAGES else f"build: {', '.join(stages)}",
+        partial(annotate, recipe=made, stages=stages),
+        prepare=images if stages[0] == STAGES[0] else None,
+        weight=weight,
         engine=engine,
-        prepare=pictures if stages[0] == STAGES[0] else None,
-        commit_records=config.commit_records,
-        commit_seconds=config.commit_seconds,
-        weight=weight if config.preflight else None,
-        budget=partial(over_budget_by_now, config.max_budget, config.prices, paid, directory, engine)
-        if config.max_budget
-        else None,
+        directory=directory,
+        before=paid,
         replies=config.cache,
-        patience_s=60 * config.stall_minutes,
     )
-
-
-def over_budget_by_now(
-    limit: str, prices: PriceConfig, before: Cost, directory: Path, engine: EngineConfig, spent: Usage
-) -> str:
-    """`over_budget` while a pass runs: `before` is the cost of the passes before it, `spent` its tokens up to now."""
-    seconds = before.seconds + gpu_seconds(directory, engine)
-    return over_budget(limit, prices, before.usage + spent, seconds / 3600)
-
-
-def over_budget(limit: str, prices: PriceConfig, spent: Usage, gpu_hours: float) -> str:
-    """Why the build has to stop, or nothing yet: `limit` is `"N tokens"`, or an amount in the prices' currency, which
-    tokens and GPUs both count against."""
-    amount, _, unit = limit.partition(" ")
-    used = spent.prompt_tokens + spent.generated_tokens if unit == "tokens" else money(spent, gpu_hours, prices)
-    return f"the budget of {limit} is used up" if used >= float(amount) else ""

@@ -11,7 +11,6 @@ from imageref_ray.core.config.build import (
     ExportConfig,
     Format,
     PlaceConfig,
-    PriceConfig,
     SplitConfig,
     StageConfig,
 )
@@ -19,6 +18,7 @@ from imageref_ray.core.config.engine import EngineConfig, OpenAIConfig, Sampling
 from imageref_ray.core.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.core.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
 from imageref_ray.core.config.load import C, check, load, overridden
+from imageref_ray.core.config.passes import PassConfig, PriceConfig
 from imageref_ray.core.config.places import check_places
 from imageref_ray.core.config.serve import ServeConfig
 from imageref_ray.core.config.source import FetchConfig, FilterConfig, SourceConfig
@@ -43,6 +43,7 @@ __all__ = [
     "LoraConfig",
     "MixtureEntry",
     "OpenAIConfig",
+    "PassConfig",
     "PlaceConfig",
     "PriceConfig",
     "QuestionsConfig",

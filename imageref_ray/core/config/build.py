@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from imageref_ray.core.config.base import Config
 from imageref_ray.core.config.engine import EngineConfig, SamplingConfig
-from imageref_ray.core.config.places import Own, Shared, Shipped
+from imageref_ray.core.config.passes import PassConfig
+from imageref_ray.core.config.places import Own, Shipped, Written
 from imageref_ray.core.config.source import SourceConfig
 
 
@@ -87,27 +88,10 @@ class ExportConfig(Config):
         return self
 
 
-class PriceConfig(Config):
-    """What a build's tokens and GPUs cost, for its estimate; 0 where nothing is charged."""
-
-    currency: str = "USD"
-    prompt: float = Field(0, ge=0, description="price of a million prompt tokens")
-    cached: float | None = Field(
-        None, ge=0, description="… of those served from a cache; left out: as any prompt token"
-    )
-    image: float | None = Field(
-        None, ge=0, description="… of those that stand for images; left out: as any prompt token"
-    )
-    generated: float = Field(0, ge=0, description="price of a million generated tokens")
-    gpu_hour: float = Field(0, ge=0, description="price of one GPU for an hour")
-
-
-class BuildConfig(Config):
+class BuildConfig(PassConfig):
     """`imageref build`: documents with images → training set."""
 
     source: SourceConfig
-    output: Shared[Path] = Field(description="run directory; made if missing, resumed if it holds the same work")
-    engine: EngineConfig
     prompts: Own[str] = Field("default-en", description="prompt pack: a shipped name or the path of a YAML file")
     caption_examples: ExamplesConfig | None = Field(None, description="in-context examples for captions")
     place_examples: ExamplesConfig | None = Field(None, description="in-context examples for placement")
@@ -121,20 +105,7 @@ class BuildConfig(Config):
         "estimated)",
     )
     max_images: int = Field(50, ge=1, description="samples with more images are left out (and reported)")
-    cache: Shared[Path | None] = Field(
+    cache: Written[Path | None] = Field(
         None, description="file of replies shared with other runs: equal descriptions and captions are not asked again"
     )
-    preflight: bool = Field(True, description="end the run early if its heaviest record does not fit the engine")
-    stall_minutes: float = Field(30, gt=0, description="give the run up after so long without a finished record")
-    min_success: float = Field(
-        0.1, ge=0, le=1, description="exit code 1 where a smaller share of the records succeeds (or none does)"
-    )
-    max_budget: str | None = Field(
-        None,
-        pattern=r"^\d+(\.\d+)?( tokens)?$",
-        description="end in good order once so much is spent: `2000000 tokens`, or money as in prices: `20`",
-    )
     export: ExportConfig = ExportConfig()
-    commit_records: int = Field(32, ge=1, description="records per commit")
-    commit_seconds: float = Field(30, gt=0, description="longest time between commits")
-    prices: PriceConfig = PriceConfig()

@@ -9,17 +9,16 @@ from pydantic import Field, field_validator
 
 from imageref_ray.core.config.base import Config
 from imageref_ray.core.config.engine import EngineConfig
-from imageref_ray.core.config.places import Own, Shared
+from imageref_ray.core.config.passes import PassConfig
+from imageref_ray.core.config.places import Own, Shared, Written
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(PassConfig):
     """`imageref evaluate placement`: test set + engine → image-position metrics."""
 
     data: Own[Path] = Field(description="annotation JSONL of the test set (reference answers with images)")
     root: Shared[Path] = Field(Path("."), description="folder that image paths are relative to")
     labels: Own[Path] = Field(description="position labels (label CSV)")
-    output: Shared[Path]
-    engine: EngineConfig
     mode: tuple[Literal["guided", "free"], ...] = ("guided", "free")
     label_slots: Literal["before", "after"] = Field(
         "before", description="where the labels' slots stand: after every header, or after every other line"
@@ -29,11 +28,6 @@ class EvaluateConfig(Config):
     system: str = ""
     max_tokens: int = Field(1024, ge=1)
     limit: int | None = Field(None, ge=1)
-    min_success: float = Field(
-        0.1, ge=0, le=1, description="exit code 1 where a smaller share of the questions succeeds (or none does)"
-    )
-    commit_records: int = Field(32, ge=1)
-    commit_seconds: float = Field(30, gt=0)
     seed: int = 0
 
 
@@ -61,12 +55,10 @@ class QuestionsConfig(Config):
         return pattern
 
 
-class VqaConfig(Config):
+class VqaConfig(PassConfig):
     """`imageref evaluate vqa`: annotated questions + engine → VQA accuracy and multiple-choice accuracy."""
 
     sets: dict[str, QuestionsConfig] = Field(min_length=1, description="annotated sets by name")
-    output: Shared[Path]
-    engine: EngineConfig
     prompts: Own[str] = Field(
         "en", description="instruction pack: a shipped name (en, compact) or the path of a YAML file"
     )
@@ -75,18 +67,14 @@ class VqaConfig(Config):
     )
     max_tokens: int = Field(16, ge=1, description="direct: longest answer")
     limit: int | None = Field(None, ge=1, description="ask only the first N questions of every set")
-    min_success: float = Field(
-        0.1, ge=0, le=1, description="exit code 1 where a smaller share of the questions succeeds (or none does)"
-    )
     commit_records: int = Field(256, ge=1, description="questions per commit")
-    commit_seconds: float = Field(30, gt=0)
     seed: int = Field(0, description="of the intervals' resampling")
 
 
 class DemoConfig(Config):
     """`imageref demo`: the whole way on the embedded corpus. Paths of the parts all lie under `output`."""
 
-    output: Shared[Path] = Path("runs/demo")
+    output: Written[Path] = Path("runs/demo")
     train_events: int = Field(192, ge=1)
     test_events: int = Field(48, ge=1)
     shown_events: int = Field(12, ge=0, description="test events that the report shows with their pictures")

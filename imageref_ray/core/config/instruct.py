@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from imageref_ray.core.config.base import Config
-from imageref_ray.core.config.engine import EngineConfig, SamplingConfig
+from imageref_ray.core.config.engine import SamplingConfig
+from imageref_ray.core.config.passes import PassConfig
 from imageref_ray.core.config.places import Own, Shared
 
 
@@ -38,12 +39,10 @@ class ImagesConfig(Config):
     max_image_pixels: int = Field(50_000_000, ge=1, description="larger images are refused before they are decoded")
 
 
-class InstructConfig(Config):
+class InstructConfig(PassConfig):
     """`imageref instruct`: images → questions, answers corrected against the image → training set."""
 
     images: ImagesConfig
-    output: Shared[Path] = Field(description="run directory; made if missing, resumed if it holds the same work")
-    engine: EngineConfig
     prompts: Own[str] = Field(
         "en", description="instruction pack: a shipped name (en, compact) or the path of a YAML file"
     )
@@ -59,10 +58,4 @@ class InstructConfig(Config):
     score_thr: float = Field(0.0, ge=0, le=500, description="knowledge: least weight of an answer to train on")
     uses: tuple[Literal["vig", "vic", "vqg"], ...] = Field(("vig", "vic"), min_length=1, description="training tasks")
     draws: int = Field(1, ge=1, description="training rows a question and use")
-    stall_minutes: float = Field(30, gt=0, description="give the run up after so long without a finished image")
-    min_success: float = Field(
-        0.1, ge=0, le=1, description="exit code 1 where a smaller share of images or instructions succeeds (or none)"
-    )
-    commit_records: int = Field(32, ge=1, description="images per commit")
-    commit_seconds: float = Field(30, gt=0, description="longest time between commits")
     seed: int = 42

@@ -1,6 +1,7 @@
 """Settings that name a file or folder: who opens it, and so what it may be where every machine has its own folders.
 
-    Shared[Path]     workers read it, or the job writes it       on a cluster: absolute, on storage that all see
+    Shared[Path]     workers read it                             on a cluster: absolute, on storage that all see
+    Written[Path]    the job writes it                           … the same
     Shipped[Path]    workers read it, and it may travel          … or inside the working folder of a submitted job
     Own[Path]        only the process that starts the job        relative to where that one stands
 
@@ -36,6 +37,8 @@ class Reach:
     """Who opens what a setting names."""
 
     by: Literal["shared", "shipped", "own"]
+    written: bool = False
+    """By the job; else it is only read."""
 
 
 def no_address(value: Any) -> Any:
@@ -49,6 +52,7 @@ def no_address(value: Any) -> Any:
 
 
 Shared = Annotated[T, BeforeValidator(no_address), Reach("shared")]
+Written = Annotated[T, BeforeValidator(no_address), Reach("shared", written=True)]
 Shipped = Annotated[T, BeforeValidator(no_address), Reach("shipped")]
 Own = Annotated[T, BeforeValidator(no_address), Reach("own")]
 Model = Annotated[str, Reach("shipped")]
@@ -65,8 +69,9 @@ def check_places(config: BaseModel, where: str = "") -> None:
     travels = _folder_travels()
     wrong = {
         key: value
-        for key, value, reach in _named(config)
-        if not Path(value).is_absolute()
+        for key, value, reach in named(config)
+        if value != EMBEDDED
+        and not Path(value).is_absolute()
         and (reach.by == "shared" or (reach.by == "shipped" and not travels and Path(value).exists()))
     }
     if wrong:
@@ -86,15 +91,15 @@ def _folder_travels() -> bool:
     return bool((told.get("runtime_env") or {}).get("working_dir"))
 
 
-def _named(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, Reach]]:
+def named(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, Path | str, Reach]]:
     """Every file or folder that a config and its parts name: dotted key, value, who opens it."""
     for name, field in type(config).model_fields.items():
         reach = next((mark for mark in field.metadata if isinstance(mark, Reach)), None)
         for key, value in _parts(f"{prefix}{name}", getattr(config, name)):
             if isinstance(value, BaseModel):
-                yield from _named(value, f"{key}.")
-            elif reach and isinstance(value, str | Path) and value != EMBEDDED and not ADDRESS.match(str(value)):
-                yield key, str(value), reach
+                yield from named(value, f"{key}.")
+            elif reach and isinstance(value, str | Path) and not ADDRESS.match(str(value)):
+                yield key, value, reach
 
 
 def _parts(key: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from imageref_ray.core.config.base import Config
-from imageref_ray.core.config.places import Model, Shared
+from imageref_ray.core.config.places import Model, Shared, Written
 
 
 class MixtureEntry(Config):
@@ -37,7 +37,7 @@ class TrainConfig(Config):
     """`imageref train`: mixture + InternVL checkpoint → fine-tuned checkpoint (Ray Train + DeepSpeed)."""
 
     model: Model = Field(description="InternVL checkpoint in Hugging Face format (folder or hub name)")
-    output: Shared[Path] = Field(description="run directory; the result lands in <output>/model")
+    output: Written[Path] = Field(description="run directory; the result lands in <output>/model")
     mixture: Shared[dict[str, MixtureEntry] | Path] = Field(description="data sets by name, or a meta JSON file")
     workers: int = Field(2, ge=1)
     cpus_per_worker: float = Field(1, gt=0)

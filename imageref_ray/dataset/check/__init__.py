@@ -21,7 +21,7 @@ from imageref_ray.core.config import ConfigError
 from imageref_ray.dataset.check import rules
 from imageref_ray.dataset.check.read import Case, Finding, read
 
-__all__ = ["Finding", "Report", "check", "told"]
+__all__ = ["Finding", "Report", "check", "summary_lines"]
 
 REMEMBERED = 2**16
 """Images whose files were looked at just now: general sets ask many questions about one picture in a row."""
@@ -68,7 +68,7 @@ def check(path: Path, root: Path | None = None, first: int = 20) -> Report:
     return Report(path, samples, images, unseen, dict(kinds.most_common()), tuple(kept[: max(first, 0)]))
 
 
-def told(report: Report) -> list[str]:
+def summary_lines(report: Report) -> list[str]:
     """The report as lines: `file:line: id: what` for the first breaches, then one line that sums up."""
     lines = [f"{report.path}:{finding.line}: {finding.id}: {finding.message}" for finding in report.first]
     size = f"{report.path}: {report.samples} samples, {report.images} images"

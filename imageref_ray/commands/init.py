@@ -1,0 +1,46 @@
+"""`imageref init`: a commented starter config, put together from parts in starters/."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from imageref_ray.core.config import ConfigError
+
+PARTS = Path(__file__).parent / "starters"
+
+
+def starter(job: str, source: str = "folder", engine: str = "vllm") -> str:
+    """The YAML text of a starter config; `source` counts for a build only, `engine` where the job has one."""
+    text = _part(job)
+    for mark, name in (("SOURCE", f"source-{source}"), ("ENGINE", f"engine-{engine}")):
+        text = text.replace(f"# {mark}\n", _part(name))
+    return text
+
+
+def run(job: str, source: str, engine: str, out: Path | None) -> None:
+    """Write the config, to `<job>.yaml` by default, for `-` to the screen. Raises ConfigError where it exists."""
+    if job == "serve" and engine == "openai":
+        raise ConfigError("--engine openai: the endpoint serves a checkpoint on vLLM; leave --engine out")
+    text = starter(job, source, engine)
+    path = out or Path(f"{job}.yaml")
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists; give another file with --out, or delete it") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); give another file with --out") from None
+    start = f"imageref serve --config {path}" if job == "serve" else f"imageref {_command(job)} --config {path}"
+    print(f"{path}: set its paths, then: {start}{'' if job == 'serve' else ' --dry-run'}")
+
+
+def _part(name: str) -> str:
+    return (PARTS / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _command(job: str) -> str:
+    return {"evaluate": "evaluate placement", "evaluate-vqa": "evaluate vqa"}.get(job, job)

@@ -1,0 +1,17 @@
+"""`imageref serve`: the endpoint on this machine, or on a cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from imageref_ray.serving import PATIENCE
+
+
+def run(config: Path | None, model: str | None, host: str | None, port: int | None, overrides: list[str]) -> None:
+    """Serve until the process is told to stop. Raises ConfigError."""
+    for name, seconds in PATIENCE.items():
+        os.environ.setdefault(name, seconds)
+    from imageref_ray.serving import local  # imports Ray, which reads these when it is imported
+
+    local.run(config, model, host, port, overrides)
