@@ -50,7 +50,7 @@ clean: ## what runs and tools left behind (keeps .venv)
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 requirements: $(READY) ## derive requirements/*.txt from pyproject.toml; versions already in them are kept
-	@$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra demo --extra dev --python-version 3.11 \
+	@$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra dev --python-version 3.11 \
 	  $(TORCH_SOURCE) --index-strategy unsafe-best-match $(UNUSED:%=--no-emit-package %) \
 	  --no-annotate --no-header --output-file requirements/cpu.txt
 	@sed -i 's/+cpu$$//' requirements/cpu.txt

@@ -151,7 +151,7 @@ async def one_pass(item: Instruction, generate: Generate) -> tuple[str, Usage]:
 
 
 async def corrected(item: Instruction, generate: Generate, mode: str) -> tuple[str, Usage]:
-    how = CorrectConfig(reread=mode, steps=STEPS)  # type: ignore[arg-type]
+    how = CorrectConfig(reread=mode, steps=STEPS)
     done = await correct(item, generate, load_instruct("compact"), GREEDY, how)
     return done.corrected, done.usage
 
@@ -174,7 +174,7 @@ def request(item: Instruction, text: str) -> Request:
     return Request(messages, GREEDY, prefix=pair(item.question) + text)
 
 
-async def encoded(engine: VllmEngine, asked: Sequence[Instruction]) -> dict[str, float]:
+async def encoded(engine: VllmEngine, asked: Sequence[Instruction]) -> dict[str, dict[str, float]]:
     """Pictures given to the vision tower a record, by mode; every mode on pictures it has not seen."""
     inner = engine._engine
     await inner.collective_rpc(watch)

@@ -38,7 +38,7 @@ def says(
         {"index": i, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
         for i, text in enumerate(texts)
     ]
-    costs = {"prompt_tokens": cost[0], "completion_tokens": cost[1], "total_tokens": sum(cost)}
+    costs: dict[str, Any] = {"prompt_tokens": cost[0], "completion_tokens": cost[1], "total_tokens": sum(cost)}
     costs |= {"prompt_tokens_details": None}
     done = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices}
     return Step(json.dumps(done | ({"usage": costs} if usage else {})).encode(), **step)

@@ -52,6 +52,6 @@ def _held(value: Path | str) -> str:
     path = Path(value)
     if (path / "manifest.json").is_file():
         return "finished run: nothing would be repeated"
-    if (path / "fingerprint.json").is_file() or (path / "settings.json").is_file():
+    if (path / "fingerprint.json").is_file():
         return "unfinished run: would be resumed"
     return "exists" if path.exists() else "new"

@@ -203,7 +203,7 @@ def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> d
                 files[name] = folder / f"{name}.jsonl"
                 write_jsonl(files[name], lines)
                 sets[name] = len(lines)
-    files["meta"] = folder / "meta.json"
+    files["mixture"] = folder / "mixture.json"
     ratios = {name: RATIOS[name.split(".")[0]] for name in sets}
     times = repeat_times(sets, ratios) if sets else {}  # for trainers that know no ratio
     entries = {
@@ -216,5 +216,5 @@ def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> d
         }
         for name, length in sets.items()
     }
-    files["meta"].write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    files["mixture"].write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     return {kind: str(path) for kind, path in files.items()}

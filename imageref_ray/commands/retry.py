@@ -40,6 +40,8 @@ def retry(
     Raises ConfigError where none matches, and what the job itself raises.
     """
     job, values = manifest.held(run)
+    if job not in JOBS:
+        raise ConfigError(f"{run} is a run of {job}, which has no quarantine; run the same command again to resume it")
     settings, do = JOBS[job]
     config = check(settings, values, str(run / "fingerprint.json")).model_copy(update={"output": run})
     check_places(config)

@@ -1,6 +1,6 @@
 """TrainConfig in, fine-tuned checkpoint in `<output>/model` out: Ray Train + DeepSpeed + Hugging Face Trainer.
 
-`<output>` holds settings.json, train.log (all that libraries print), metrics.jsonl, events.jsonl (workers begun and
+`<output>` holds fingerprint.json, train.log (all that libraries print), metrics.jsonl, events.jsonl (workers begun and
 lost), checkpoints/, summary.json and, at the end, model/. When a worker or its node dies, all workers are restarted
 from the latest checkpoint, up to `max_failures` times; a killed run, started again, resumes there too.
 """
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from imageref_ray import engines
-from imageref_ray.core.config import ConfigError, TrainConfig, check
+from imageref_ray.batch import manifest
+from imageref_ray.core.config import ConfigError, TrainConfig
 from imageref_ray.dataset import mixture
 from imageref_ray.engines.base import EngineError
 from imageref_ray.training import progress
@@ -76,18 +77,10 @@ def _check_settings(config: TrainConfig) -> None:
 
 
 def _claim(config: TrainConfig) -> None:
-    """Take the output folder, or go on with a run of the same settings."""
-    config.output.mkdir(parents=True, exist_ok=True)
-    held = config.output / "settings.json"
-    if held.is_file():
-        old = check(TrainConfig, json.loads(held.read_text(encoding="utf-8")), str(held))
-        names = [name for name in TrainConfig.model_fields if getattr(config, name) != getattr(old, name)]
-        if differ := ", ".join(sorted(set(names) - FREE_TO_CHANGE)):
-            raise ConfigError(
-                f"output: {config.output} holds a training with other settings ({differ}); "
-                "give another folder or remove this one"
-            )
-    progress.write(held, config.model_dump_json(indent=2))
+    """Take the run directory, or resume the run of the same settings in it."""
+    values = config.model_dump(mode="json")
+    settings = {key: value for key, value in values.items() if key not in FREE_TO_CHANGE}
+    manifest.begin(config.output, {"job": "train", **settings}, values)
 
 
 def _absolute(config: TrainConfig) -> TrainConfig:

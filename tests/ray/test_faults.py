@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -161,7 +162,7 @@ def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
 ) -> None:
     corpus.write(tmp_path / "news", 24, 5)
     monkeypatch.setattr("imageref_ray.commands.annotation.passes.annotate", counted_annotate)
-    engine = {
+    engine: dict[str, Any] = {
         "model": str(checkpoint),
         "concurrency": 8,
         "args": {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048},

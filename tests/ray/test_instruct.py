@@ -54,7 +54,7 @@ def test_images_become_rows_that_the_trainer_reads(local_ray: None, pictures: Pa
     for item in instructions(tmp_path / "run"):
         assert (item.question, item.draft) == ("What is shown?", "A boat.")
         assert item.corrected == "Two red boats. They lie at the harbour."
-    meta = json.loads(Path(summary["files"]["meta"]).read_text(encoding="utf-8"))
+    meta = json.loads(Path(summary["files"]["mixture"]).read_text(encoding="utf-8"))
     assert sorted(meta) == ["conversation.vic", "conversation.vig"]
     rows = [
         json.loads(line)

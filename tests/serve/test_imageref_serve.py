@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import free_port
+from tests.head import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,6 +14,7 @@ from imageref_ray.core.config import (
     EvaluateConfig,
     InstructConfig,
     TrainConfig,
+    VllmConfig,
     VqaConfig,
     load,
 )
@@ -51,9 +52,10 @@ def test_an_override_reaches_the_nested_key_and_leaves_the_file_alone(tmp_path: 
     file = tmp_path / "build.yaml"
     file.write_text("source: {root: corpus}\nengine: {model: m, args: {a: 1}}\noutput: out\n")
     changed = load(BuildConfig, file, ["engine.args.b=2", "engine.concurrency=3"])
+    assert isinstance(changed.engine, VllmConfig)
     assert changed.engine.args == {"a": 1, "b": 2}
     assert changed.engine.concurrency == 3
-    assert load(BuildConfig, file).engine.args == {"a": 1}
+    assert load(BuildConfig, file).engine.model_dump()["args"] == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ["- a list", "key: [unclosed", "output: o\nsource: {root: r}\nengine: {modell: m}"])

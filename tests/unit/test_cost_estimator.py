@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imageref_ray.commands.cost_estimator import FIGURES, Cost, Estimate, Plan, compare, covariates, plan, totals
+from imageref_ray.batch.budget import Cost
+from imageref_ray.commands.cost_estimator import FIGURES, Estimate, Plan, compare, covariates, plan, totals
 from imageref_ray.core.config import PriceConfig
 from imageref_ray.core.records import Document, Image, Sample, Usage
 from imageref_ray.core.subset import choose
@@ -25,7 +26,9 @@ def world(records: int, seed: int, noise: float) -> World:
     around = images * characters * rng.uniform(0.2, 0.5, records)
     prompt = (around / 4 + 300 * images) * rng.lognormal(0, noise, records)
     cached, generated = prompt * rng.uniform(0, 0.5, records), 40 * images * rng.lognormal(0, noise, records)
-    known = {f"{i}": (float(images[i]), float(characters[i]), float(around[i])) for i in range(records)}
+    known: dict[str, tuple[float, ...]] = {
+        f"{i}": (float(images[i]), float(characters[i]), float(around[i])) for i in range(records)
+    }
     costs = {
         f"{i}": Cost(
             Usage(2 + 2 * int(images[i]), int(prompt[i]), 256 * int(images[i]), int(cached[i]), int(generated[i])),

@@ -62,4 +62,4 @@ def test_what_is_no_picture_cannot_be_sent(tmp_path: Path, size: object) -> None
     path.write_text("not a picture")
     for wrong in (path, tmp_path / "gone.png"):
         with pytest.raises(RequestError, match="cannot be sent"):
-            data_url(Image("d/0", str(wrong)), size)  # type: ignore[arg-type]
+            data_url(Image("d/0", str(wrong)), size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ LABELS = {
 IMAGES = {"1": ("5/0.jpg", "5/1.jpg"), "2": ("6/0.jpg", "6/1.jpg")}
 
 
-def files(tmp_path, answers):
+def files(tmp_path: Path, answers: list[Insertion]) -> tuple[Path, Path]:
     labels, predictions = tmp_path / "label.csv", tmp_path / "insertion.jsonl"
     write_labels(labels, LABELS)
     write_insertions(predictions, answers)

@@ -37,7 +37,7 @@ def draw(root: Path, *names: str) -> None:
 
 
 def read(root: Path, group: str = "page") -> tuple[list[Sample], list[tuple[str, str]]]:
-    found = list(sources.read(SourceConfig(kind="folder", root=root, group=group)))  # type: ignore[arg-type]
+    found = list(sources.read(SourceConfig(kind="folder", root=root, group=group)))
     failures = [(item.error, item.item) for item in found if isinstance(item, Failure)]
     return [item.sample for item in found if not isinstance(item, Failure)], failures
 

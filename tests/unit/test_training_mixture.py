@@ -13,7 +13,7 @@ from imageref_ray.core.config import ConfigError, MixtureEntry, TrainConfig, loa
 from imageref_ray.dataset import mixture
 from imageref_ray.training import progress
 from imageref_ray.training.batch_plan import Shape, plan
-from imageref_ray.training.train import train
+from imageref_ray.training.train import _claim, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,7 +117,7 @@ def test_every_rank_gets_as_many_samples_and_no_batch_is_over_the_limit(
     samples: list[tuple[int, str]], ranks: int, tokens: int | None, group_by: str
 ) -> None:
     lengths, groups = [length for length, _ in samples], [group for _, group in samples]
-    shape = Shape(ranks, 2, tokens, group_by)  # type: ignore[arg-type]
+    shape = Shape(ranks, 2, tokens, group_by)
     for batches in islice(plan(lengths, groups, [1] * len(samples), shape, 0), 30):
         assert len({len(batch) for batch in batches}) == 1
         for batch in batches:
@@ -133,7 +133,7 @@ def test_samples_are_used_equally_often_and_repeated_ones_as_often_as_they_repea
     lengths: list[int], group_by: str
 ) -> None:
     copies = [1 + number % 3 for number in range(len(lengths))]
-    shape = Shape(2, 2, None, group_by)  # type: ignore[arg-type]
+    shape = Shape(2, 2, None, group_by)
     rounds = islice(plan(lengths, ["s"] * len(lengths), copies, shape, 1), sum(copies))  # 4 a round: four epochs
     used = Counter(number for batches in rounds for batch in batches for number in batch)
     assert all(abs(used[number] - 4 * count) <= 2 * count for number, count in enumerate(copies))
@@ -185,9 +185,9 @@ def test_what_is_wrong_is_said_before_ray_starts(change: dict[str, object], mess
 def test_another_training_does_not_take_over_a_folder(tmp_path: Path) -> None:
     values = ready(tmp_path)
     held = TrainConfig.model_validate({**values, "learning_rate": 1.0})
-    held.output.mkdir()
-    (held.output / "settings.json").write_text(held.model_dump_json())
-    with pytest.raises(ConfigError, match=r"other settings \(learning_rate\)"):
+    _claim(held)
+    _claim(held.model_copy(update={"log_every": 9}))  # changes nothing that is learned
+    with pytest.raises(ConfigError, match=r"other settings \(learning_rate 1\.0 → 4e-05\)"):
         train(TrainConfig.model_validate(values))
 
 

@@ -30,7 +30,7 @@ def test_items_and_errors_come_through() -> None:
 
 
 def test_work_that_hangs_is_given_up() -> None:
-    seen = []
+    seen: list[int] = []
     with pytest.raises(Stalled, match="nothing was finished for 0 minutes"):
         seen.extend(watch(0.1).over(hanging(1, 2)))
 

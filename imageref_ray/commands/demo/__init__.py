@@ -38,6 +38,7 @@ from imageref_ray.evaluation.evaluate_placement import evaluate_placement
 from imageref_ray.evaluation.placement_metrics import METRICS
 from imageref_ray.picturenews import corpus, judge_answers, judge_build
 from imageref_ray.picturenews.events import Event, make_event
+from imageref_ray.training import progress
 from imageref_ray.training.train import train
 
 BUILD_KEYS = (
@@ -193,10 +194,7 @@ def _report(
 ) -> dict[str, Any]:
     """Write report.json and report.html; returns the former's content."""
     times = _times(config.output)
-    metrics = [
-        json.loads(line)
-        for line in (config.output / "train" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    metrics = progress.read(config.output / "train" / "metrics.jsonl")
     agreement = {name: round(getattr(agreed, name), 4) for name in ("precision", "recall", "captions")}
     events = _events(config, "test")
     pictures = judge_answers.pictures(events.values())

@@ -85,7 +85,7 @@ def read(directory: Path, samples: int, seed: int = 0) -> Run:
         raise ConfigError(f"--samples {samples}: give 0 or more")
     _check(directory)
     manifest = _json(directory / "manifest.json")
-    held = manifest or _json(directory / "fingerprint.json")
+    held = manifest or _begun(directory)
     stop = _json(directory / REASON_FILE)
     costs: list[Usage] = []
 
@@ -137,8 +137,16 @@ def _check(directory: Path) -> None:
         raise ConfigError(f"{directory} is no folder; give the run directory of a build (its --output)")
     if not is_run(directory):
         near = sorted(str(path.parent) for path in directory.glob("**/fingerprint.json"))[:3]
-        mend = f"did you mean {' or '.join(near)}?" if near else "give the --output of a build or an evaluation"
-        raise ConfigError(f"{directory} is no run: it has neither fingerprint.json nor {store.RECORDS}/; {mend}")
+        hint = f"did you mean {' or '.join(near)}?" if near else "give the --output of a build or an evaluation"
+        raise ConfigError(f"{directory} is no run: it has neither fingerprint.json nor {store.RECORDS}/; {hint}")
+
+
+def _begun(directory: Path) -> dict[str, Any]:
+    """What a run wrote of itself when it began. Raises ConfigError for a training, which has no records."""
+    found = _json(directory / "fingerprint.json")
+    if found.get("settings", {}).get("job") == "train":
+        raise ConfigError(f"{directory} is a training; its losses are in {directory / 'metrics.jsonl'}")
+    return found
 
 
 def _json(path: Path) -> dict[str, Any]:
