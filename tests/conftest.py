@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from imageref_ray.serving import PATIENCE
 from tests.head import Head, free_port, start
+from tests.wheel import install
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false"}
 for name, value in {**PATIENCE, **QUIET}.items():  # before Ray is imported, for it and for all its processes
@@ -29,6 +30,12 @@ settings.load_profile("house")
 def checkpoint() -> Path:
     """The shipped checkpoint."""
     return ROOT / "imageref_ray" / "picturenews" / "checkpoint"
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a user who has installed the wheel."""
+    return install(tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,13 @@ RUNS = (
 )
 """The commands that tests here run."""
 
-ELSEWHERE = {"demo": "tests/ray/test_demo.py", "serve": "tests/serve/test_imageref_serve.py"}
-"""Commands that other tests run, in a process of their own: `-m imageref_ray.commands.cli <command>`."""
+ELSEWHERE = {
+    "demo": "tests/ray/test_demo.py",
+    "init": "tests/unit/test_starters.py",
+    "schema": "tests/unit/test_starters.py",
+    "serve": "tests/serve/test_imageref_serve.py",
+}
+"""Commands that other tests run, in a process of their own: `-m imageref_ray <command>`."""
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +76,12 @@ def commands(of: argparse.ArgumentParser | None = None, before: str = "") -> Ite
 
 
 def called(path: Path) -> set[str]:
-    """The commands that a test file hands to `main([…])` or to `-m imageref_ray.commands.cli`, as literal words."""
+    """The commands that a test file hands to `main([…])` or to `-m imageref_ray`, as literal words."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.List):
             words = [part.value if isinstance(part, ast.Constant) else None for part in node.elts]
-            after = (
-                words[words.index("imageref_ray.commands.cli") + 1 :] if "imageref_ray.commands.cli" in words else words
-            )
+            after = words[words.index("imageref_ray") + 1 :] if "imageref_ray" in words else words
             found |= {" ".join(map(str, after[:count])) for count in (1, 2)}
     return found
 

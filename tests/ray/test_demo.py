@@ -1,4 +1,4 @@
-"""`imageref demo`, small: every part on its real engine, the report at the end, and nothing done twice."""
+"""`imageref demo`, small, from the wheel and in an empty folder: every part on its real engine, and nothing twice."""
 
 import json
 import subprocess
@@ -7,27 +7,28 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 METRICS = {"recall_1", "recall_3", "precision", "f1", "score", "events", "unparsed"}
 COSTS = {"requests", "prompt_tokens", "image_tokens", "cached_tokens", "generated_tokens"}
 
 
-def demo(output: Path) -> subprocess.CompletedProcess[str]:
+def demo(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     changes = ["train_events=6", "test_events=3", "shown_events=2", "train.steps=4", "train.checkpoint_every=4"]
     changes.append("instruct.images.limit=4")
-    command = [sys.executable, "-m", "imageref_ray.commands.cli", "demo", "--output", str(output)]
+    command = [sys.executable, "-m", "imageref_ray", "demo"]
     command += [word for change in changes for word in ("--set", change)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.timeout(900)
-def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(tmp_path: Path) -> None:
-    first = demo(tmp_path / "demo")
+def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    first = demo(tmp_path, installed)
     assert first.returncode == 0, first.stdout + first.stderr
     screen = first.stdout + first.stderr
     assert "Traceback" not in screen and len(screen.splitlines()) < 120, screen
-    assert str(tmp_path / "demo" / "report.html") in screen
-    report = json.loads((tmp_path / "demo" / "report.json").read_text(encoding="utf-8"))
+    assert "runs/demo/report.html" in screen
+    report = json.loads((tmp_path / "runs" / "demo" / "report.json").read_text(encoding="utf-8"))
     assert report["build"]["records"] + report["build"]["quarantined"] == 6
     assert set(report["build"]) >= COSTS | {"seconds", "agreement"}
     assert set(report["build"]["agreement"]) == {"precision", "recall", "captions"}
@@ -37,10 +38,10 @@ def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(tmp_pat
     for mode in ("after", "verify"):
         corrected = report["instruct"][mode]
         assert corrected["images"] <= 4 and corrected["judged"] + corrected["unknown"] + corrected["unusable"] == 4
-    assert (tmp_path / "demo" / "report.html").read_text(encoding="utf-8").count("data:image/jpeg") >= 6
+    assert (tmp_path / "runs" / "demo" / "report.html").read_text(encoding="utf-8").count("data:image/jpeg") >= 6
 
-    again = demo(tmp_path / "demo")
+    again = demo(tmp_path, installed)
     assert again.returncode == 0, again.stdout + again.stderr
-    repeated = json.loads((tmp_path / "demo" / "report.json").read_text(encoding="utf-8"))
+    repeated = json.loads((tmp_path / "runs" / "demo" / "report.json").read_text(encoding="utf-8"))
     assert repeated["evaluate"] == report["evaluate"] and repeated["build"] == report["build"]
     assert repeated["instruct"] == report["instruct"]

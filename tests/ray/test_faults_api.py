@@ -191,7 +191,7 @@ def test_a_moody_endpoint_costs_only_the_records_it_never_serves(local_ray: None
 def command(config: Path) -> subprocess.CompletedProcess[str]:
     """`imageref build` on a Ray of its own."""
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
-    run = [sys.executable, "-m", "imageref_ray.commands.cli", "build", "--config", str(config)]
+    run = [sys.executable, "-m", "imageref_ray", "build", "--config", str(config)]
     return subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 

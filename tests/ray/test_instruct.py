@@ -95,7 +95,7 @@ def test_a_killed_driver_leaves_work_that_the_next_one_finishes(pictures: Path, 
     command = [
         sys.executable,
         "-m",
-        "imageref_ray.commands.cli",
+        "imageref_ray",
         "instruct",
         "--config",
         str(tmp_path / "instruct.yaml"),

@@ -266,7 +266,7 @@ def test_a_run_in_which_nothing_moves_is_given_up(tmp_path: Path, calls: Path) -
 def test_a_killed_driver_leaves_work_that_the_next_one_finishes(news: Path, tmp_path: Path) -> None:
     values = build_values(news, tmp_path / "run", script="tests.scripted:slow_annotator", concurrency=2)
     (tmp_path / "build.yaml").write_text(json.dumps(values))
-    command = [sys.executable, "-m", "imageref_ray.commands.cli", "build", "--config", str(tmp_path / "build.yaml")]
+    command = [sys.executable, "-m", "imageref_ray", "build", "--config", str(tmp_path / "build.yaml")]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
     with (tmp_path / "screen").open("w") as screen:
         driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=screen, stderr=screen)

@@ -21,7 +21,7 @@ def test_serve_answers_until_it_is_told_to_end(sign: signal.Signals, tmp_path: P
     port = free_port()
     application = {"name": "hello", "import_path": "tests.hello:build", "args": {"name": "Ann"}}
     (tmp_path / "serve.yaml").write_text(json.dumps({"http_options": {"port": port}, "applications": [application]}))
-    command = [sys.executable, "-m", "imageref_ray.commands.cli", "serve", "--config", str(tmp_path / "serve.yaml")]
+    command = [sys.executable, "-m", "imageref_ray", "serve", "--config", str(tmp_path / "serve.yaml")]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
     with (tmp_path / "errors").open("w") as errors:
         served = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)

@@ -56,7 +56,7 @@ def command(config: TrainConfig, screen: Path, address: str = "") -> subprocess.
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
     if address:
         environment["RAY_ADDRESS"] = address
-    call = [sys.executable, "-m", "imageref_ray.commands.cli", "train", "--config", str(file)]
+    call = [sys.executable, "-m", "imageref_ray", "train", "--config", str(file)]
     with screen.open("wb") as printed:
         return subprocess.Popen(call, cwd=ROOT, env=environment, stdout=printed, stderr=subprocess.STDOUT)
 
