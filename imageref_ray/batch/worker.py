@@ -10,22 +10,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imageref_ray.batch import attempts as attempts
-from imageref_ray.batch import manifest, reply_cache
+from imageref_ray.batch import reply_cache
+from imageref_ray.batch.attempts import StopFlag
 from imageref_ray.batch.crash_isolation import Suspects
+from imageref_ray.batch.metered_engine import MeteredEngine
+from imageref_ray.batch.part_writer import PartWriter
 from imageref_ray.batch.store import Result, Store
 from imageref_ray.core.config import ConfigError, EngineConfig
 from imageref_ray.core.records import Failure, Usage, from_row, json_text, to_row, well_formed
-from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
+from imageref_ray.engines.base import Engine, EngineError, Generate, RequestError
 
 Row = dict[str, Any]
 Work = Callable[[Row, Generate], Awaitable[Row]]
@@ -78,10 +77,12 @@ def stage(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def boundary(record_id: str, attempt: int, failures: list[Failure]) -> Iterator[None]:
-    """THE record boundary: what one record raises becomes its quarantine row; a failing system still raises."""
+def boundary(record_id: str, attempt: int) -> Iterator[list[Failure]]:
+    """THE record boundary: what one record raises becomes a quarantine row in the list that is given; a failing system
+    (the engine, the memory) still raises."""
+    failures: list[Failure] = []
     try:
-        yield
+        yield failures
     except (EngineError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001
@@ -98,12 +99,11 @@ def packed(row: Row, attempt: int = 1) -> dict[str, Any]:
 
 def prepared(task: Pass, travelling: Mapping[str, Any]) -> dict[str, Any]:
     """`task.prepare` on a packed row; if it fails as a whole, its row is empty and a failure says why."""
-    attempt = int(travelling["attempt"])
-    row: Row = {}
-    failures: list[Failure] = []
     if task.prepare is None:
         return dict(travelling)
-    with boundary(travelling["id"], attempt, failures), stage("prepare"):
+    attempt = int(travelling["attempt"])
+    row: Row = {}
+    with boundary(travelling["id"], attempt) as failures, stage("prepare"):
         row, parts = task.prepare(json.loads(travelling["row"]))
         failures.extend(dataclasses.replace(part, attempt=attempt) for part in parts)
     return {
@@ -122,14 +122,13 @@ def _deadly(travelling: Mapping[str, Any]) -> Failure:
     return Failure(travelling["id"], "work", "EngineDied", message, attempt=int(travelling["attempt"]))
 
 
-@dataclass
-class _Open:
-    """The part being filled; `written` is resolved once it is on disk."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a record came to: a result, or failures of which one is the whole record's; and what it cost."""
 
-    written: asyncio.Future[None]
-    results: list[Result] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    records: int = 0
+    result: Result | None
+    failures: Sequence[Failure]
+    usage: Usage = field(default_factory=Usage)
 
 
 class Worker:
@@ -139,22 +138,16 @@ class Worker:
     Raises EngineError where one engine after another dies and nothing is finished.
     """
 
-    def __init__(self, task: Pass, engine: Engine, shared: reply_cache.Memo | None = None) -> None:
-        self._task, self._engine, self._memo = task, engine, shared
-        self._name, self._identity = uuid.uuid4().hex, manifest.fingerprint(manifest.engine_settings(task.engine))
+    def __init__(self, task: Pass, engine: Engine, cache: reply_cache.Memo | None = None) -> None:
+        self._task = task
         self._store = Store(task.directory, task.attempt)
-        self._heartbeat: asyncio.Task[None] | None = None
-        made = self._store.ready()
-        if made > task.engine.actors[1] + SPARES:
-            raise EngineError(f"{made - 1} engines were started one after another, and none lived to finish a record")
-        self._looked, self._stop = 0.0, False
-        self._requests = asyncio.Semaphore(task.engine.concurrency)
-        self._records = asyncio.Semaphore(task.engine.concurrency)
+        _check_starts(self._store.ready(), task)
+        self._stop = StopFlag(task.directory, task.attempt)
+        self._engine = MeteredEngine(engine, task.engine, cache)
+        self._writer = PartWriter(self._store, task.commit_records, task.commit_seconds)
         self._suspects = Suspects(self._store)
-        self._running = 0
-        self._open: _Open | None = None
-        self._writes: set[asyncio.Task[None]] = set()
-        self._lock = asyncio.Lock()
+        self._places = asyncio.Semaphore(task.engine.concurrency)
+        self._heartbeat: asyncio.Task[None] | None = None
 
     async def run(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One status row a row, given back when all of them are on disk. Raises EngineError when the engine fails."""
@@ -164,63 +157,49 @@ class Worker:
             self._heartbeat = asyncio.create_task(self._beat())
         elif self._heartbeat.done():
             self._heartbeat.result()  # it only ends by an error, and others would take this engine for dead
-        async with self._lock:
-            done = await asyncio.to_thread(self._store.done)
-        async with self._suspects.batch(rows[0]["id"]) as suspect:
-            self._running += len(rows)
-            return list(await asyncio.gather(*(self._record(row, row["id"] in done, suspect) for row in rows)))
+        done = await self._writer.done()
+        async with self._suspects.batch(rows[0]["id"]) as one_by_one:
+            self._writer.expect(len(rows))
+            return list(await asyncio.gather(*(self._record(row, row["id"] in done, one_by_one) for row in rows)))
 
-    async def _record(self, travelling: Mapping[str, Any], done: bool, suspect: bool) -> dict[str, Any]:
-        usage = Usage()
-        failures = [from_row(Failure, failure) for failure in json.loads(travelling["failures"])]
-        result: Result | None = None
-        skipped = False
+    async def _record(self, travelling: Mapping[str, Any], done: bool, one_by_one: bool) -> dict[str, Any]:
+        """Run one record unless it is done, and see it onto the disk; its status row."""
         try:
-            failed = any(not failure.item for failure in failures)
-            if not done and not failed:
-                room = self._suspects.alone(travelling["id"]) if suspect else nullcontext(False)
-                async with room as deadly, self._records:
-                    skipped = self._stopping()
-                    if deadly:
-                        failures.append(_deadly(travelling))
-                    elif not skipped:
-                        result, usage = await self._attempt(travelling, failures)
-        finally:
-            self._running -= 1
-        if done or skipped:
-            self._commit_if_idle()
-        else:
-            await self._kept(result, failures)
-        return _status(travelling["id"], done or result is not None, usage, skipped=skipped)
+            outcome = None if done else await self._outcome(travelling, one_by_one)
+        except BaseException:
+            self._writer.skip()
+            raise
+        if outcome is None:
+            self._writer.skip()
+            return _status(travelling["id"], ok=done, skipped=not done)
+        await self._writer.put(outcome.result, outcome.failures)
+        return _status(travelling["id"], ok=outcome.result is not None, usage=outcome.usage)
 
-    async def _attempt(self, travelling: Mapping[str, Any], failures: list[Failure]) -> tuple[Result | None, Usage]:
-        costs: list[Usage] = []
+    async def _outcome(self, travelling: Mapping[str, Any], one_by_one: bool) -> _Outcome | None:
+        """What comes of a record; None where it is not begun because the run is to stop."""
+        left_out = [from_row(Failure, failure) for failure in json.loads(travelling["failures"])]
+        if any(not failure.item for failure in left_out):
+            return _Outcome(None, left_out)
+        room = self._suspects.alone(travelling["id"]) if one_by_one else nullcontext(False)
+        async with room as deadly, self._places:
+            if self._stopping():
+                return None
+            if deadly:
+                return _Outcome(None, [*left_out, _deadly(travelling)])
+            return await self._attempt(travelling, left_out)
 
-        async def ask(request: Request) -> Reply:
-            async with self._requests:
-                try:
-                    reply = await self._engine.generate(request)
-                except RequestError as error:
-                    costs.append(error.usage)
-                    raise
-            costs.append(reply.usage)
-            return dataclasses.replace(reply, texts=tuple(map(well_formed, reply.texts)))
-
-        async def generate(request: Request) -> Reply:
-            if not request.shared or self._memo is None:
-                return await ask(request)
-            return await reply_cache.once(
-                self._memo, reply_cache.key(request, self._identity), self._name, partial(ask, request)
-            )
-
-        result: Result | None = None
-        found: list[Failure] = []
-        with boundary(travelling["id"], int(travelling["attempt"]), found):
-            row = await self._task.work(json.loads(travelling["row"]), generate)
-            result = Result(travelling["id"], json.loads(json.dumps(row)), sum(costs, Usage()))
-        self._check_preflight(found)
-        failures.extend(dataclasses.replace(failure, usage=sum(costs, Usage())) for failure in found)
-        return result, sum(costs, Usage())
+    async def _attempt(self, travelling: Mapping[str, Any], left_out: Sequence[Failure]) -> _Outcome:
+        """The record's work on the engine, inside the record boundary."""
+        bill: list[Usage] = []
+        row: Row = {}
+        with boundary(travelling["id"], int(travelling["attempt"])) as failures:
+            row = await self._task.work(json.loads(travelling["row"]), self._engine.billed(bill))
+            row = json.loads(json.dumps(row))  # what JSON cannot hold is this record's failure, not the part's
+        usage = sum(bill, Usage())
+        if not failures:
+            return _Outcome(Result(travelling["id"], row, usage), left_out, usage)
+        self._check_preflight(failures)
+        return _Outcome(None, [*left_out, *(dataclasses.replace(failure, usage=usage) for failure in failures)], usage)
 
     def _check_preflight(self, failures: Sequence[Failure]) -> None:
         """Raise ConfigError where the engine refused the heaviest record: it would refuse others, hours later."""
@@ -233,63 +212,17 @@ class Worker:
                 )
 
     def _stopping(self) -> bool:
-        """Whether the driver wants an end (looked up at most twice a second)."""
-        if not self._stop and time.monotonic() - self._looked > 0.5:
-            self._looked = time.monotonic()
-            self._stop = attempts.stopping(self._task.directory, self._task.attempt)
-        return self._stop
+        """Whether nothing more is to be begun: the driver wants an end, or results can no longer be kept."""
+        return self._writer.failed or self._stop.is_set()
 
     async def _beat(self) -> None:
         while True:
             await asyncio.to_thread(self._store.alive)
-            if self._memo:
-                await self._memo.alive(self._name)
+            await self._engine.alive()
             await asyncio.sleep(reply_cache.LEASE_S / 4)
 
-    async def _kept(self, result: Result | None, failures: Sequence[Failure]) -> None:
-        """Put a record into the open part and wait until that is on disk."""
-        loop = asyncio.get_running_loop()
-        if self._open is None:
-            self._open = _Open(loop.create_future())
-            loop.call_later(self._task.commit_seconds, self._commit, self._open)
-        part = self._open
-        part.records += 1
-        part.failures.extend(failures)
-        if result:
-            part.results.append(result)
-        if part.records >= self._task.commit_records:
-            self._commit(part)
-        self._commit_if_idle()
-        await asyncio.shield(part.written)
 
-    def _commit_if_idle(self) -> None:
-        if self._running == 0 and self._open is not None:
-            self._commit(self._open)
-
-    def _commit(self, part: _Open) -> None:
-        if part is self._open:
-            self._open = None
-            task = asyncio.get_running_loop().create_task(self._write(part))
-            self._writes.add(task)
-            task.add_done_callback(partial(self._written, part))
-
-    async def _write(self, part: _Open) -> None:
-        async with self._lock:
-            await asyncio.to_thread(self._store.write, part.results, part.failures)
-
-    def _written(self, part: _Open, write: asyncio.Task[None]) -> None:
-        """Tell those who wait how the write ended; any error ends the run, or they would wait for ever."""
-        self._writes.discard(write)
-        if write.cancelled():
-            part.written.cancel()
-        elif (error := write.exception()) is None:
-            part.written.set_result(None)
-        else:
-            self._stop = True  # nothing more is asked for that could not be kept
-            part.written.set_exception(EngineError(self._told(error)))
-
-    def _told(self, error: BaseException) -> str:
-        if isinstance(error, attempts.Superseded):
-            return str(error)
-        name = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-        return f"results cannot be written to {self._task.directory}: {name}{error}"
+def _check_starts(started: int, task: Pass) -> None:
+    """Raise EngineError where so many engines came since the last result that no record can be what kills them."""
+    if started > task.engine.actors[1] + SPARES:
+        raise EngineError(f"{started - 1} engines were started one after another, and none lived to finish a record")
