@@ -8,8 +8,9 @@ import pytest
 
 from imageref_ray.engines.base import EngineError, Message, Reply, Request, RequestError
 from imageref_ray.engines.openai.engine import HARMLESS
+from imageref_ray.engines.openai.verdict import Limits
 from tests.loopback import HTML, NOTHING, Loopback, Step, deaf_port, fails, loopback, says
-from tests.openai_engine import QUICK, WHAT, ask, engine
+from tests.openai_engine import WHAT, ask, engine
 
 POISON = Request((Message("user", ("poison",)),))
 USELESS = {
@@ -103,7 +104,7 @@ def test_a_bad_request_is_given_up_as_soon_as_others_are_answered() -> None:
     async def scenario(server: Loopback) -> None:
         asked = engine(server.url)
         bad = asyncio.create_task(asked.generate(POISON))
-        while len(server.asked) < QUICK.attempts + 1:
+        while len(server.asked) < Limits().attempts + 1:
             await asyncio.sleep(0.01)
         assert not bad.done(), "nobody was answered yet: it may be the endpoint's fault"
         await asked.generate(WHAT)
@@ -151,7 +152,7 @@ def test_a_request_that_an_endpoint_never_has_room_for_is_given_up_late() -> Non
 
     with loopback(otherwise=poisoned(fails(429, "tokens per minute"))) as server:
         asyncio.run(scenario(server))
-    assert len(server.asked) > QUICK.busy_attempts > QUICK.attempts
+    assert len(server.asked) > Limits().busy_attempts > Limits().attempts
 
 
 def test_a_dead_endpoint_ends_the_run_with_what_was_seen() -> None:
@@ -169,7 +170,7 @@ def test_an_address_where_nobody_listens_ends_the_run() -> None:
 
 
 def test_an_endpoint_that_refuses_everything_ends_the_run_without_waiting() -> None:
-    requests = [WHAT] * QUICK.failures
+    requests = [WHAT] * Limits().failures
     answers = loopback(otherwise=lambda body: fails(400, "unknown field top_k"))
     with answers as server, pytest.raises(EngineError, match="unknown field top_k"):
         ask_in_turn(server, requests)
@@ -195,8 +196,8 @@ def ask_in_turn(server: Loopback, requests: list[Request]) -> None:
 
 def test_many_bad_requests_do_not_end_a_run() -> None:
     with loopback(otherwise=poisoned(fails(400, "refused"))) as server:
-        ask_in_turn(server, [POISON] * (2 * QUICK.failures))
-    assert len(server.asked) == 2 * QUICK.failures + 2
+        ask_in_turn(server, [POISON] * (2 * Limits().failures))
+    assert len(server.asked) == 2 * Limits().failures + 2
 
 
 def test_an_endpoint_that_comes_back_is_asked_again() -> None:

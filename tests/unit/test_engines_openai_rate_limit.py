@@ -1,7 +1,6 @@
-"""The pace: one burst is one decrease, waits are bounded and drawn, a named wait is kept, silence is noticed."""
+"""The rate: one burst is one decrease, waits are bounded and drawn, a named wait is kept."""
 
 import asyncio
-import re
 import time
 from email.utils import formatdate
 
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.engines.openai.errors import Circuit, Fault, of_status, retry_after
+from imageref_ray.engines.openai.errors import of_status, retry_after
 from imageref_ray.engines.openai.rate_limit import Gate, Limit, Pace
 
 NOW = 1_800_000_000.0
@@ -158,23 +157,3 @@ def test_a_status_says_whose_fault_it_is(status: int, body: str, kind: str) -> N
 )
 def test_an_error_body_is_told_on_one_line(body: str, told: str) -> None:
     assert str(of_status(400, body, {})) == f"the endpoint answered 400: {told}"
-
-
-def test_a_circuit_suspects_only_after_many_failures_and_a_long_time() -> None:
-    patient, hasty = Circuit(failures=3, patience_s=3600), Circuit(failures=3, patience_s=0)
-    for count in (1, 2, 3):
-        for circuit in (patient, hasty):
-            circuit.failed(Fault("broken", "500", "boom"))
-        assert not patient.suspicious
-        assert hasty.suspicious == (count == 3)
-    assert re.fullmatch(r"3 failures and no answer in \d+ s \(3 x 500; the last: boom\)", hasty.told())
-    hasty.answered()
-    hasty.failed(Fault("broken", "500", "boom"))
-    assert not hasty.suspicious
-
-
-def test_a_circuit_suspects_refusals_of_everything_at_once() -> None:
-    circuit = Circuit(failures=2, patience_s=60)
-    circuit.failed(Fault("refused", "400", "unknown field"))
-    circuit.failed(Fault("refused", "400", "unknown field"))
-    assert circuit.suspicious

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import openai
@@ -24,8 +23,9 @@ from imageref_ray.core.config import ConfigError, OpenAIConfig
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import EngineError, Guide, Message, Reply, Request, RequestError, Sampling
 from imageref_ray.engines.openai import errors, protocol, structured_output
-from imageref_ray.engines.openai.errors import Circuit, Fault
+from imageref_ray.engines.openai.errors import Fault
 from imageref_ray.engines.openai.rate_limit import Gate, Pace
+from imageref_ray.engines.openai.verdict import Circuit, Limits, Trial, Verdict, decide, waits_too_long
 
 T = TypeVar("T")
 
@@ -33,22 +33,6 @@ LOG = logging.getLogger(__name__)
 
 HARMLESS = Request((Message("user", ("Say yes.",)),), Sampling(max_tokens=16))
 """A request that nothing can be wrong with: an endpoint that fails it serves nobody."""
-
-
-@dataclass
-class _Trial:
-    """How one request fared so far; `faults` leaves out those of a busy endpoint, moments are monotonic seconds."""
-
-    spent: Usage
-    failures: int = 0
-    faults: int = 0
-    since: float = math.inf
-
-    def failed(self, fault: Fault) -> None:
-        self.spent += fault.usage
-        self.failures += 1
-        self.faults += fault.kind != "busy"
-        self.since = min(self.since, time.monotonic())
 
 
 class OpenAIEngine:
@@ -67,7 +51,7 @@ class OpenAIEngine:
             default_headers={name: _header(name, value) for name, value in config.headers.items()},
         )
         self._gate = Gate(config.concurrency, self._pace)
-        self._circuit = Circuit(self._pace.failures, config.patience_s)
+        self._circuit = Circuit(Limits(patience_s=config.patience_s))
         self._probing = asyncio.Lock()
         self._lacks = protocol.NATIVE if config.guides == "validate" else frozenset()
         self._told = False
@@ -114,7 +98,7 @@ class OpenAIEngine:
 
     async def _ask(self, request: Request, spent: Usage) -> Reply:
         """One completion, however many calls it takes; its usage begins with what was spent before."""
-        trial, lacks = _Trial(spent), self._lacks
+        trial, lacks = Trial(spent), self._lacks
         chat = await asyncio.to_thread(protocol.messages, request, self._config.picture)
         while True:
             try:
@@ -123,11 +107,11 @@ class OpenAIEngine:
                     body = protocol.body(request, chat, self._config, lacks)
                     reply = await self._noted(body, request, began)
             except Fault as fault:
-                trial.failed(fault)
+                trial.failed(fault, time.monotonic())
                 if fault.kind == "refused" and (more := protocol.lacking(str(fault), body, self._config)):
                     lacks |= more  # kept for all once the request goes through without
                 else:
-                    await self._judge(fault, trial)
+                    await self._act(fault, trial)
             else:
                 self._lacks |= lacks
                 self._tell_of_uncounted(reply.usage)
@@ -148,7 +132,7 @@ class OpenAIEngine:
                 self._gate.failed(began)
             raise
         self._gate.answered()
-        self._circuit.answered()
+        self._circuit.answered(time.monotonic())
         return reply
 
     async def _call(self, body: dict[str, Any], request: Request) -> Reply:
@@ -162,18 +146,13 @@ class OpenAIEngine:
             raise errors.of_error(error, self._config.timeout_s) from error
         return protocol.read(answer.text, request)
 
-    async def _judge(self, fault: Fault, trial: _Trial) -> None:
-        """Waits, where another call may help; else raises RequestError or EngineError, by whose fault it is."""
-        self._circuit.failed(fault)
-        where = f"{self._client.base_url} ({self._config.model})"
-        if fault.wait_s is not None and fault.wait_s > self._config.patience_s:
-            raise EngineError(
-                f"{where} wants no request for {fault.wait_s:.0f} s, longer than engine.patience_s: {fault}; "
-                "run the same command again later, it goes on where it stood"
-            )
-        if fault.kind == "closed" and (fault.label == "401" or self._circuit.answered_at == -math.inf):
-            raise EngineError(f"{where} does not serve us: {fault}; check engine.base_url, engine.model and the key")
-        if await self._to_blame(fault, trial, where):
+    async def _act(self, fault: Fault, trial: Trial) -> None:
+        """Wait, where another call may help; else raise RequestError or EngineError, by whose fault it is."""
+        self._circuit.failed(fault, time.monotonic())
+        verdict = await self._verdict(fault, trial)
+        if verdict is Verdict.FAIL_ENDPOINT:
+            raise self._endpoint_error(fault, trial) from (trial.probe or fault)
+        if verdict is Verdict.FAIL_REQUEST:
             tried = f" (in {trial.failures} attempts)" if trial.failures > 1 else ""
             raise RequestError(f"{fault}{tried}", trial.spent) from fault
         if fault.wait_s is None:
@@ -181,41 +160,42 @@ class OpenAIEngine:
         else:
             self._gate.hold(fault.wait_s)
 
-    def _used_up(self, trial: _Trial) -> bool:
-        """Whether a request failed often or for long, and the endpoint answered others since it began to.
-
-        That an endpoint is busy is hardly a request's fault, unless it never has room for this one.
-        """
-        often = trial.faults >= self._pace.attempts or trial.failures >= self._pace.busy_attempts
-        long = trial.faults > 1 and time.monotonic() - trial.since >= self._config.patience_s
-        return (often or long) and self._circuit.answered_at > trial.since
-
-    def _may_be_dead(self, fault: Fault) -> bool:
-        return fault.kind == "closed" or self._circuit.suspicious
-
-    async def _to_blame(self, fault: Fault, trial: _Trial, where: str) -> bool:
-        """Whether it is the request's own fault; where it may be the endpoint's, that is asked something harmless.
-
-        Others may have been answered before the endpoint died, so no request is given up on their word alone.
-        Raises EngineError when the endpoint serves nobody.
-        """
+    async def _verdict(self, fault: Fault, trial: Trial) -> Verdict:
+        """What to do, after a probe where one is needed. One at a time: who waits here profits from another's probe."""
         async with self._probing:
-            if not self._may_be_dead(fault) and (fault.kind == "refused" or not self._used_up(trial)):
-                return fault.kind == "refused"
-            try:
-                body = protocol.body(HARMLESS, protocol.messages(HARMLESS, "original"), self._config, self._lacks)
-                trial.spent += (await self._call(body, HARMLESS)).usage
-            except Fault as last:
-                if not self._may_be_dead(fault):
-                    return False
-                told = self._circuit.told()
-                self._circuit.reset()  # who asks an endpoint that has come back, as a server does, may try anew
-                raise EngineError(
-                    f"{where} answers nobody any more: {told}, nor does it answer a harmless request: {last}; "
-                    "see to it and run the same command again, it goes on where it stood"
-                ) from last
-            self._circuit.answered()
-        return fault.kind in ("refused", "closed") or self._used_up(trial)
+            verdict = decide(fault, trial, self._circuit, time.monotonic())
+            if verdict is Verdict.PROBE:
+                await self._probe(trial)
+                verdict = decide(fault, trial, self._circuit, time.monotonic())
+        return verdict
+
+    async def _probe(self, trial: Trial) -> None:
+        """Ask the endpoint something harmless; `trial` and the circuit hold how that went."""
+        trial.probed = True
+        body = protocol.body(HARMLESS, protocol.messages(HARMLESS, "original"), self._config, self._lacks)
+        try:
+            trial.spent += (await self._call(body, HARMLESS)).usage
+        except Fault as fault:
+            trial.probe = fault
+        else:
+            self._circuit.answered(time.monotonic())
+
+    def _endpoint_error(self, fault: Fault, trial: Trial) -> EngineError:
+        """Why the endpoint is given up, and what to look at."""
+        where = f"{self._client.base_url} ({self._config.model})"
+        if trial.probe is not None:
+            seen = self._circuit.report(time.monotonic())
+            self._circuit.reset()  # who asks an endpoint that has come back, as a server does, may try anew
+            return EngineError(
+                f"{where} answers nobody any more: {seen}, nor does it answer a harmless request: {trial.probe}; "
+                "see to it and run the same command again, it goes on where it stood"
+            )
+        if waits_too_long(fault, self._circuit.limits):
+            return EngineError(
+                f"{where} wants no request for {fault.wait_s:.0f} s, longer than engine.patience_s: {fault}; "
+                "run the same command again later, it goes on where it stood"
+            )
+        return EngineError(f"{where} does not serve us: {fault}; check engine.base_url, engine.model and the key")
 
 
 def _with(values: tuple[T, ...], i: int, *value: T) -> tuple[T, ...]:

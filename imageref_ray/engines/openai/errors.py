@@ -1,7 +1,4 @@
-"""What goes wrong with a call, sorted by whose fault it is: status, headers and text in, a `Fault` out.
-
-Also the circuit: many faults in, one word out whether the endpoint still answers anybody.
-"""
+"""What goes wrong with a call, sorted by what it says of the endpoint: status, headers and text in, a `Fault` out."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import json
 import math
 import re
 import time
-from collections import Counter
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -106,44 +102,3 @@ def words(text: str) -> str:
     line = " ".join((found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)).split())
     line += f" (field {param})" if param not in line else ""
     return (line if len(line) <= LONGEST else line[:LONGEST] + "…") or "nothing"
-
-
-class Circuit:
-    """Notices when an endpoint answers nobody any more."""
-
-    def __init__(self, failures: int, patience_s: float) -> None:
-        self._failures, self._patience_s = failures, patience_s
-        self._seen: Counter[str] = Counter()
-        self.answered_at = -math.inf
-        self.reset()
-
-    def answered(self) -> None:
-        """Somebody was answered: all that failed before is forgiven."""
-        self.reset()
-        self.answered_at = time.monotonic()
-
-    def reset(self) -> None:
-        """Count anew."""
-        self._seen.clear()
-        self._began = math.inf
-        self._last = ""
-        self._only_refusals = True
-
-    def failed(self, fault: Fault) -> None:
-        """One more failure in a row."""
-        self._began = min(self._began, time.monotonic())
-        self._seen[fault.label] += 1
-        self._last = str(fault)
-        self._only_refusals &= fault.kind == "refused"
-
-    @property
-    def suspicious(self) -> bool:
-        """Many failures, no answer, and either it lasts for long or waiting would not help (refusals alone)."""
-        lasted = time.monotonic() - self._began
-        return self._seen.total() >= self._failures and (self._only_refusals or lasted >= self._patience_s)
-
-    def told(self) -> str:
-        """What was seen since the last answer."""
-        counts = ", ".join(f"{count} x {label}" for label, count in self._seen.most_common())
-        lasted = time.monotonic() - self._began
-        return f"{self._seen.total()} failures and no answer in {lasted:.0f} s ({counts}; the last: {self._last})"

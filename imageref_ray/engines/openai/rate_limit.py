@@ -18,22 +18,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How an endpoint is treated; the defaults suit public endpoints and a vLLM server alike.
+    """How fast an endpoint is asked; the defaults suit public endpoints and a vLLM server alike.
 
     `start`: calls in flight at the beginning. `window_s`: failures of calls that began less than this after a
     decrease are part of the same burst. `first_wait_s` doubles with every failure of a request up to
-    `longest_wait_s`. `attempts`: failures after which a request is given up, where others are answered;
-    `busy_attempts` if the endpoint was merely busy. `failures`: so many in a row, over all requests, are needed before
-    the endpoint is suspected.
+    `longest_wait_s`.
     """
 
     start: int = 8
     window_s: float = 1.0
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
-    attempts: int = 6
-    busy_attempts: int = 24
-    failures: int = 5
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failures: any up to a bound that doubles each time ("full jitter")."""
