@@ -11,9 +11,10 @@ that no step pays for an answer that is thrown away.
 
 from __future__ import annotations
 
+import enum
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from imageref_ray.core.config import CorrectConfig
@@ -26,41 +27,52 @@ from imageref_ray.stages.prompts.instruct import InstructPack
 ALTERNATIVES = 20
 """First tokens whose log-probabilities are looked at: yes and no are spelt in several ways."""
 
+
+class Ended(enum.StrEnum):
+    """Why a correction ended; the values are what records hold (`Instruction.ended`)."""
+
+    END = "end"
+    """The model ended its answer."""
+    STEPS = "steps"
+    """There are as many units as were asked for."""
+    LENGTH = "length"
+    """The token limit was reached; the sentence it cut is left out."""
+    REPEATS = "repeats"
+    """A unit repeats an earlier one or itself; it is dropped."""
+
+
 _LOOP = re.compile(r"([^\W\d].{2,59}?)(?:\s*\1){3,}", re.DOTALL)
 
 
 async def correct(
     item: Instruction, generate: Generate, pack: InstructPack, sampling: Sampling, how: CorrectConfig
 ) -> Instruction:
-    """`item` with `answer`, `units`, `corrected` and why the loop `ended`; one with a problem comes back as it is.
+    """`item` with `answer`, `units`, `corrected` and why the loop `ended` (`Ended`); one with a problem comes back as
+    it is.
 
-    The loop ends after `how.steps` units (`"steps"`), when the model ends (`"end"`) or reaches the token limit
-    (`"length"`; the sentence it cut is left out), or at a unit that repeats an earlier one or itself (`"repeats"`;
-    it is dropped). In mode verify a unit below the threshold is written anew once, and dropped where that fails too;
-    after a change the rest is written anew. With `last_all` the last step keeps all that follows, in mode verify
-    unit by unit.
+    The loop ends after `how.steps` units at the latest. In mode verify a unit below the threshold is written anew once,
+    and dropped where that fails too; after a change the rest is written anew. With `last_all` the last step keeps all
+    that follows, in mode verify unit by unit.
     """
     if item.problem:
         return item
     talk = _Talk(item, generate, pack, sampling, how)
-    reply = await talk.go_on([], math.inf)
-    answer, pending = reply.text.strip(), talk.steps(reply, [])
+    reply = await talk.go_on([], None)
     units: list[Unit] = []
-    while pending and talk.left(units):
-        unit = pending.pop(0)
-        if repeats(unit, units):
-            units.append(Unit(unit, "dropped"))
-            ended = "repeats"
-            break
-        units.append(await talk.judged(unit, units))
-        if talk.left(units) and (how.reread == "after" or units[-1].action == "changed"):
-            reply = await talk.go_on(units, talk.wanted(units))
-            pending = talk.steps(reply, units)
-    else:
-        more = pending or reply.finish_reasons[0] == "until"
-        ended = "steps" if more else "length" if reply.finish_reasons[0] == "length" else "end"
-    spent = item.usage + talk.usage
-    return replace(item, answer=answer, units=tuple(units), corrected=_text(units).strip(), ended=ended, usage=spent)
+    ended = Ended.END
+    async for step in _MODES[how.reread](talk, reply):
+        if isinstance(step, Ended):
+            ended = step
+        else:
+            units.append(step)
+    return replace(
+        item,
+        answer=reply.text.strip(),
+        units=tuple(units),
+        corrected=_text(units).strip(),
+        ended=ended.value,
+        usage=item.usage + talk.usage,
+    )
 
 
 def repeats(unit: str, earlier: Sequence[Unit]) -> bool:
@@ -68,7 +80,7 @@ def repeats(unit: str, earlier: Sequence[Unit]) -> bool:
     return _words(unit) in {_words(other.text) for other in earlier} or bool(_LOOP.search(unit))
 
 
-def enough(text: str, kind: Kind, count: float) -> bool:
+def enough(text: str, kind: Kind, count: int) -> bool:
     """Whether `count` units of a growing text are whole: then there is the beginning of one more."""
     return len(split(text, kind)) > count
 
@@ -100,19 +112,8 @@ class _Talk:
     how: CorrectConfig
     usage: Usage = field(default_factory=Usage)
 
-    def left(self, units: Sequence[Unit]) -> float:
-        """How many more steps there may be."""
-        endless = self.how.last_all and self.how.reread == "verify"
-        return math.inf if endless else max(0, self.how.steps - len(units))
-
-    def wanted(self, units: Sequence[Unit]) -> float:
-        """How many units the next request is for: in mode after one, all that follow in a last step that keeps all."""
-        if self.how.reread == "after":
-            return math.inf if self.how.last_all and self.left(units) == 1 else 1
-        return self.left(units)
-
-    async def go_on(self, units: Sequence[Unit], wanted: float) -> Reply:
-        """The answer continued after its units so far, until the `wanted` next ones are whole."""
+    async def go_on(self, units: Sequence[Unit], wanted: int | None) -> Reply:
+        """The answer continued after its units so far: until the `wanted` next ones are whole, None: to its end."""
         text, item, kind = _text(units), self.item, self.how.unit
         asked, opening = item.question, ""
         if self.how.style == "vig":
@@ -123,38 +124,39 @@ class _Talk:
             instruct.turn(self.pack, item.image, asked, before),
             self.sampling,
             prefix=opening + text,
-            until=None if math.isinf(wanted) else lambda told: enough(told, kind, wanted),
+            until=None if wanted is None else lambda written: enough(written, kind, wanted),
         )
         return await self._asked(request)
 
-    def steps(self, reply: Reply, units: Sequence[Unit]) -> list[str]:
-        """The reply's whole units; where the last step keeps all, what follows is one with its unit."""
+    def whole_units(self, reply: Reply, left: int | None) -> list[str]:
+        """The reply's whole units, where `left` steps remain (None: any number).
+
+        Where the last step keeps all, what follows is one with its unit.
+        """
         text, reason = reply.text, reply.finish_reasons[0]
         if reason == "length" and not has_end(text):
             text = "".join(split(text)[:-1])
-        found = split(text, self.how.unit) if text.strip() else []
-        found = found[:-1] if reason == "until" else found
-        left = self.left(units)
-        if self.how.last_all and len(found) > left:
-            found = [*found[: int(left) - 1], "".join(found[int(left) - 1 :])]
-        return found
+        whole = split(text, self.how.unit) if text.strip() else []
+        whole = whole[:-1] if reason == "until" else whole
+        if self.how.last_all and left is not None and len(whole) > left:
+            whole = [*whole[: left - 1], "".join(whole[left - 1 :])]
+        return whole
 
-    async def judged(self, text: str, units: Sequence[Unit]) -> Unit:
-        """The unit kept, changed or dropped: always kept but in mode verify."""
-        if self.how.reread != "verify":
-            return Unit(text)
+    async def verified(self, text: str, units: Sequence[Unit]) -> Unit:
+        """The unit kept if the image bears it out, else changed, else dropped."""
         before = await self._probability(text, units)
         if before >= self.how.threshold:
             return Unit(text, before=before)
         turns = instruct.instead(self.pack, self.item.image, self.item.question, _text(units), text)
         kind = self.how.unit
-        reply = await self._asked(Request(turns, self.sampling, until=lambda told: enough(told, kind, 1)))
-        found = split(reply.text.strip(), kind)[:1]
-        if not found or repeats(found[0], [*units, Unit(text)]):
-            return Unit(text, "dropped", "".join(found), before)
+        reply = await self._asked(Request(turns, self.sampling, until=lambda written: enough(written, kind, 1)))
+        replacement = "".join(split(reply.text.strip(), kind)[:1])
+        if not replacement or repeats(replacement, [*units, Unit(text)]):
+            return Unit(text, "dropped", replacement, before)
         lead = text[: len(text) - len(text.lstrip())]
-        after = await self._probability(found[0], units)
-        return Unit(text, "changed" if after >= self.how.threshold else "dropped", lead + found[0], before, after)
+        after = await self._probability(replacement, units)
+        action = "changed" if after >= self.how.threshold else "dropped"
+        return Unit(text, action, lead + replacement, before, after)
 
     async def _probability(self, unit: str, units: Sequence[Unit]) -> float:
         turns: tuple[Message, ...] = instruct.verify(self.pack, self.item.image, self.item.question, _text(units), unit)
@@ -167,6 +169,74 @@ class _Talk:
         reply = await self.generate(request)
         self.usage += reply.usage
         return reply
+
+
+Steps = AsyncIterator[Unit | Ended]
+"""What a mode makes of the one-pass answer: its units as they are settled, at last why it ended."""
+
+
+async def _continue(talk: _Talk, reply: Reply) -> Steps:
+    """Every unit of the one-pass answer kept as it came, up to the steps."""
+    texts = talk.whole_units(reply, talk.how.steps)
+    units: list[Unit] = []
+    for text in texts[: talk.how.steps]:
+        if repeats(text, units):
+            yield Unit(text, "dropped")
+            yield Ended.REPEATS
+            return
+        units.append(Unit(text))
+        yield units[-1]
+    yield _why(reply, texts[talk.how.steps :])
+
+
+async def _after(talk: _Talk, reply: Reply) -> Steps:
+    """The first unit of the answer, then one a request, each written after the text so far and the image."""
+    units: list[Unit] = []
+    pending = talk.whole_units(reply, talk.how.steps)
+    while pending:
+        text = pending.pop(0)
+        if repeats(text, units):
+            yield Unit(text, "dropped")
+            yield Ended.REPEATS
+            return
+        units.append(Unit(text))
+        yield units[-1]
+        left = talk.how.steps - len(units)
+        if not left:
+            break
+        reply = await talk.go_on(units, None if talk.how.last_all and left == 1 else 1)
+        pending = talk.whole_units(reply, left)
+    yield _why(reply, pending)
+
+
+async def _verify(talk: _Talk, reply: Reply) -> Steps:
+    """Every unit put to the model as a yes/no question; after one that was changed, the rest is written anew."""
+    units: list[Unit] = []
+    left = None if talk.how.last_all else talk.how.steps
+    pending = talk.whole_units(reply, left)
+    while pending and left != 0:
+        text = pending.pop(0)
+        if repeats(text, units):
+            yield Unit(text, "dropped")
+            yield Ended.REPEATS
+            return
+        units.append(await talk.verified(text, units))
+        yield units[-1]
+        left = None if left is None else left - 1
+        if units[-1].action == "changed" and left != 0:
+            reply = await talk.go_on(units, left)
+            pending = talk.whole_units(reply, left)
+    yield _why(reply, pending)
+
+
+_MODES: dict[str, Callable[[_Talk, Reply], Steps]] = {"continue": _continue, "after": _after, "verify": _verify}
+
+
+def _why(last: Reply, pending: Sequence[str]) -> Ended:
+    """Why a loop ended with these units left over from its last reply."""
+    if pending or last.finish_reasons[0] == "until":
+        return Ended.STEPS
+    return Ended.LENGTH if last.finish_reasons[0] == "length" else Ended.END
 
 
 def _text(units: Sequence[Unit]) -> str:

@@ -246,3 +246,4 @@ async def test_a_corrected_instruction_survives_its_row() -> None:
     item = await told(reread="verify", steps=9)
     item = replace(item, candidates=(Answer("boat", 61.5),))
     assert from_row(Instruction, to_row(item)) == item
+    assert type(to_row(item)["ended"]) is str
