@@ -1,1 +1,1 @@
-"""Many records over a pool of engines, each exactly once, whatever dies on the way."""
+"""Many records over a pool of engines, each exactly once, whatever crashes on the way."""

@@ -1,9 +1,9 @@
-"""Who may write into a run directory: every start of a job is an attempt, and only the newest one writes.
+"""Who may write into a run directory: every start of a job is an attempt, and only the newest attempt writes.
 
-    <run>/attempts/000001       made by the driver that starts the attempt, exclusively; its time is the start
-    <run>/attempts/000001.stop  a wish to end: nothing new is begun, what is in flight is finished and committed
+    <run>/attempts/000001       created exclusively by the driver that starts the attempt; its time is the start
+    <run>/attempts/000001.stop  a request to stop: nothing new is begun, records in flight are finished and committed
 
-An old driver that wakes up again finds a newer number and commits nothing more.
+A driver that was suspended and wakes up again finds a newer number and commits nothing more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 FOLDER = "attempts"
 LOOK_S = 0.5
-"""Seconds for which a `StopFlag` believes what it saw: it is asked for every record, on a disk that many share."""
+"""Seconds between two looks of a `StopFlag` at the disk, which many workers share."""
 
 
 class Superseded(RuntimeError):
@@ -23,13 +23,13 @@ class Superseded(RuntimeError):
 
 
 def begin(directory: Path) -> int:
-    """Take over the directory; returns this attempt's number, from 1."""
+    """Take over the run directory; returns this attempt's number, from 1."""
     folder = directory / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     number = newest(directory) + 1
     while True:
         try:
-            with _note(directory, number).open("x", encoding="utf-8") as file:
+            with _path(directory, number).open("x", encoding="utf-8") as file:
                 file.write(f"{socket.gethostname()} {os.getpid()}\n")
         except FileExistsError:
             number += 1
@@ -44,31 +44,31 @@ def newest(directory: Path) -> int:
 
 def check(directory: Path, number: int) -> None:
     """Raise Superseded when a newer attempt than `number` has begun (0: a writer outside any attempt)."""
-    if number and _note(directory, number + 1).exists():
+    if number and _path(directory, number + 1).exists():
         raise Superseded(
-            f"attempt {number} on {directory} was taken over by attempt {newest(directory)}; "
-            "this one writes nothing more"
+            f"attempt {number} on {directory} was taken over by attempt {newest(directory)}; this one writes no more"
         )
 
 
 def ask_to_stop(directory: Path, number: int) -> None:
-    """Let every worker of this attempt finish what it has begun and begin nothing new."""
-    _stop(directory, number).touch()
+    """Ask every worker of this attempt to finish what it has begun and to begin nothing new."""
+    _stop_path(directory, number).touch()
 
 
 def stopping(directory: Path, number: int) -> bool:
-    """Whether this attempt is asked to end."""
-    return _stop(directory, number).exists()
+    """Whether this attempt was asked to stop."""
+    return _stop_path(directory, number).exists()
 
 
 class StopFlag:
-    """`stopping` for one attempt, as often as one likes: the disk is looked at at most twice a second."""
+    """`stopping` for one attempt, cheap enough to ask for every record."""
 
     def __init__(self, directory: Path, number: int) -> None:
         self._directory, self._number = directory, number
         self._looked, self._set = 0.0, False
 
     def is_set(self) -> bool:
+        """Whether this attempt was asked to stop; the disk is looked at every `LOOK_S` seconds at most."""
         if not self._set and time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
             self._set = stopping(self._directory, self._number)
@@ -77,13 +77,13 @@ class StopFlag:
 
 def times(directory: Path) -> dict[int, float]:
     """Attempt number → when it began (seconds since the epoch)."""
-    notes = {number: _note(directory, number) for number in range(1, newest(directory) + 1)}
-    return {number: note.stat().st_mtime for number, note in notes.items() if note.exists()}
+    paths = {number: _path(directory, number) for number in range(1, newest(directory) + 1)}
+    return {number: path.stat().st_mtime for number, path in paths.items() if path.exists()}
 
 
-def _note(directory: Path, number: int) -> Path:
+def _path(directory: Path, number: int) -> Path:
     return directory / FOLDER / f"{number:06d}"
 
 
-def _stop(directory: Path, number: int) -> Path:
+def _stop_path(directory: Path, number: int) -> Path:
     return directory / FOLDER / f"{number:06d}.stop"

@@ -18,32 +18,14 @@ from imageref_ray.core.config import ConfigError
 
 @contextmanager
 def attached(*, dashboard: bool = False) -> Iterator[None]:
-    """Ray, quiet: the connection that is open, else the cluster in RAY_ADDRESS, else one on this machine alone.
+    """Ray, quiet: the connection that is open, else the cluster in RAY_ADDRESS, else one started on this machine.
 
     `dashboard`: with Ray's own pages and its status commands, where it is started here. Raises ConfigError where no
     cluster answers.
     """
     began = not ray.is_initialized()
     if began:
-        address = os.environ.get("RAY_ADDRESS")
-        # Ray's own niceness, 15, puts an engine on a CPU behind everything else: a tenth of its speed on two cores.
-        internal: dict[str, Any] = {"worker_niceness": 0}
-        if not dashboard:  # nobody reads them, and Ray Data's grow by megabytes a minute
-            internal |= {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
-        local: dict[str, Any] = {
-            "include_dashboard": dashboard,
-            "num_cpus": max(2, os.cpu_count() or 1),
-            "_system_config": internal,
-        }
-        try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else local),
-            )
-        except ConnectionError as error:
-            raise ConfigError(f"no Ray cluster answers at {address} ({error}); check RAY_ADDRESS or unset it") from None
+        _connect(dashboard)
     try:
         yield
     finally:
@@ -51,48 +33,70 @@ def attached(*, dashboard: bool = False) -> Iterator[None]:
             ray.shutdown()
 
 
+def _connect(dashboard: bool) -> None:
+    address = os.environ.get("RAY_ADDRESS")
+    # Ray's own niceness, 15, puts an engine on a CPU behind everything else: a tenth of its speed on two cores.
+    internal: dict[str, Any] = {"worker_niceness": 0}
+    if not dashboard:  # nobody reads them, and Ray Data's grow by megabytes a minute
+        internal |= {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
+    local: dict[str, Any] = {
+        "include_dashboard": dashboard,
+        "num_cpus": max(2, os.cpu_count() or 1),
+        "_system_config": internal,
+    }
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({} if address else local),
+        )
+    except ConnectionError as error:
+        raise ConfigError(f"no Ray cluster answers at {address} ({error}); check RAY_ADDRESS or unset it") from None
+
+
 @contextmanager
 def connected(log: Path) -> Iterator[None]:
-    """`attached`, and what Ray Data has to say goes to `log`."""
+    """`attached`, and what Ray Data logs goes to `log`."""
     with attached():
         handler = logging.FileHandler(log, encoding="utf-8")
-        chatty = logging.getLogger("ray.data")
-        before, chatty.handlers = chatty.handlers, [handler]
+        logger = logging.getLogger("ray.data")
+        before, logger.handlers = logger.handlers, [handler]
         try:
             yield
         finally:
-            chatty.handlers = before
+            logger.handlers = before
             handler.close()
 
 
 @contextmanager
-def noise_to(log: Path) -> Iterator[Console]:
+def output_to(log: Path) -> Iterator[Console]:
     """Whatever libraries print goes to `log`; the console that is given writes to the real stderr."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = {number: os.dup(number) for number in (1, 2)}
+    real = {number: os.dup(number) for number in (1, 2)}
     try:
-        speak_to(log)
-        with os.fdopen(os.dup(kept[2]), "w", encoding="utf-8") as screen:
+        redirect_output(log)
+        with os.fdopen(os.dup(real[2]), "w", encoding="utf-8") as screen:
             yield Console(file=screen)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for number, real in kept.items():
-            os.dup2(real, number)
-            os.close(real)
+        for number, copy in real.items():
+            os.dup2(copy, number)
+            os.close(copy)
 
 
-def speak_to(log: Path) -> None:
-    """Send all that this process and its children print to the run's log."""
+def redirect_output(log: Path) -> None:
+    """Send all that this process and its children print to the run's log, for good."""
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
 
 
 def state() -> str:
-    """What the cluster has and what of it is free, for a message about a run that hangs."""
-    has, free = ray.cluster_resources(), ray.available_resources()
-    told = [f"{free.get(kind, 0):g} of {has[kind]:g} {kind}s free" for kind in ("CPU", "GPU") if has.get(kind)]
+    """What the cluster has and what of it is free, for messages."""
+    total, free = ray.cluster_resources(), ray.available_resources()
+    resources = [f"{free.get(kind, 0):g} of {total[kind]:g} {kind}s free" for kind in ("CPU", "GPU") if total.get(kind)]
     alive = sum(node["Alive"] for node in ray.nodes())
-    return ", ".join([f"{alive} node(s)", *told])
+    return ", ".join([f"{alive} node(s)", *resources])

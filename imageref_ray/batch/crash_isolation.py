@@ -1,7 +1,11 @@
-"""What an engine died over: which batch and which record it was is found out without blaming another.
+"""Which record crashes its engine: batches in flight at a crash are narrowed down to the one record at fault.
 
-A batch over which an engine died runs again with nothing beside it; over which two died, a record at a time; a record
-over which one died then is what kills. Notes on disk tell an engine's successor what was begun and never ended.
+    crashes over a batch   how it runs next
+    0                      beside other batches
+    1                      with no other batch beside it
+    2                      one record at a time; a record over which the engine crashes then is the one at fault
+
+The engine that takes a crashed one's place knows what was in flight from marks on disk (`Store.begin`, `Store.end`).
 """
 
 from __future__ import annotations
@@ -13,27 +17,27 @@ from contextlib import asynccontextmanager
 from imageref_ray.batch.store import Store
 
 
-class Suspects:
-    """The batches and records that one engine runs, over the notes of its `store`."""
+class CrashIsolation:
+    """Decides, by the marks in `store`, which of one engine's batches and records may run side by side."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._turn, self._one_by_one = asyncio.Lock(), asyncio.Lock()
-        self._beside, self._quiet = 0, asyncio.Event()
-        self._quiet.set()
+        self._shared, self._none_shared = 0, asyncio.Event()
+        self._none_shared.set()
 
     @asynccontextmanager
     async def batch(self, name: str) -> AsyncIterator[bool]:
-        """Room for a batch; gives whether its records must run `alone`."""
-        deaths = await asyncio.to_thread(self._store.begun, name)
-        async with self._room(for_itself=deaths > 0):
+        """Admits a batch when it may run; gives whether its records must run one at a time (`record`)."""
+        crashes = await asyncio.to_thread(self._store.begun, name)
+        async with self._admitted(exclusive=crashes > 0):
             await asyncio.to_thread(self._store.begin, name)
-            yield deaths > 1
+            yield crashes > 1
             self._store.end(name)
 
     @asynccontextmanager
-    async def alone(self, record_id: str) -> AsyncIterator[bool]:
-        """Room for one record at a time; gives whether an engine died when this one ran like this before."""
+    async def record(self, record_id: str) -> AsyncIterator[bool]:
+        """Admits one record at a time; gives whether an engine crashed when this record ran alone before."""
         name = ("alone", record_id)
         async with self._one_by_one:
             if await asyncio.to_thread(self._store.begun, *name):
@@ -44,18 +48,18 @@ class Suspects:
             await asyncio.to_thread(self._store.end, *name)
 
     @asynccontextmanager
-    async def _room(self, for_itself: bool) -> AsyncIterator[None]:
-        """Beside other batches; or for itself: once those that run have ended, and none begins before it ends."""
+    async def _admitted(self, exclusive: bool) -> AsyncIterator[None]:
+        """Admits a shared batch beside others, an exclusive one when those have ended and before any new one begins."""
         async with self._turn:
-            if for_itself:
-                await self._quiet.wait()
+            if exclusive:
+                await self._none_shared.wait()
                 yield
                 return
-            self._beside += 1
-            self._quiet.clear()
+            self._shared += 1
+            self._none_shared.clear()
         try:
             yield
         finally:
-            self._beside -= 1
-            if not self._beside:
-                self._quiet.set()
+            self._shared -= 1
+            if not self._shared:
+                self._none_shared.set()

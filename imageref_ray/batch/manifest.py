@@ -1,4 +1,4 @@
-"""What a run directory holds: settings → fingerprint.json (written first) and manifest.json (written last: done).
+"""What says which work a run directory holds: fingerprint.json, written first, and manifest.json, written last: done.
 
 The fingerprint covers every setting that changes rows and nothing else, so that a run can be resumed with
 more actors or another time-out but never with another model.
@@ -19,15 +19,16 @@ from imageref_ray.core.checkpoint import located
 from imageref_ray.core.config import ConfigError, EngineConfig
 
 WHOLE_BYTES = 256 * 2**20
-"""Weights up to this size are hashed wholly; of larger files the size and evenly spread pieces."""
+"""Files up to this many bytes are hashed whole; of larger ones the size and evenly spread pieces."""
 
 
 def begin(
     directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
-    """Open or resume a run; the summary of a run that is already done, else None. `config` is kept for `held`.
+    """Open or resume a run; the summary of a run that is already done, else None.
 
-    Raises ConfigError, naming every differing key, when the directory holds other work.
+    `config` is written down for `job_and_config`. Raises ConfigError, naming every differing key, when the directory
+    was created with other settings.
     """
     path = directory / "fingerprint.json"
     flat = _flat(settings)
@@ -40,32 +41,32 @@ def begin(
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"output {directory} cannot be made: {error.strerror}; give another output") from None
+        raise ConfigError(f"cannot create {directory}: {error.strerror}; give another output") from None
     write_json(path, {"fingerprint": fingerprint(settings), "settings": flat, "config": dict(config or {})})
     return None
 
 
-def held(directory: Path) -> tuple[str, dict[str, Any]]:
+def job_and_config(directory: Path) -> tuple[str, dict[str, Any]]:
     """The run's job and the config that it was last begun with. Raises ConfigError where there is no run."""
     path = directory / "fingerprint.json"
     if not path.is_file():
-        raise ConfigError(f"{directory} is no run directory (it has no fingerprint.json); give the output of a job")
-    found = _read(path)
-    return found["settings"]["job"], found["config"]
+        raise ConfigError(f"{directory} is not a run directory (it has no fingerprint.json); give the output of a job")
+    content = _read(path)
+    return content["settings"]["job"], content["config"]
 
 
 def reopen(directory: Path) -> None:
-    """Take back that the run is done."""
+    """Mark a finished run as unfinished: it has records to run again."""
     (directory / "manifest.json").unlink(missing_ok=True)
 
 
 def summary(directory: Path) -> dict[str, Any] | None:
-    """What a finished run came to; None while it is not finished."""
+    """A finished run's summary; None while it is not finished."""
     path = directory / "manifest.json"
     if not path.is_file():
         return None
-    found: dict[str, Any] = _read(path)["summary"]
-    return found
+    content: dict[str, Any] = _read(path)["summary"]
+    return content
 
 
 def finished(directory: Path) -> dict[str, Any]:
@@ -87,16 +88,16 @@ def finish(directory: Path, config: Mapping[str, Any], settings: Mapping[str, An
 
 
 def exported(directory: Path, export: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """A finished run's records were written anew under these settings of `export`; how they were made stays as it was.
+    """A finished run's training set was written again with these settings of `export`; its records are the same.
 
-    manifest.json then says, under `exported`, which code wrote them and when.
+    manifest.json then says, under `exported`, which code wrote it and when.
     """
     for name in ("fingerprint.json", "manifest.json"):
-        found = _read(directory / name)
-        found["config"] = {**found["config"], "export": dict(export)}
+        content = _read(directory / name)
+        content["config"] = {**content["config"], "export": dict(export)}
         if name == "manifest.json":
-            found |= {"summary": dict(result), "exported": {"git": git_revision(), "at": _now()}}
-        write_json(directory / name, found)
+            content |= {"summary": dict(result), "exported": {"git": git_revision(), "at": _now()}}
+        write_json(directory / name, content)
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -113,7 +114,7 @@ def engine_settings(config: EngineConfig) -> dict[str, Any]:
 
 
 def files_identity(folder: Path) -> str:
-    """One hash over a checkpoint's files (names and contents), the same wherever the folder lies."""
+    """One hash over a checkpoint's files (names and contents), the same wherever the folder is."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"}:
@@ -157,18 +158,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _difference(directory: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    keys: Iterable[str] = sorted(key for key in {*held, *wanted} if held.get(key) != wanted.get(key))
-    changes = ", ".join(f"{key} {held.get(key)!r} → {wanted.get(key)!r}" for key in keys)
-    return f"{directory} holds work done with other settings ({changes}); give another output or delete {directory}"
+def _difference(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    keys: Iterable[str] = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    changes = ", ".join(f"{key} {before.get(key)!r} → {now.get(key)!r}" for key in keys)
+    return f"{directory} was created with other settings ({changes}); give another output or delete {directory}"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

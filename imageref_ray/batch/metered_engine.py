@@ -1,6 +1,6 @@
-"""An engine as a pass uses it: bounded, with equal shared requests answered once, and every cost on its record's bill.
+"""An engine as a worker uses it: so many requests at once, equal shared ones answered once, costs counted per record.
 
-record's work ─ request ─▶ shared? ─▶ reply cache ─ not there ─▶ a free place ─▶ engine ─▶ reply, its cost on the bill
+a record's work ─ request ─▶ reply cache (if shared) ─ miss ─▶ semaphore ─▶ engine ─▶ reply, its cost on the bill
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from imageref_ray.engines.base import Engine, Generate, Reply, Request, RequestE
 
 
 class MeteredEngine:
-    """`engine` behind at most `config.concurrency` requests at once and the replies that a run shares (`cache`)."""
+    """`engine` with at most `config.concurrency` requests at once, behind the run's reply cache (None: without)."""
 
-    def __init__(self, engine: Engine, config: EngineConfig, cache: reply_cache.Memo | None) -> None:
+    def __init__(self, engine: Engine, config: EngineConfig, cache: reply_cache.ReplyCache | None) -> None:
         self._engine, self._cache = engine, cache
         self._owner = uuid.uuid4().hex
         self._fingerprint = manifest.fingerprint(manifest.engine_settings(config))
         self._places = asyncio.Semaphore(config.concurrency)
 
     def billed(self, bill: list[Usage]) -> Generate:
-        """What a record's work is given as `generate`: what each of its requests costs is added to `bill`."""
+        """`generate` for one record: the cost of each of its requests is appended to `bill`."""
         return partial(self._generate, bill)
 
     async def alive(self) -> None:
-        """Renew this engine's claims in the reply cache, or others take them over (`reply_cache.LEASE_S`)."""
+        """Renew this engine's claims in the reply cache; others take over what is not renewed (`LEASE_S`)."""
         if self._cache:
             await self._cache.alive(self._owner)
 

@@ -1,7 +1,7 @@
-"""Whether a run that came to its end is worth anything: records and quarantine → why not, the commonest reason first.
+"""Whether a run with nothing left to do has failed all the same: records and quarantine → the commonest reason.
 
-A run that has nothing left to do may still have failed: a wrong prompt pack, a model that cannot follow it, a folder
-that moved. Its quarantine says so a thousand times; the exit code and one sentence say it once.
+A wrong prompt pack, a model that cannot follow it or a folder that moved quarantines a thousand records; the exit code
+and one sentence say so once.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ SHOWN = 300
 
 
 class RunFailed(RuntimeError):
-    """A run ended with too little to show; the message says how little, why most of it failed, and what to do."""
+    """Too few of a run's records succeeded; the message says how few, why most of them failed, and what to do."""
 
 
 def check(directory: Path, least: float) -> None:
     """Raise RunFailed where none of the run's records succeeded, or a smaller share than `least`."""
-    held = store.account(directory)
-    if reason := why_failed(len(held.done), held.failures, least):
+    account = store.account(directory)
+    if reason := why_failed(len(account.done), account.failures, least):
         raise RunFailed(
-            f"{directory}: {reason}. Fix the cause, then: imageref retry {directory} "
-            f"(every failure: imageref inspect {directory})"
+            f"{directory}: {reason}. Fix the cause, then run: imageref retry {directory} "
+            f"(to see every failure: imageref inspect {directory})"
         )
 
 
 def why_failed(good: int, failures: Sequence[Failure], least: float, what: str = "records") -> str:
-    """A sentence where none of `what` succeeded or a smaller share than `least`, else nothing.
+    """A sentence where none of `what` succeeded or a smaller share than `least`, else an empty one.
 
     `good` is how many succeeded; of the `failures` those of whole records count.
     """

@@ -1,7 +1,7 @@
 """Finished records → parts on disk: `put` returns when the record's part is written, and raises when it cannot be.
 
 put ─▶ open part ─┬─ `records` records in it ────┐
-                  ├─ open for `seconds` ─────────┼─▶ Store.write ─▶ everyone who waits for the part goes on
+                  ├─ open for `seconds` ─────────┼─▶ Store.write ─▶ every `put` into the part returns
                   └─ no expected record is left ─┘
 """
 
@@ -29,7 +29,7 @@ class _Part:
 
 
 class PartWriter:
-    """One writer's parts over its `store`. `failed` is set once a write has failed: what is finished later is lost."""
+    """Fills and writes one worker's parts. `failed`: a write has failed, so results can no longer be kept."""
 
     def __init__(self, store: Store, records: int, seconds: float) -> None:
         self._store, self._records, self._seconds = store, records, seconds
@@ -45,13 +45,13 @@ class PartWriter:
             return await asyncio.to_thread(self._store.done)
 
     def expect(self, records: int) -> None:
-        """So many records more will come, each as one `put` or one `skip`."""
+        """Announce records that will come, each as one `put` or one `skip`."""
         self._expected += records
 
     async def put(self, result: Result | None, failures: Sequence[Failure]) -> None:
         """Add an expected record to the open part and wait until that is on disk.
 
-        Raises EngineError when the write fails: nothing that is finished from now on can be kept.
+        Raises EngineError when the write fails.
         """
         loop = asyncio.get_running_loop()
         if self._open is None:
@@ -68,7 +68,7 @@ class PartWriter:
         await asyncio.shield(part.written)
 
     def skip(self) -> None:
-        """One expected record less; after the last one, what is open is committed: nothing else would fill it."""
+        """One expected record brings nothing. After the last one the open part is written: nothing more would come."""
         self._expected -= 1
         if not self._expected and self._open is not None:
             self._commit(self._open)
@@ -85,7 +85,7 @@ class PartWriter:
             await asyncio.to_thread(self._store.write, part.results, part.failures)
 
     def _written(self, part: _Part, write: asyncio.Task[None]) -> None:
-        """Pass on to everyone who waits how the write ended. Without this for every end, they would wait for ever."""
+        """Tell every waiting `put` how the write ended, whatever ended it: otherwise they would wait for ever."""
         self._writes.discard(write)
         if write.cancelled():
             part.written.cancel()

@@ -28,7 +28,7 @@ COSTS = {
 
 
 PLANNED = ("requests", "prompt_tokens", "generated_tokens")
-"""What a plan is held to at the end of its build."""
+"""Costs that a build's plan predicted and its closing table compares."""
 
 
 class Display:
@@ -54,7 +54,7 @@ class Display:
             self._row = self._bar.add_task(self._name, total=self._total, note="starting the engine")
             self._bar.start()
         else:
-            self.say(f"0/{self._total} records, starting the engine (log: {self._log})")
+            self.print(f"0/{self._total} records, starting the engine (log: {self._log})")
         return self
 
     def update(self, statuses: Iterable[Mapping[str, Any]]) -> None:
@@ -71,7 +71,7 @@ class Display:
             self._bar.update(self._row, completed=self._done, note=note)
         elif time.monotonic() - self._printed >= LINE_SECONDS or self._done == self._total:
             self._printed = time.monotonic()
-            self.say(f"{self._done}/{self._total} records, {note}, {self._printed - self._began:.0f} s")
+            self.print(f"{self._done}/{self._total} records, {note}, {self._printed - self._began:.0f} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -81,16 +81,16 @@ class Display:
 
     @property
     def state(self) -> str:
-        """Where the pass stands, in words."""
+        """The pass's progress, for messages."""
         return f"{self._done} of {self._total} records done, {self._failed} of them failed"
 
-    def say(self, text: str) -> None:
-        """One line on the screen, above the moving one."""
+    def print(self, text: str) -> None:
+        """Print one line, above the moving one."""
         self._console.print(f"{self._name}: {text}", highlight=False, soft_wrap=True)
 
 
 def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
-    """A run's summary for people: records, what was left out and why, costs, time."""
+    """A run's summary as a table: records, what was quarantined and why, costs, time."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -113,12 +113,12 @@ def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
     table.add_row("generated tokens/s", f"{summary['tokens_per_second']:,.0f}")
     table.add_row("seconds", f"{summary['seconds']:,.1f}", end_section="plan" in summary)
     for key in PLANNED if "plan" in summary else ():
-        table.add_row(f"plan, {COSTS[key]}", _off(summary["plan"][key]))
+        table.add_row(f"plan, {COSTS[key]}", _deviation_text(summary["plan"][key]))
     return table
 
 
-def _off(deviation: Mapping[str, Any]) -> str:
-    """How far a planned figure was off, as people say it; the sign is the plan's: + is too much."""
+def _deviation_text(deviation: Mapping[str, Any]) -> str:
+    """How far a plan's prediction was off, in percent of the real value: + where it was too high."""
     relative = deviation["relative"]
-    told = f"{round(100 * relative, 1) + 0.0:+.1f} %" if math.isfinite(relative) else "planned, none came"
-    return told if deviation["inside"] else f"{told} (outside its interval)"
+    text = f"{round(100 * relative, 1) + 0.0:+.1f} %" if math.isfinite(relative) else "predicted, but there were none"
+    return text if deviation["inside"] else f"{text} (outside its interval)"

@@ -1,7 +1,7 @@
-"""Equal requests are answered once: key → reply, in one SQLite file that a kill leaves whole.
+"""Equal requests are answered once: key → reply, in one SQLite file that survives a kill.
 
-    worker ─ claim(key) ─▶ the reply, or "yours" (None); others that ask meanwhile wait
-           ─ keep(key, reply) ─▶ on disk, the waiting get it        ─ drop(key) ─▶ the next one waiting may try
+    worker ─ claim(key) ─▶ the reply, or None: this worker has the claim; others that ask meanwhile wait
+           ─ put(key, reply) ─▶ on disk, those who wait get it        ─ release(key) ─▶ the next one who waits may try
 
 A document shared by five samples costs its captions once, in one run or (with `cache`) in all runs on one file.
 """
@@ -22,19 +22,19 @@ from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines.base import EngineError, Reply, Request
 
 LEASE_S = 60.0
-"""A worker not heard of for so long is dead, and what it had claimed is free again."""
+"""Seconds without a sign of life after which a worker counts as dead and its claims are free again."""
 
 
-class Memo(Protocol):
-    """What a worker sees of a `Book`, which may live in another process."""
+class ReplyCache(Protocol):
+    """What a worker sees of a `SqliteReplyCache`, which may live in another process."""
 
     async def claim(self, key: str, owner: str) -> str | None: ...
-    async def keep(self, key: str, value: str) -> None: ...
-    async def drop(self, key: str) -> None: ...
+    async def put(self, key: str, value: str) -> None: ...
+    async def release(self, key: str) -> None: ...
     async def alive(self, owner: str) -> None: ...
 
 
-class Book:
+class SqliteReplyCache:
     """The replies of one file, and who is working on which. One process opens it for writing at a time."""
 
     def __init__(self, path: Path, lease_s: float = LEASE_S) -> None:
@@ -47,13 +47,13 @@ class Book:
         self._lease_s = lease_s
         self._claims: dict[str, str] = {}
         self._waiting: dict[str, asyncio.Event] = {}
-        self._heard: dict[str, float] = {}
+        self._last_alive: dict[str, float] = {}
 
     async def claim(self, key: str, owner: str) -> str | None:
-        """The kept reply, or None when it is now the owner's to find; waits while a living other one looks for it."""
+        """The cached reply, or None when the owner now has the claim; waits while a living owner has it."""
         while True:
             await self.alive(owner)
-            if row := self._do("SELECT value FROM replies WHERE key = ?", key):
+            if row := self._execute("SELECT value FROM replies WHERE key = ?", key):
                 return str(row[0])
             if key not in self._claims or not self._lives(self._claims[key]):
                 self._claims[key] = owner
@@ -62,54 +62,55 @@ class Book:
             try:
                 await asyncio.wait_for(self._waiting[key].wait(), self._lease_s / 4)
             except TimeoutError:
-                continue  # look again whether the one who has it still lives
+                continue  # look again whether the claim's owner still lives
 
-    async def keep(self, key: str, value: str) -> None:
-        """The claimed reply is found."""
-        self._do("INSERT OR IGNORE INTO replies VALUES (?, ?)", key, value)
-        await self.drop(key)
+    async def put(self, key: str, value: str) -> None:
+        """Store the claimed reply and release the claim."""
+        self._execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", key, value)
+        await self.release(key)
 
-    async def drop(self, key: str) -> None:
-        """The claim is given up."""
+    async def release(self, key: str) -> None:
+        """Give the claim up."""
         self._claims.pop(key, None)
         if waiting := self._waiting.pop(key, None):
             waiting.set()
 
     async def alive(self, owner: str) -> None:
         """The owner still works on its claims."""
-        self._heard[owner] = time.monotonic()
+        self._last_alive[owner] = time.monotonic()
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
-    def _do(self, statement: str, *values: str) -> Any:
+    def _execute(self, statement: str, *values: str) -> Any:
         """The statement's first row, if it has any. Raises EngineError where the file fails: no record is at fault."""
         try:
             return self._file.execute(statement, values).fetchone()
         except sqlite3.Error as error:
-            raise EngineError(f"the shared replies cannot be read or written: {error}") from error
+            raise EngineError(f"the reply cache cannot be read or written: {error}") from error
 
     def _lives(self, owner: str) -> bool:
-        return time.monotonic() - self._heard.get(owner, -self._lease_s) < self._lease_s
+        return time.monotonic() - self._last_alive.get(owner, -self._lease_s) < self._lease_s
 
 
-async def once(memo: Memo, key: str, owner: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
-    """The reply kept under `key` at no cost, or the one `ask` gives, which is then kept."""
-    kept = await memo.claim(key, owner)
-    if kept is not None:
-        return _read(kept)
+async def once(cache: ReplyCache, key: str, owner: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+    """The reply cached under `key`, which costs nothing, or the one that `ask` gives, which is then cached."""
+    cached = await cache.claim(key, owner)
+    if cached is not None:
+        return _read(cached)
     try:
         reply = await ask()
-        told = {"texts": reply.texts, "finish_reasons": reply.finish_reasons}
-        await memo.keep(key, json.dumps(told, ensure_ascii=False))
+        value = {"texts": reply.texts, "finish_reasons": reply.finish_reasons}
+        await cache.put(key, json.dumps(value, ensure_ascii=False))
     except BaseException:
-        await memo.drop(key)
+        await cache.release(key)
         raise
     return reply
 
 
 def key(request: Request, engine: str) -> str:
-    """A name of what is asked of the engine with that fingerprint; an image counts by its sha256, not its place."""
+    """A hash of the request and the engine's fingerprint; an image counts by its sha256, not by where it lies."""
     chat = [[message.role, [_part(part) for part in message.parts]] for message in request.messages]
     guide = [request.guide.kind, request.guide.value] if request.guide else None
     whole = [engine, chat, dataclasses.astuple(request.sampling), guide, request.prefix, request.n]
@@ -121,6 +122,6 @@ def _part(part: str | Image) -> Any:
     return {"image": part.sha256 or part.uri} if isinstance(part, Image) else part
 
 
-def _read(text: str) -> Reply:
-    found = json.loads(text)
-    return Reply(tuple(found["texts"]), tuple(found["finish_reasons"]), Usage())
+def _read(value: str) -> Reply:
+    fields = json.loads(value)
+    return Reply(tuple(fields["texts"]), tuple(fields["finish_reasons"]), Usage())

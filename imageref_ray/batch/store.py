@@ -1,15 +1,16 @@
-"""Results on disk: results and failures → Parquet parts that are there wholly or not at all → each record once.
+"""Results on disk: results and failures → Parquet parts, each there as a whole or not at all → each record once.
 
     <run>/records/part-<attempt>-<writer>-<n>.parquet      id, the record's row (JSON), what it cost
     <run>/quarantine/part-<attempt>-<writer>-<n>.parquet   one row per `Failure`
-    <run>/engines/<attempt>-<writer>-<ready, ns>           touched as long as the writer's engine is there
+    <run>/engines/<attempt>-<writer>-<ready, ns>           touched as long as the writer's engine is alive
+    <run>/in-flight/<hash of a name>                       a byte for each time it began and did not end
 
-When engines were ready, lived and committed is told by the file system's stamps: these can be compared, whichever
-machine wrote, and however coarse or wrong its own clock is.
+When engines were ready, alive and committing is read from the file system's time stamps: these can be compared,
+whichever machine wrote, and however coarse or wrong its own clock is.
 
 A part is written under another name and renamed when it is complete, so a kill leaves whole parts only. Two
-writers can commit the same record (one was given up but lived on): readers keep the first. A writer of an attempt
-that another has taken over commits nothing (`attempt.Superseded`).
+writers can commit the same record (one was taken for dead but lived): readers take the first. A writer of an attempt
+that another has taken over commits nothing (`attempts.Superseded`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from imageref_ray.core.records import Failure, Usage, from_row, json_text, to_ro
 RECORDS, QUARANTINE, IN_FLIGHT, ENGINES = "records", "quarantine", "in-flight", "engines"
 
 OPEN_PARTS = 64
-"""Parts held while records are read in another order than theirs: neighbours in a source lie in few parts."""
+"""Parts in memory while records are read in another order than theirs: neighbours in a source are in few parts."""
 
 _COSTS = tuple(f.name for f in dataclasses.fields(Usage))
 _SCHEMAS = {
@@ -61,7 +62,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a run directory holds: ids of finished records, the last account of each failure, all that was paid."""
+    """What a run directory holds: ids of finished records, the last failure of each record and item, all costs."""
 
     done: Set[str]
     failures: list[Failure]
@@ -71,9 +72,9 @@ class Account:
 class Store:
     """One writer's view of a run directory: it writes parts and knows which records anyone has committed."""
 
-    def __init__(self, directory: Path, number: int = 0) -> None:
+    def __init__(self, directory: Path, attempt: int = 0) -> None:
         self.directory = directory
-        self._attempt = number
+        self._attempt = attempt
         self._writer = uuid.uuid4().hex[:12]
         self._engine: Path | None = None
         self._count = 0
@@ -84,8 +85,8 @@ class Store:
     def done(self) -> Set[str]:
         """Ids committed by any writer up to now; the next call adds to the same set.
 
-        Asked for every batch of a long run: only parts not seen before are opened, and none are looked for in a folder
-        in which nothing has happened since (of the last second its time stamp is not trusted).
+        Called for every batch of a long run: only parts not seen before are opened, and the folder is not listed if
+        its time stamp is the same (unless that is less than a second old: then it may hide a later change).
         """
         folder = self.directory / RECORDS
         changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
@@ -98,24 +99,24 @@ class Store:
         return self._done
 
     def begun(self, *name: str) -> int:
-        """How often that was begun without an end."""
-        note = self._note(name)
-        return note.stat().st_size if note.is_file() else 0
+        """How often a batch or record of that name was begun without an end."""
+        mark = self._mark(name)
+        return mark.stat().st_size if mark.is_file() else 0
 
     def begin(self, *name: str) -> None:
-        """Note that something (a batch, named by its first record; a record by itself) is begun."""
-        note = self._note(name)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with note.open("ab") as file:
+        """Mark a batch (named by its first record) or a record as begun."""
+        mark = self._mark(name)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        with mark.open("ab") as file:
             file.write(b".")
 
     def end(self, *name: str) -> None:
-        """It is over; this process has survived it."""
-        self._note(name).unlink(missing_ok=True)
+        """Remove the mark: this process has survived the batch or record."""
+        self._mark(name).unlink(missing_ok=True)
 
     def ready(self) -> int:
-        """Note that this writer's engine is there to work; returns how many of this attempt came since the last result
-        that anyone wrote."""
+        """Mark this writer's engine as ready; returns how many engines of this attempt became ready since the last
+        result that any of them wrote."""
         folder = self.directory / ENGINES
         folder.mkdir(parents=True, exist_ok=True)
         last = self.directory / RECORDS
@@ -130,15 +131,15 @@ class Store:
         return sum(_ready(path) > after for path in folder.glob(f"{self._attempt:06d}-*"))
 
     def alive(self) -> None:
-        """The engine is there still: see `engine_seconds`."""
+        """Mark this writer's engine as alive, for `engine_seconds`."""
         if self._engine:
             os.utime(self._engine)
 
-    def _note(self, name: tuple[str, ...]) -> Path:
+    def _mark(self, name: tuple[str, ...]) -> Path:
         return self.directory / IN_FLIGHT / hashlib.sha256("\0".join(name).encode()).hexdigest()[:24]
 
     def write(self, results: Sequence[Result], failures: Sequence[Failure]) -> None:
-        """Commit both; failures first, so that no finished record lacks the account of what it lost."""
+        """Commit both; failures first, so that no finished record lacks the failures of its items."""
         self._count += 1
         if failures:
             self._part(QUARANTINE, [_failure_row(failure) for failure in failures])
@@ -184,20 +185,20 @@ def results(directory: Path) -> Iterator[Result]:
 
 def results_of(directory: Path, ids: Iterable[str]) -> Iterator[Result]:
     """The committed records among `ids`, in the order of `ids`; a few parts are in memory at a time."""
-    place: dict[str, tuple[Path, int]] = {}
+    places: dict[str, tuple[Path, int]] = {}
     for path in _parts(directory, RECORDS):
         for number, id in enumerate(pq.read_table(path, columns=["id"])["id"].to_pylist()):
-            place.setdefault(id, (path, number))
-    opened = lru_cache(OPEN_PARTS)(partial(pq.read_table, schema=_SCHEMAS[RECORDS]))
+            places.setdefault(id, (path, number))
+    table = lru_cache(OPEN_PARTS)(partial(pq.read_table, schema=_SCHEMAS[RECORDS]))
     for id in ids:
-        if id in place:
-            path, number = place[id]
-            (row,) = opened(path).slice(number, 1).to_pylist()
+        if id in places:
+            path, number = places[id]
+            (row,) = table(path).slice(number, 1).to_pylist()
             yield Result(id, json.loads(row["row"]), from_row(Usage, row))
 
 
 def account(directory: Path) -> Account:
-    """All of it from one reading of the directory: what a pass needs to know before it begins."""
+    """What a pass needs to know before it begins, from one reading of the directory."""
     done: set[str] = set()
     spent = Usage()
     for row in _rows(directory, RECORDS, ["id", *_COSTS]):
@@ -208,7 +209,7 @@ def account(directory: Path) -> Account:
 
 
 def failures(directory: Path) -> list[Failure]:
-    """The last attempt's account of every record and item, without records that a later attempt finished."""
+    """The last failure of every record and item, without records that a later try finished."""
     return _latest(map(_failure, _rows(directory, QUARANTINE)), Store(directory).done())
 
 
@@ -220,23 +221,23 @@ def _latest(quarantined: Iterable[Failure], done: Collection[str]) -> list[Failu
     latest: dict[tuple[str, str, str], Failure] = {}
     for failure in quarantined:
         key = (failure.record_id, failure.item, failure.stage if failure.item else "")
-        mended = failure.item == "" and failure.record_id in done
-        if not mended and (key not in latest or failure.attempt >= latest[key].attempt):
+        finished = failure.item == "" and failure.record_id in done
+        if not finished and (key not in latest or failure.attempt >= latest[key].attempt):
             latest[key] = failure
     return [latest[key] for key in sorted(latest)]
 
 
 def tries(failures: Iterable[Failure]) -> dict[str, int]:
-    """How often each record has been tried without success (0 is not listed), by these accounts of it."""
-    tried: dict[str, int] = {}
+    """How often each record was tried without success, by its failures (records without any are left out)."""
+    counts: dict[str, int] = {}
     for failure in failures:
         if not failure.item:
-            tried[failure.record_id] = max(failure.attempt, tried.get(failure.record_id, 0))
-    return tried
+            counts[failure.record_id] = max(failure.attempt, counts.get(failure.record_id, 0))
+    return counts
 
 
 def costs(directory: Path) -> Iterator[tuple[str, Usage]]:
-    """Record id → what was paid, for records kept, attempts that failed, and records committed twice."""
+    """Record id → what was paid, for finished records, tries that failed, and records committed twice."""
     for row in _rows(directory, RECORDS, ["id", *_COSTS]):
         yield row["id"], from_row(Usage, row)
     for row in _rows(directory, QUARANTINE, ["record_id", *_COSTS]):
@@ -244,7 +245,7 @@ def costs(directory: Path) -> Iterator[tuple[str, Usage]]:
 
 
 def spent(directory: Path) -> Usage:
-    """All that was paid for."""
+    """All costs of the run."""
     return sum((usage for _, usage in costs(directory)), Usage())
 
 
@@ -259,13 +260,13 @@ def seconds(directory: Path) -> float:
 
 
 def engine_seconds(directory: Path) -> float:
-    """How long engines were there, each from when it was ready to its last sign of life, summed over all of them."""
+    """Seconds that engines were alive, each from when it was ready to its last sign of life, summed over all."""
     engines = (directory / ENGINES).glob("[0-9]*")
     return sum(max(0, path.stat().st_mtime_ns - _ready(path)) for path in engines) / 1e9
 
 
 def _ready(engine: Path) -> int:
-    """When the engine of this note was ready, in nanoseconds since the epoch."""
+    """When the engine of this file was ready, in nanoseconds since the epoch."""
     return int(engine.name.rsplit("-", 1)[1])
 
 
@@ -275,7 +276,7 @@ def idle(directory: Path) -> bool:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a killed run left: half written parts, and its notes of what was in flight."""
+    """Remove what a killed run left behind: half written parts, and its marks of what was in flight."""
     shutil.rmtree(directory / IN_FLIGHT, ignore_errors=True)
     for kind in (RECORDS, QUARANTINE):
         for path in (directory / kind).glob(".*.tmp"):

@@ -1,6 +1,6 @@
-"""Work that may hang or be unwanted, looked at from outside: items as they come, until the end, a stop or a stall.
+"""Work that may hang or be stopped, watched from outside: items as they come, until the end, a stop or a stall.
 
-thread ─ items ─▶ inbox ─▶ `Watch.over` ─▶ caller       Ctrl-C, SIGTERM, a budget ─▶ `Watch.stop`
+thread ─ items ─▶ inbox ─▶ `Watchdog.watch` ─▶ caller       Ctrl-C, SIGTERM, a budget ─▶ `Watchdog.stop`
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 POLL_S = 0.25
 SETTLED_S = 2.0
-"""Nothing may be in flight for so long before a stop is complete: workers look for the wish twice a second."""
+"""Seconds with nothing in flight after which a stop is complete: workers look for the request twice a second."""
 
 
 class Stalled(RuntimeError):
@@ -26,42 +26,42 @@ class Stalled(RuntimeError):
 
 
 class Stopped(Exception):
-    """The work was ended in good order before it was done; what was finished is kept."""
+    """The work was stopped in good order before it was done; finished records are kept."""
 
 
-class Watch:
-    """One piece of work. `ask` passes a wish to end on to whoever works; `idle` says whether they still do."""
+class Watchdog:
+    """Watches one piece of work. `ask_to_stop` passes a stop's reason on to the workers; `idle` says whether none of
+    them has anything in flight."""
 
-    def __init__(self, patience_s: float, ask: Callable[[str], None], idle: Callable[[], bool]) -> None:
-        self._patience_s, self._ask, self._idle = patience_s, ask, idle
+    def __init__(self, patience_s: float, ask_to_stop: Callable[[str], None], idle: Callable[[], bool]) -> None:
+        self._patience_s, self._ask_to_stop, self._idle = patience_s, ask_to_stop, idle
         self.reason = ""
 
     def stop(self, reason: str) -> None:
-        """End in good order; asked a second time by the user, at once (KeyboardInterrupt)."""
+        """Stop in good order; a second stop ends the work at once (KeyboardInterrupt)."""
         if self.reason:
             raise KeyboardInterrupt
         self.reason = reason
-        self._ask(reason)
+        self._ask_to_stop(reason)
 
-    def over(self, items: Iterable[T]) -> Iterator[T]:
+    def watch(self, items: Iterable[T]) -> Iterator[T]:
         """The items as they come; ends early once stopped and idle. Raises Stalled, and whatever `items` raises."""
         inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=_pump, args=(items, inbox), daemon=True).start()
-        heard = time.monotonic()
-        busy = heard
+        last_item = last_busy = time.monotonic()
         while True:
             now = time.monotonic()
             if not self.reason or not self._idle():
-                busy = now
-            if now - busy > SETTLED_S:
+                last_busy = now
+            if now - last_busy > SETTLED_S:
                 return
-            if now - heard > self._patience_s:
-                raise Stalled(f"nothing was finished for {self._patience_s / 60:.0f} minutes")
+            if now - last_item > self._patience_s:
+                raise Stalled(f"no record was finished for {self._patience_s / 60:.0f} minutes")
             try:
                 kind, value = inbox.get(timeout=POLL_S)
             except queue.Empty:
                 continue
-            heard = time.monotonic()
+            last_item = time.monotonic()
             if kind == "end":
                 return
             if kind == "error":
@@ -79,11 +79,11 @@ def signals(stop: Callable[[str], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         stop({signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[signal.Signals(number)])
 
-    kept = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in kept.items():
+        for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
@@ -91,7 +91,7 @@ def _pump(items: Iterable[Any], inbox: queue.SimpleQueue[tuple[str, Any]]) -> No
     try:
         for item in items:
             inbox.put(("item", item))
-    except BaseException as error:  # noqa: BLE001 (it is raised again where the items are wanted)
+    except BaseException as error:  # noqa: BLE001 (it is raised again in the thread that reads the inbox)
         inbox.put(("error", error))
     else:
         inbox.put(("end", None))

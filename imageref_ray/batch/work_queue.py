@@ -1,7 +1,7 @@
-"""What a pass has still to do, on disk: packed rows → one file, read back a batch at a time by whoever works on it.
+"""The rows that a pass still has to run, on disk: packed rows → one file, read back a batch at a time by the workers.
 
-    <run>/todo/rows.jsonl      a packed row a line, the heaviest last
-    <run>/todo/offsets.bin     where each batch begins (and the end), 64-bit little-endian
+    <run>/work-queue/rows.jsonl      a packed row a line, the heaviest last
+    <run>/work-queue/offsets.bin     where each batch begins (and the end), 64-bit little-endian
 
 Neither the driver nor Ray's object store holds the rows, however many there are.
 """
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FOLDER = "todo"
+FOLDER = "work-queue"
 _ITEM = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Todo:
-    """`count` rows in `batches` batches of at most `size`; `heaviest` is the heaviest one's id ("" if not asked)."""
+class WorkQueue:
+    """`count` rows in `batches` batches of at most `size`; `heaviest` is the heaviest row's id ("": no weights)."""
 
     folder: Path
     size: int
@@ -31,10 +31,10 @@ class Todo:
     heaviest: str
 
 
-def write(directory: Path, rows: Iterable[tuple[dict[str, Any], float | None]], size: int) -> Todo:
+def write(directory: Path, rows: Iterable[tuple[dict[str, Any], float | None]], size: int) -> WorkQueue:
     """Write packed rows (see `worker.packed`), each with its weight, in order.
 
-    The heaviest of those that have a weight is kept for the end.
+    The heaviest of those that have a weight is written last.
     """
     folder = directory / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
@@ -50,35 +50,35 @@ def write(directory: Path, rows: Iterable[tuple[dict[str, Any], float | None]], 
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             count += 1
 
-        for row, heavy in rows:
-            if heavy is None or (last and heavy <= most):
+        for row, weight in rows:
+            if weight is None or (last and weight <= most):
                 put(row)
                 continue
             if last:
                 put(last)
-            last, most = row, heavy
+            last, most = row, weight
         if last is not None:
             put(last)
         batches = len(offsets)
         offsets.append(file.tell())
     with (folder / "offsets.bin").open("wb") as index:
         offsets.tofile(index)
-    return Todo(folder, size, count, batches, last["id"] if last else "")
+    return WorkQueue(folder, size, count, batches, last["id"] if last else "")
 
 
-def read(todo: Todo, batch: int) -> list[dict[str, Any]]:
+def read(queue: WorkQueue, batch: int) -> list[dict[str, Any]]:
     """The rows of a batch; batch 0 is the last one on disk, which holds the heaviest row."""
-    place = (batch - 1) % todo.batches
-    ends = array.array("q")
-    with (todo.folder / "offsets.bin").open("rb") as index:
-        index.seek(place * _ITEM)
-        ends.frombytes(index.read(2 * _ITEM))
-    begin, end = ends
-    with (todo.folder / "rows.jsonl").open("rb") as file:
+    position = (batch - 1) % queue.batches
+    bounds = array.array("q")
+    with (queue.folder / "offsets.bin").open("rb") as index:
+        index.seek(position * _ITEM)
+        bounds.frombytes(index.read(2 * _ITEM))
+    begin, end = bounds
+    with (queue.folder / "rows.jsonl").open("rb") as file:
         file.seek(begin)
         return [json.loads(line) for line in file.read(end - begin).splitlines()]
 
 
 def clear(directory: Path) -> None:
-    """Remove the file once all of it is done."""
+    """Remove the queue's files once every row has been run."""
     shutil.rmtree(directory / FOLDER, ignore_errors=True)

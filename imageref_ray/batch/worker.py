@@ -1,8 +1,7 @@
 """What runs beside an engine: rows in → many coroutines over one engine → committed results, status rows out.
 
-Knows nothing of Ray. Every status row that comes back stands for a record that is on disk, as a result or in
-the quarantine, or for one that was not begun because the run is to stop: whoever is given a batch a second time
-runs only what is missing.
+Knows nothing of Ray. Every status row is about a record that is on disk, as a result or in the quarantine, or about
+one that was not begun because the run is to stop. A batch that is run a second time runs only what is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 from imageref_ray.batch import reply_cache
 from imageref_ray.batch.attempts import StopFlag
-from imageref_ray.batch.crash_isolation import Suspects
+from imageref_ray.batch.crash_isolation import CrashIsolation
 from imageref_ray.batch.metered_engine import MeteredEngine
 from imageref_ray.batch.part_writer import PartWriter
 from imageref_ray.batch.store import Result, Store
@@ -31,20 +30,21 @@ Work = Callable[[Row, Generate], Awaitable[Row]]
 Prepare = Callable[[Row], tuple[Row, tuple[Failure, ...]]]
 
 BATCH = 8
-"""Least records handed to an actor at a time: few, so that a slow record holds up little."""
+"""Fewest records handed to an actor at a time: few, so that a slow record delays few others."""
 
 SPARES = 8
-"""So many engines more than a pool holds may be started while no record is finished; then it is not the records."""
+"""Engines beyond a pool's size that may be started while no record is finished; after that, no record is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One walk over rows with one engine pool.
+    """One run of `work` over rows with one engine pool.
 
-    `work` makes a result row of a row (a module-level function or a partial of one: it travels to the actors);
-    `prepare` runs before it on a CPU, without the engine, and reports parts left out. Rows are plain JSON values.
-    With a `weight` (how long a row's prompts are, in any unit) the heaviest row goes first, and the run ends before
-    it has cost much if the engine refuses that one. `budget` gives the reason to stop once too much is spent.
+    `work` turns a row into a result row (a module-level function or a partial of one: it is sent to the actors);
+    `prepare` runs before it on a CPU, without the engine, and returns failures for the parts it leaves out. Rows are
+    plain JSON values. With a `weight` (how long a row's prompts are, in any unit) the heaviest row goes first, and the
+    run ends early, before it has cost much, if the engine refuses that row. `budget` gives the reason to stop once too
+    much is spent.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Pass:
     weight: Callable[[Row], float] | None = None
     budget: Callable[[Usage], str] | None = None
     replies: Path | None = None
-    """The file of shared replies; None: one in the directory."""
+    """The reply cache's file; None: one in the run directory."""
     patience_s: float = 1800.0
     """Seconds without a finished record after which the run is given up."""
     attempt: int = 0
@@ -77,37 +77,37 @@ def stage(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def boundary(record_id: str, attempt: int) -> Iterator[list[Failure]]:
-    """THE record boundary: what one record raises becomes a quarantine row in the list that is given; a failing system
-    (the engine, the memory) still raises."""
+def boundary(record_id: str, tries: int) -> Iterator[list[Failure]]:
+    """THE record boundary: an error of one record becomes a quarantine row in the list that is given; an error of the
+    system (the engine, the memory) is raised."""
     failures: list[Failure] = []
     try:
         yield failures
     except (EngineError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001
-        found = str(getattr(error, "stage", "work"))
+        stage_name = str(getattr(error, "stage", "work"))
         message = " ".join(str(error).split()) or type(error).__name__
         name = str(getattr(error, "error", type(error).__name__))
-        failures.append(Failure(record_id, found, name, message, attempt=attempt))
+        failures.append(Failure(record_id, stage_name, name, message, attempt=tries))
 
 
-def packed(row: Row, attempt: int = 1) -> dict[str, Any]:
-    """A row as it travels: flat columns whose types never depend on the data."""
-    return {"id": well_formed(str(row["id"])), "attempt": attempt, "row": json_text(row), "failures": "[]"}
+def packed(row: Row, tries: int = 1) -> dict[str, Any]:
+    """A row as Ray moves it: flat columns whose types never depend on the data; `tries` counts this try, too."""
+    return {"id": well_formed(str(row["id"])), "tries": tries, "row": json_text(row), "failures": "[]"}
 
 
-def prepared(task: Pass, travelling: Mapping[str, Any]) -> dict[str, Any]:
+def prepared(task: Pass, packed_row: Mapping[str, Any]) -> dict[str, Any]:
     """`task.prepare` on a packed row; if it fails as a whole, its row is empty and a failure says why."""
     if task.prepare is None:
-        return dict(travelling)
-    attempt = int(travelling["attempt"])
+        return dict(packed_row)
+    tries = int(packed_row["tries"])
     row: Row = {}
-    with boundary(travelling["id"], attempt) as failures, stage("prepare"):
-        row, parts = task.prepare(json.loads(travelling["row"]))
-        failures.extend(dataclasses.replace(part, attempt=attempt) for part in parts)
+    with boundary(packed_row["id"], tries) as failures, stage("prepare"):
+        row, parts = task.prepare(json.loads(packed_row["row"]))
+        failures.extend(dataclasses.replace(part, attempt=tries) for part in parts)
     return {
-        **travelling,
+        **packed_row,
         "row": json_text(row),
         "failures": json_text([to_row(failure) for failure in failures]),
     }
@@ -117,14 +117,14 @@ def _status(record_id: str, ok: bool = False, usage: Usage | None = None, *, ski
     return {"id": record_id, "ok": ok, "skipped": skipped, **to_row(usage or Usage())}
 
 
-def _deadly(travelling: Mapping[str, Any]) -> Failure:
-    message = "three engines or more died over this record, the last while it did nothing else"
-    return Failure(travelling["id"], "work", "EngineDied", message, attempt=int(travelling["attempt"]))
+def _crash(packed_row: Mapping[str, Any]) -> Failure:
+    message = "the engine crashed at least 3 times while this record was in flight, the last time with no other record"
+    return Failure(packed_row["id"], "work", "EngineDied", message, attempt=int(packed_row["tries"]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a record came to: a result, or failures of which one is the whole record's; and what it cost."""
+    """How a record ended: with a result, or with failures of which one is the whole record's; and what it cost."""
 
     result: Result | None
     failures: Sequence[Failure]
@@ -134,85 +134,85 @@ class _Outcome:
 class Worker:
     """Runs batches of packed rows over one engine, at most `engine.concurrency` requests and records at once.
 
-    What engines died over is run as `Suspects` says; the record that is found to kill goes to the quarantine.
-    Raises EngineError where one engine after another dies and nothing is finished.
+    Batches over which an engine crashed run as `CrashIsolation` says; the record at fault goes to the quarantine.
+    Raises EngineError where one engine after another crashes and no record is finished.
     """
 
-    def __init__(self, task: Pass, engine: Engine, cache: reply_cache.Memo | None = None) -> None:
+    def __init__(self, task: Pass, engine: Engine, cache: reply_cache.ReplyCache | None = None) -> None:
         self._task = task
         self._store = Store(task.directory, task.attempt)
         _check_starts(self._store.ready(), task)
         self._stop = StopFlag(task.directory, task.attempt)
         self._engine = MeteredEngine(engine, task.engine, cache)
         self._writer = PartWriter(self._store, task.commit_records, task.commit_seconds)
-        self._suspects = Suspects(self._store)
+        self._isolation = CrashIsolation(self._store)
         self._places = asyncio.Semaphore(task.engine.concurrency)
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def run(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One status row a row, given back when all of them are on disk. Raises EngineError when the engine fails."""
+        """One status row for every row, once all of them are on disk. Raises EngineError when the engine fails."""
         if self._stopping():
             return [_status(row["id"], skipped=True) for row in rows]
         if not self._heartbeat:
             self._heartbeat = asyncio.create_task(self._beat())
         elif self._heartbeat.done():
-            self._heartbeat.result()  # it only ends by an error, and others would take this engine for dead
+            self._heartbeat.result()  # only an error ends it, and without it others take this engine for dead
         done = await self._writer.done()
-        async with self._suspects.batch(rows[0]["id"]) as one_by_one:
+        async with self._isolation.batch(rows[0]["id"]) as one_by_one:
             self._writer.expect(len(rows))
             return list(await asyncio.gather(*(self._record(row, row["id"] in done, one_by_one) for row in rows)))
 
-    async def _record(self, travelling: Mapping[str, Any], done: bool, one_by_one: bool) -> dict[str, Any]:
-        """Run one record unless it is done, and see it onto the disk; its status row."""
+    async def _record(self, packed_row: Mapping[str, Any], done: bool, one_by_one: bool) -> dict[str, Any]:
+        """Run one record unless it is done, and wait until it is on disk; its status row."""
         try:
-            outcome = None if done else await self._outcome(travelling, one_by_one)
+            outcome = None if done else await self._outcome(packed_row, one_by_one)
         except BaseException:
             self._writer.skip()
             raise
         if outcome is None:
             self._writer.skip()
-            return _status(travelling["id"], ok=done, skipped=not done)
+            return _status(packed_row["id"], ok=done, skipped=not done)
         await self._writer.put(outcome.result, outcome.failures)
-        return _status(travelling["id"], ok=outcome.result is not None, usage=outcome.usage)
+        return _status(packed_row["id"], ok=outcome.result is not None, usage=outcome.usage)
 
-    async def _outcome(self, travelling: Mapping[str, Any], one_by_one: bool) -> _Outcome | None:
-        """What comes of a record; None where it is not begun because the run is to stop."""
-        left_out = [from_row(Failure, failure) for failure in json.loads(travelling["failures"])]
+    async def _outcome(self, packed_row: Mapping[str, Any], one_by_one: bool) -> _Outcome | None:
+        """How a record ends; None where it is not begun because the run is to stop."""
+        left_out = [from_row(Failure, failure) for failure in json.loads(packed_row["failures"])]
         if any(not failure.item for failure in left_out):
             return _Outcome(None, left_out)
-        room = self._suspects.alone(travelling["id"]) if one_by_one else nullcontext(False)
-        async with room as deadly, self._places:
+        turn = self._isolation.record(packed_row["id"]) if one_by_one else nullcontext(False)
+        async with turn as crashed, self._places:
             if self._stopping():
                 return None
-            if deadly:
-                return _Outcome(None, [*left_out, _deadly(travelling)])
-            return await self._attempt(travelling, left_out)
+            if crashed:
+                return _Outcome(None, [*left_out, _crash(packed_row)])
+            return await self._try(packed_row, left_out)
 
-    async def _attempt(self, travelling: Mapping[str, Any], left_out: Sequence[Failure]) -> _Outcome:
+    async def _try(self, packed_row: Mapping[str, Any], left_out: Sequence[Failure]) -> _Outcome:
         """The record's work on the engine, inside the record boundary."""
         bill: list[Usage] = []
         row: Row = {}
-        with boundary(travelling["id"], int(travelling["attempt"])) as failures:
-            row = await self._task.work(json.loads(travelling["row"]), self._engine.billed(bill))
+        with boundary(packed_row["id"], int(packed_row["tries"])) as failures:
+            row = await self._task.work(json.loads(packed_row["row"]), self._engine.billed(bill))
             row = json.loads(json.dumps(row))  # what JSON cannot hold is this record's failure, not the part's
         usage = sum(bill, Usage())
         if not failures:
-            return _Outcome(Result(travelling["id"], row, usage), left_out, usage)
+            return _Outcome(Result(packed_row["id"], row, usage), left_out, usage)
         self._check_preflight(failures)
         return _Outcome(None, [*left_out, *(dataclasses.replace(failure, usage=usage) for failure in failures)], usage)
 
     def _check_preflight(self, failures: Sequence[Failure]) -> None:
-        """Raise ConfigError where the engine refused the heaviest record: it would refuse others, hours later."""
+        """Raise ConfigError if the engine refused the heaviest record: it would refuse others, hours later."""
         for failure in failures:
             if failure.record_id == self._task.heaviest and failure.error == RequestError.__name__:
                 raise ConfigError(
                     f"the heaviest record, {failure.record_id}, does not fit the engine ({failure.stage}: "
                     f"{failure.message}); change the engine's limits, lower max_images or context_tokens, or set "
-                    "preflight: false to leave such records in the quarantine"
+                    "preflight: false to quarantine such records"
                 )
 
     def _stopping(self) -> bool:
-        """Whether nothing more is to be begun: the driver wants an end, or results can no longer be kept."""
+        """Whether nothing more is to be begun: the driver asked to stop, or results can no longer be written."""
         return self._writer.failed or self._stop.is_set()
 
     async def _beat(self) -> None:
@@ -223,6 +223,6 @@ class Worker:
 
 
 def _check_starts(started: int, task: Pass) -> None:
-    """Raise EngineError where so many engines came since the last result that no record can be what kills them."""
+    """Raise EngineError if so many engines started since the last result that no single record can be at fault."""
     if started > task.engine.actors[1] + SPARES:
-        raise EngineError(f"{started - 1} engines were started one after another, and none lived to finish a record")
+        raise EngineError(f"{started - 1} engines crashed before finishing a record")

@@ -39,7 +39,7 @@ def retry(
 
     Raises ConfigError where none matches, and what the job itself raises.
     """
-    job, values = manifest.held(run)
+    job, values = manifest.job_and_config(run)
     if job not in JOBS:
         raise ConfigError(f"{run} is a run of {job}, which has no quarantine; run the same command again to resume it")
     settings, do = JOBS[job]

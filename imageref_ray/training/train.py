@@ -113,7 +113,7 @@ def _fit(config: TrainConfig) -> None:
     (config.output / "events.jsonl").unlink(missing_ok=True)
     recovery.repair_list(config.output)
     with (
-        cluster.noise_to(config.output / "train.log") as screen,
+        cluster.output_to(config.output / "train.log") as screen,
         cluster.attached(),
         progress.shown(config.output, config.steps, screen, lambda: _lacking(config)),
         _interruptible(),

@@ -71,8 +71,8 @@ def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(tmp_pa
     process.terminate()
     printed, _ = process.communicate()
     assert process.returncode == 1
-    assert "SIGTERM: finishing what is in flight" in printed
-    assert "the same command goes on" in printed
+    assert "SIGTERM: finishing the records in flight" in printed
+    assert "run the same command again to resume" in printed
     done = len(committed(run))
     assert 16 <= done < ROWS
     assert len(calls.read_text(encoding="utf-8").split()) == done

@@ -20,7 +20,7 @@ from imageref_ray.batch import store
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.ray_data import _width, run_pass
 from imageref_ray.batch.watchdog import Stopped
-from imageref_ray.batch.work_queue import Todo
+from imageref_ray.batch.work_queue import WorkQueue
 from imageref_ray.batch.worker import Pass, Row
 from imageref_ray.commands.build import build
 from imageref_ray.commands.plan import plan
@@ -95,7 +95,7 @@ def test_blocks_grow_with_the_engine_and_leave_some_for_each(
     tmp_path: Path, concurrency: int, batches: int, actors: int, width: int
 ) -> None:
     engine = ScriptedConfig(script="tests.scripted:annotator", concurrency=concurrency, actors=(1, actors))
-    work = Todo(tmp_path, 8, 8 * batches, batches, "")
+    work = WorkQueue(tmp_path, 8, 8 * batches, batches, "")
     assert _width(Pass("wide", tmp_path, echo, engine), work) == width
 
 
@@ -156,7 +156,7 @@ def test_only_the_records_that_kill_their_engine_are_given_up(local_ray: None, t
 
 def test_an_engine_that_always_dies_ends_the_run_and_condemns_few(local_ray: None, tmp_path: Path) -> None:
     run = task(tmp_path, "deadly", env={"POISON": " ".join(map(str, range(40)))})
-    with pytest.raises(EngineError, match=r"^9 engines were started .* none lived to finish a record \(log"):
+    with pytest.raises(EngineError, match=r"^9 engines crashed before finishing a record \(log"):
         run_pass(run, numbered(40))
     assert len(store.failures(tmp_path)) < 8
 
@@ -235,7 +235,7 @@ def test_a_budget_ends_the_build_in_good_order(local_ray: None, news: Path, tmp_
         build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
     done = len(store.Store(tmp_path / "run").done())
     assert 0 < done < 12
-    with pytest.raises(Stopped, match=rf"no engine was started for the {12 - done} records that are left"):
+    with pytest.raises(Stopped, match=rf"no engine was started for the {12 - done} remaining records"):
         build(check(BuildConfig, values, "test"), Console(file=io.StringIO()))
     assert build(check(BuildConfig, slow, "test"), Console(file=io.StringIO()))["records"] == 12
 
@@ -257,7 +257,7 @@ def test_a_run_in_which_nothing_moves_is_given_up(tmp_path: Path, calls: Path) -
     process = driver(tmp_path, script="hangs", patience_s=5)  # a Ray of its own: its engine would outlive the test
     printed, _ = process.communicate()
     assert process.returncode == 1
-    assert re.search(r"EngineError: nothing was finished .*: 0 of 240 records done.* CPUs free \(log:", printed), (
+    assert re.search(r"EngineError: no record was finished .*: 0 of 240 records done.* CPUs free \(log:", printed), (
         printed
     )
 

@@ -23,7 +23,7 @@ def test_an_older_attempt_is_shut_out(tmp_path: Path) -> None:
     attempts.check(tmp_path, 2)
 
 
-def test_a_wish_to_stop_is_for_one_attempt(tmp_path: Path) -> None:
+def test_a_request_to_stop_is_for_one_attempt(tmp_path: Path) -> None:
     first = attempts.begin(tmp_path)
     attempts.ask_to_stop(tmp_path, first)
     assert attempts.stopping(tmp_path, first)

@@ -54,7 +54,7 @@ def run(tmp_path: Path, news: Path) -> Path:
 def again(run: Path, **export: Any) -> tuple[dict[str, Any], str]:
     """The build once more: its summary and what it says."""
     screen = io.StringIO()
-    summary = build(config(run, manifest.held(run)[1]["source"]["root"], **export), Console(file=screen))
+    summary = build(config(run, manifest.job_and_config(run)[1]["source"]["root"], **export), Console(file=screen))
     return summary, " ".join(screen.getvalue().split())
 
 
@@ -76,7 +76,11 @@ def test_a_changed_export_is_written_from_the_records_and_nothing_of_the_old_one
     assert "license: cc-by-4.0" in card and "1 × ParseError" in card and "llava.train.json" in card
     held = manifest.finished(run)
     assert held["summary"] == summary and summary["seconds"] == 8.0
-    assert held["config"]["export"]["formats"] == manifest.held(run)[1]["export"]["formats"] == ["plain", "llava"]
+    assert (
+        held["config"]["export"]["formats"]
+        == manifest.job_and_config(run)[1]["export"]["formats"]
+        == ["plain", "llava"]
+    )
     assert again(run, formats=["plain", "llava"], split=split, license="cc-by-4.0") == (
         summary,
         f"{run} is done: 5 records, nothing left to do",

@@ -34,7 +34,7 @@ def test_parts_that_failed_are_no_records() -> None:
 def test_a_run_directory_tells_by_itself_and_what_to_do(tmp_path: Path) -> None:
     Store(tmp_path).write([Result("r1", {})], failed(20))
     outcome.check(tmp_path, 0.04)
-    with pytest.raises(outcome.RunFailed, match=rf"1 of 21 records .* then: imageref retry {tmp_path}"):
+    with pytest.raises(outcome.RunFailed, match=rf"1 of 21 records .* then run: imageref retry {tmp_path}"):
         outcome.check(tmp_path, 0.1)
     Store(tmp_path).write([Result(f"f{n}", {}) for n in range(20)], [])
     outcome.check(tmp_path, 1)

@@ -32,7 +32,7 @@ def test_a_build_with_a_plan_ends_with_how_far_the_plan_was_off() -> None:
         "plan, generated tokens -25.0 % (outside its interval)",
     ]
     nothing = {name: {"relative": math.inf, "inside": False} for name in plan}
-    assert "plan, requests planned, none came (outside its interval)" in shown(plan=nothing)
+    assert "plan, requests predicted, but there were none (outside its interval)" in shown(plan=nothing)
 
 
 def test_a_run_without_a_plan_says_nothing_of_one() -> None:

@@ -1,18 +1,18 @@
-"""Equal requests: one asks, the others wait; what a dead one had claimed is free again."""
+"""Equal requests: one asks, the others wait; a dead worker's claim is free again."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
 
-from imageref_ray.batch.reply_cache import Book, key, once
+from imageref_ray.batch.reply_cache import SqliteReplyCache, key, once
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines.base import Message, Reply, Request
 
 
 def test_many_ask_one_is_answered(tmp_path: Path) -> None:
     async def scenario() -> tuple[int, set[str], int]:
-        book, asked = Book(tmp_path / "replies.sqlite"), 0
+        cache, asked = SqliteReplyCache(tmp_path / "replies.sqlite"), 0
 
         async def ask() -> Reply:
             nonlocal asked
@@ -20,15 +20,15 @@ def test_many_ask_one_is_answered(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
             return Reply(("found",), usage=Usage(1, 10))
 
-        replies = await asyncio.gather(*(once(book, "k", f"worker {n % 2}", ask) for n in range(6)))
+        replies = await asyncio.gather(*(once(cache, "k", f"worker {n % 2}", ask) for n in range(6)))
         return asked, {reply.text for reply in replies}, sum(reply.usage.requests for reply in replies)
 
     assert asyncio.run(scenario()) == (1, {"found"}, 1)
 
 
-def test_a_failure_is_not_kept(tmp_path: Path) -> None:
+def test_a_failure_is_not_cached(tmp_path: Path) -> None:
     async def scenario() -> str:
-        book = Book(tmp_path / "replies.sqlite")
+        cache = SqliteReplyCache(tmp_path / "replies.sqlite")
 
         async def fail() -> Reply:
             raise ValueError("no")
@@ -37,28 +37,28 @@ def test_a_failure_is_not_kept(tmp_path: Path) -> None:
             return Reply(("yes",))
 
         with pytest.raises(ValueError, match="no"):
-            await once(book, "k", "a", fail)
-        return (await once(book, "k", "b", work)).text
+            await once(cache, "k", "a", fail)
+        return (await once(cache, "k", "b", work)).text
 
     assert asyncio.run(scenario()) == "yes"
 
 
-def test_the_claim_of_a_silent_worker_passes_on(tmp_path: Path) -> None:
+def test_the_claim_of_a_silent_worker_is_free_again(tmp_path: Path) -> None:
     async def scenario() -> str | None:
-        book = Book(tmp_path / "replies.sqlite", lease_s=0.05)
-        assert await book.claim("k", "dead") is None
-        return await asyncio.wait_for(book.claim("k", "living"), 30)
+        cache = SqliteReplyCache(tmp_path / "replies.sqlite", lease_s=0.05)
+        assert await cache.claim("k", "dead") is None
+        return await asyncio.wait_for(cache.claim("k", "living"), 30)
 
     assert asyncio.run(scenario()) is None
 
 
 def test_the_file_is_good_for_the_next_run(tmp_path: Path) -> None:
     async def scenario() -> str | None:
-        first = Book(tmp_path / "cache" / "replies.sqlite")
+        first = SqliteReplyCache(tmp_path / "cache" / "replies.sqlite")
         assert await first.claim("k", "a") is None
-        await first.keep("k", "value")
+        await first.put("k", "value")
         first.close()
-        return await Book(tmp_path / "cache" / "replies.sqlite").claim("k", "b")
+        return await SqliteReplyCache(tmp_path / "cache" / "replies.sqlite").claim("k", "b")
 
     assert asyncio.run(scenario()) == "value"
 

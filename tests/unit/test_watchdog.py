@@ -1,4 +1,4 @@
-"""Work looked at from outside: it comes through, it stalls, it is ended."""
+"""Work watched from outside: it comes through, it stalls, it is stopped."""
 
 import os
 import signal
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from imageref_ray.batch.watchdog import Stalled, Watch, signals
+from imageref_ray.batch.watchdog import Stalled, Watchdog, signals
 
 
-def watch(patience_s: float = 60, idle: bool = True) -> Watch:
-    return Watch(patience_s, lambda reason: None, lambda: idle)
+def watchdog(patience_s: float = 60, idle: bool = True) -> Watchdog:
+    return Watchdog(patience_s, lambda reason: None, lambda: idle)
 
 
 def hanging(*items: int) -> Iterator[int]:
@@ -24,20 +24,20 @@ def test_items_and_errors_come_through() -> None:
         yield 1
         raise KeyError("torn")
 
-    assert list(watch().over(iter(range(5)))) == list(range(5))
+    assert list(watchdog().watch(iter(range(5)))) == list(range(5))
     with pytest.raises(KeyError, match="torn"):
-        list(watch().over(torn()))
+        list(watchdog().watch(torn()))
 
 
 def test_work_that_hangs_is_given_up() -> None:
     seen: list[int] = []
-    with pytest.raises(Stalled, match="nothing was finished for 0 minutes"):
-        seen.extend(watch(0.1).over(hanging(1, 2)))
+    with pytest.raises(Stalled, match="no record was finished for 0 minutes"):
+        seen.extend(watchdog(0.1).watch(hanging(1, 2)))
 
 
-def test_a_stopped_watch_ends_once_nothing_is_in_flight() -> None:
-    quiet = watch()
-    items = quiet.over(hanging(1))
+def test_a_stopped_watchdog_ends_once_nothing_is_in_flight() -> None:
+    quiet = watchdog()
+    items = quiet.watch(hanging(1))
     assert next(items) == 1
     quiet.stop("enough")
     assert list(items) == []
@@ -47,7 +47,7 @@ def test_a_stopped_watch_ends_once_nothing_is_in_flight() -> None:
 def test_the_first_signal_asks_the_second_one_ends_at_once() -> None:
     asked: list[str] = []
     before = signal.getsignal(signal.SIGINT)
-    quiet = Watch(60, asked.append, lambda: False)
+    quiet = Watchdog(60, asked.append, lambda: False)
     with signals(quiet.stop):
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):

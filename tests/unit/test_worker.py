@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imageref_ray.batch import attempts
-from imageref_ray.batch.reply_cache import Book
+from imageref_ray.batch.reply_cache import SqliteReplyCache
 from imageref_ray.batch.store import RECORDS, Store, failures, idle, results, spent
 from imageref_ray.batch.worker import SPARES, Pass, Row, Worker, packed, prepared, stage
 from imageref_ray.core.config import ConfigError, ScriptedConfig
@@ -86,7 +86,7 @@ def test_what_the_cpu_step_leaves_out_is_accounted_for(tmp_path: Path) -> None:
 
 def test_a_crash_of_the_cpu_step_is_a_quarantine_row(tmp_path: Path) -> None:
     task = make(tmp_path, prepare=refuse_even)
-    run(task, [prepared(task, packed({"id": "r1", "wrong": 1}, attempt=2))])
+    run(task, [prepared(task, packed({"id": "r1", "wrong": 1}, tries=2))])
     assert failures(tmp_path) == [Failure("r1", "prepare", "KeyError", "'n'", attempt=2)]
 
 
@@ -116,14 +116,14 @@ def test_a_slow_record_does_not_keep_finished_ones_from_disk(tmp_path: Path) -> 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-@pytest.mark.parametrize(("deaths", "together"), [(0, 6), (1, 2), (2, 1)])
-def test_after_a_death_a_batch_runs_alone_and_then_one_by_one(tmp_path: Path, deaths: int, together: int) -> None:
+@pytest.mark.parametrize(("crashes", "together"), [(0, 6), (1, 2), (2, 1)])
+def test_after_a_crash_a_batch_runs_alone_and_then_one_by_one(tmp_path: Path, crashes: int, together: int) -> None:
     store, running, beside = Store(tmp_path), set[int](), list[set[int]]()
     barrier = asyncio.Barrier(together)
 
     async def watched(row: Row, generate: Generate) -> Row:
         running.add(row["n"])
-        if not deaths or row["n"] in (2, 3):
+        if not crashes or row["n"] in (2, 3):
             await barrier.wait()
         await asyncio.sleep(0.05)
         beside.append(set(running))
@@ -136,16 +136,16 @@ def test_after_a_death_a_batch_runs_alone_and_then_one_by_one(tmp_path: Path, de
         worker = Worker(task, ScriptedEngine(task.engine))
         await asyncio.gather(*(worker.run(rows(n, n + 1)) for n in (0, 2, 4)))
 
-    for _ in range(deaths):
+    for _ in range(crashes):
         store.begin("r2")
     asyncio.run(asyncio.wait_for(scenario(), 60))
     assert max(len(some) for some in beside if some & {2, 3}) == together
-    assert all(some <= {2, 3} for some in beside if some & {2, 3}) == (deaths > 0)
+    assert all(some <= {2, 3} for some in beside if some & {2, 3}) == (crashes > 0)
     assert store.done() == {f"r{n}" for n in range(6)}
     assert idle(tmp_path)
 
 
-def test_a_record_that_kills_its_engine_when_it_is_alone_is_given_up(tmp_path: Path) -> None:
+def test_a_record_that_crashes_its_engine_when_it_is_alone_is_quarantined(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.begin("r0")
     store.begin("r0")
@@ -153,7 +153,7 @@ def test_a_record_that_kills_its_engine_when_it_is_alone_is_given_up(tmp_path: P
     assert [status["ok"] for status in run(make(tmp_path), rows(0, 1, 2))] == [True, False, True]
     (failure,) = failures(tmp_path)
     assert (failure.record_id, failure.stage, failure.error) == ("r1", "work", "EngineDied")
-    assert "while it did nothing else" in failure.message
+    assert "the last time with no other record" in failure.message
 
 
 def test_engines_that_start_again_and_again_are_at_fault_unless_something_is_finished(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_engines_that_start_again_and_again_are_at_fault_unless_something_is_fin
         assert run(task, rows(number))[0]["ok"]
     for _ in range(1 + SPARES):
         Worker(task, ScriptedEngine(task.engine))
-    with pytest.raises(EngineError, match=r"^9 engines were started .* none lived to finish a record$"):
+    with pytest.raises(EngineError, match=r"^9 engines crashed before finishing a record$"):
         Worker(task, ScriptedEngine(task.engine))
 
 
@@ -180,8 +180,8 @@ async def ask_shared(row: Row, generate: Generate) -> Row:
 def test_equal_requests_are_asked_once_and_cost_once(tmp_path: Path) -> None:
     async def scenario() -> list[dict[str, Any]]:
         task = Pass("test", tmp_path, ask_shared, make(tmp_path, "echoes").engine)
-        book = Book(tmp_path / "replies.sqlite")
-        return await Worker(task, ScriptedEngine(task.engine), book).run(rows(*range(8)))
+        cache = SqliteReplyCache(tmp_path / "replies.sqlite")
+        return await Worker(task, ScriptedEngine(task.engine), cache).run(rows(*range(8)))
 
     statuses = asyncio.run(scenario())
     assert sum(status["requests"] for status in statuses) == 2
@@ -232,7 +232,7 @@ def test_half_a_character_in_a_reply_is_kept_as_a_mark(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         task = dataclasses.replace(make(tmp_path, "echoes"), work=halves)
-        await Worker(task, ScriptedEngine(task.engine), Book(tmp_path / "replies.sqlite")).run(rows(0))
+        await Worker(task, ScriptedEngine(task.engine), SqliteReplyCache(tmp_path / "replies.sqlite")).run(rows(0))
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
     (result,) = results(tmp_path)
@@ -253,9 +253,9 @@ def test_half_a_character_in_a_row_or_a_failure_stops_nothing(tmp_path: Path) ->
 
 
 def test_a_dead_heartbeat_ends_the_run(tmp_path: Path) -> None:
-    class Gone(Book):
+    class Gone(SqliteReplyCache):
         async def alive(self, owner: str) -> None:
-            raise EngineError("the shared replies cannot be read or written: gone")
+            raise EngineError("the reply cache cannot be read or written: gone")
 
     async def scenario() -> None:
         task = make(tmp_path, "echoes")
