@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,12 @@ import ray
 from rich.console import Console
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.engines.base import EngineError
+
+NOT_STARTED = re.compile(
+    r"timed out during startup|fail\w* to start|may not have started|connect to GCS", re.IGNORECASE
+)
+"""What Ray says where its own processes did not come up; it raises this as a bare Exception or RuntimeError."""
 
 
 @contextmanager
@@ -21,7 +28,7 @@ def attached(*, dashboard: bool = False) -> Iterator[None]:
     """Ray, quiet: the connection that is open, else the cluster in RAY_ADDRESS, else one started on this machine.
 
     `dashboard`: with Ray's own pages and its status commands, where it is started here. Raises ConfigError where no
-    cluster answers.
+    cluster answers, EngineError where Ray does not start.
     """
     began = not ray.is_initialized()
     if began:
@@ -51,8 +58,26 @@ def _connect(dashboard: bool) -> None:
             logging_level=logging.ERROR,
             **({} if address else local),
         )
-    except ConnectionError as error:
-        raise ConfigError(f"no Ray cluster answers at {address} ({error}); check RAY_ADDRESS or unset it") from None
+    except Exception as error:
+        problem = _problem(error, address)
+        if problem is None:
+            raise
+        raise problem from error
+
+
+def _problem(error: Exception, address: str | None) -> Exception | None:
+    """What the user can do about it, where Ray could not be reached or started; None: something else is wrong."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    if address:
+        unanswered = isinstance(error, ConnectionError)
+        message = f"no Ray cluster answers at {address} ({reason}); check RAY_ADDRESS or unset it"
+        return ConfigError(message) if unanswered else None
+    if not isinstance(error, ConnectionError) and not NOT_STARTED.search(reason):
+        return None
+    return EngineError(
+        f"Ray did not start on this machine ({reason}). It gives its processes 30 seconds, which a busy machine or "
+        "one short of memory exceeds; wait until other programs have finished, or end them"
+    )
 
 
 @contextmanager
