@@ -6,10 +6,10 @@ from typing import Any
 from imageref_ray.core.config import OpenAIConfig
 from imageref_ray.engines.base import Message, Reply, Request
 from imageref_ray.engines.openai.engine import OpenAIEngine
-from imageref_ray.engines.openai.rate_limit import Pace
+from imageref_ray.engines.openai.rate_limit import RateLimit
 from tests.loopback import Loopback
 
-QUICK = Pace(first_wait_s=0.01, longest_wait_s=0.02, window_s=0.01)
+QUICK = RateLimit(first_wait_s=0.01, longest_wait_s=0.02, window_s=0.01)
 WHAT = Request((Message("user", ("What?",)),))
 
 

@@ -1,4 +1,4 @@
-"""An `EngineConfig` in, something with `generate` out. Engines are imported only when they are made."""
+"""An `EngineConfig` in, an engine out. An engine's module is imported only when that engine is made."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ TABLE = {
 ARCHITECTURE = "InternVLForConditionalGeneration"
 
 FILLED = frozenset({"messages", "model", "n", "stream"})
-"""Fields of a chat completion that a request decides, never a config."""
+"""Fields of a chat completion that every request sets itself; a config may not."""
 
 
 def make(config: EngineConfig) -> Engine:
-    """The engine a config names, started (a vLLM engine takes its GPUs or cores now)."""
+    """The engine that a config names, started (a vLLM engine takes its GPUs or cores now)."""
     module, name = TABLE[config.kind].split(":")
     engine: Engine = getattr(importlib.import_module(module), name)(config)
     gc.collect()
-    gc.freeze()  # what is loaded by now stays: to look through it for garbage would halt every request (vLLM: 1 s)
+    gc.freeze()  # what is loaded by now stays loaded: collecting it would halt every request (vLLM: for 1 s)
     return engine
 
 
 def check(config: EngineConfig) -> None:
-    """Raise ConfigError for what would fail later, in an actor: a wrong model, a missing script."""
+    """Raise ConfigError for settings that would fail later, in an actor: a wrong model, a missing script."""
     least, most = config.actors
     if not 1 <= least <= most:
         raise ConfigError(f"engine.actors is {[least, most]}; expected [least, most] with 1 <= least <= most")
@@ -46,24 +46,24 @@ def check(config: EngineConfig) -> None:
     elif config.kind == "scripted":
         module, colon, name = config.script.partition(":")
         try:
-            found = getattr(importlib.import_module(module), name, None) if colon and module else None
+            function = getattr(importlib.import_module(module), name, None) if colon and module else None
         except ImportError as error:
             raise ConfigError(f"engine.script {config.script}: {error}; expected package.module:function") from None
-        if not callable(found):
+        if not callable(function):
             raise ConfigError(f"engine.script is {config.script!r}; expected package.module:function")
 
 
 def check_scoring(config: EngineConfig) -> None:
-    """Raise ConfigError for an engine that cannot tell how likely a given text is (`Request.scored`)."""
+    """Raise ConfigError for an engine that cannot return how likely a given text is (`Request.scored`)."""
     if config.kind == "openai":
         raise ConfigError(
-            "engine.kind is openai, but chat completions tell no log-likelihood of a text that is given, "
+            "engine.kind is openai, but chat completions return no log-likelihood of a given text, "
             "which choosing among answers needs; set engine.kind: vllm, or leave choice out of mode"
         )
 
 
 def check_endpoint(config: OpenAIConfig) -> None:
-    """Raise ConfigError for an address that is none, and for arguments that the engine fills itself."""
+    """Raise ConfigError for an invalid address, and for arguments that every request sets itself."""
     url = config.base_url
     if url is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
         raise ConfigError(f"engine.base_url is {url!r}; expected an address like http://127.0.0.1:8000/v1")
@@ -73,14 +73,13 @@ def check_endpoint(config: OpenAIConfig) -> None:
     if not isinstance(extra, dict):
         raise ConfigError(f"engine.args.extra_body is {extra!r}; expected `field: value` lines")
     if taken := sorted(FILLED & {*config.args, *extra}):
-        raise ConfigError(f"engine.args sets {', '.join(taken)}, which every request fills itself; leave it out")
+        raise ConfigError(f"engine.args sets {', '.join(taken)}, which every request sets itself; leave it out")
 
 
 def check_model(model: str, key: str = "engine.model", *, ask_hub: bool = False) -> None:
     """Raise ConfigError unless `model` is an InternVL folder in Hugging Face format, or may be a hub name.
 
-    `key` is the setting that names it. A hub name is taken at its word; with `ask_hub` the hub (or its cache) is asked
-    what it stands for.
+    `key` is the setting that names it. A hub name is looked up (on the hub or in its cache) only with `ask_hub`.
     """
     path = Path(located(model))
     if not path.exists():
@@ -96,12 +95,12 @@ def check_model(model: str, key: str = "engine.model", *, ask_hub: bool = False)
 
 def _architectures(config: Path, key: str) -> list[str]:
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
+        settings = json.loads(config.read_text(encoding="utf-8"))
     except OSError:
         raise ConfigError(f"{key}: {config.parent} has no config.json; give a Hugging Face checkpoint folder") from None
     except ValueError as error:
-        raise ConfigError(f"{key}: {config} is not valid JSON ({error}); mend the checkpoint") from None
-    names = found.get("architectures") or [] if isinstance(found, dict) else []
+        raise ConfigError(f"{key}: {config} is not valid JSON ({error}); fix the checkpoint") from None
+    names = settings.get("architectures") or [] if isinstance(settings, dict) else []
     return [str(name) for name in names]
 
 
@@ -111,6 +110,6 @@ def _architectures_on_hub(model: str, key: str) -> list[str]:
     try:
         names: list[str] | None = AutoConfig.from_pretrained(model).architectures
     except (OSError, ValueError) as error:
-        told = str(error).strip().splitlines()[0]
-        raise ConfigError(f"{key}: {model} is not on the hub ({told}); give a folder or another name") from None
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{key}: {model} is not on the hub ({reason}); give a folder or another name") from None
     return names or []

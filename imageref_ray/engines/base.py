@@ -49,11 +49,11 @@ class Request:
     """One call. `prefix` opens the assistant's turn, which the reply then continues (the reply excludes it).
 
     `logprobs` asks for the log-probability of every generated token (and that many alternatives to the first).
-    `until` (for n = 1) ends the reply as soon as it is true of the text so far, which then is a token or so longer than
-    needed; an engine that cannot look while it writes goes on to the end, so a reply must be good either way.
-    `shared`: equal requests of a run may have one answer (greedy, without logprobs): it is asked for once.
-    `scored` asks how likely the prefix is, and for no text: `sampling`, `guide`, `n` and `logprobs` mean nothing then.
-    Only an engine that sees the prompt's log-probabilities can tell (`engines.check_scoring`).
+    `until` (for n = 1) ends the reply as soon as it is true of the text so far, which is then a token or so longer than
+    needed; an engine that cannot check while it generates writes the whole reply, so callers must handle both.
+    `shared`: equal requests of a run may share one reply (greedy, without logprobs): it is asked for once.
+    `scored` asks how likely the prefix is, and for no text: `sampling`, `guide`, `n` and `logprobs` are ignored.
+    Only an engine that returns the prompt's log-probabilities can do this (`engines.check_scoring`).
     """
 
     messages: tuple[Message, ...]
@@ -75,11 +75,10 @@ class Request:
 class Reply:
     """`n` texts with why each ended (`"stop"`, `"length"`, `"until"`) and what the call cost.
 
-    Where the request asked for them, `logprobs[i]` holds the log-probabilities of text i's generated tokens and
-    `openings[i]` those of its likeliest first tokens, by their text, the generated one among them. Under a guide they
-    are of what the guide admits. Of a scored request there is one empty text, and `logprobs[0]` holds the
-    log-probabilities of the prefix's tokens (natural logarithms), each given all that stands before it; the end of the
-    turn is not among them.
+    Where the request asked for them, `logprobs[i]` holds the log-probabilities (natural logarithms) of text i's
+    generated tokens and `openings[i]` those of its likeliest first tokens, by their text, the generated one among them.
+    Under a guide, only tokens that it allows count. A scored request has one empty text, and `logprobs[0]` holds the
+    log-probabilities of the prefix's tokens, each given everything before it; the end of the turn is not included.
     """
 
     texts: tuple[str, ...]
@@ -104,9 +103,9 @@ Generate = Callable[[Request], Awaitable[Reply]]
 
 
 class RequestError(ValueError):
-    """This one request is at fault (too long, too many images, refused): its record is quarantined, the run goes on.
+    """This one request is at fault (too long, too many images, refused): its record is quarantined, the run continues.
 
-    `usage` is what it cost nevertheless.
+    `usage` is what the request cost all the same.
     """
 
     def __init__(self, message: str, usage: Usage | None = None) -> None:
@@ -115,8 +114,8 @@ class RequestError(ValueError):
 
 
 class EngineError(RuntimeError):
-    """The engine is at fault (dead, unreachable, refuses everything): the run cannot go on as it is."""
+    """The engine is at fault (dead, unreachable, refuses everything): the run cannot continue."""
 
 
 class EngineDied(EngineError):
-    """The engine's own process is gone: another one must take its place and its requests."""
+    """The engine's own process is gone: another engine must take its place and its records."""

@@ -1,4 +1,4 @@
-"""The cores of a machine whose CPU is the accelerator: what feeds an engine keeps away from where it computes."""
+"""Which cores a process uses where the CPU is the accelerator: what feeds an engine leaves the engine's cores alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 BEHIND = 8
-"""How much nicer the feeding threads are than the engine's. At 0 they hold up its scheduler; at 19 its batch runs
-empty, since a scheduler that waits for the next step spins and so takes all that it is given."""
+"""How much higher the feeding threads' niceness is than the engine's. At 0 they delay its scheduler; at 19 its batch
+runs empty, since a scheduler that waits for the next step spins and so uses all the time that it gets."""
 
 _LINUX = sys.platform == "linux"
 _ALL = os.sched_getaffinity(0) if _LINUX else set()
@@ -20,10 +20,10 @@ _ALL = os.sched_getaffinity(0) if _LINUX else set()
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Inside, processes are started that bind themselves to cores; afterwards all threads of this one keep off those
-    cores, if others are left, and behind whatever else runs on theirs.
+    """Processes started inside may bind themselves to cores; afterwards all threads of this process avoid those cores,
+    if others are left, and run at a lower priority.
 
-    Only speed hangs on it: what the system refuses is left as it is, and without Linux's calls nothing happens.
+    Only speed depends on it: errors of the system calls are ignored, and other systems than Linux do nothing.
     """
     with suppress(OSError):
         if _LINUX:

@@ -19,20 +19,20 @@ class ScriptedEngine:
         self._reply = getattr(importlib.import_module(module), name)
 
     async def generate(self, request: Request) -> Reply:
-        """What the function gives; a plain string is costed in words and ends with the word that `until` asks for."""
-        found = self._reply(request)
-        if inspect.isawaitable(found):
-            found = await found
-        if isinstance(found, Reply):
-            return found
+        """The function's reply; a plain string costs a token a word and ends with the word at which `until` is true."""
+        reply = self._reply(request)
+        if inspect.isawaitable(reply):
+            reply = await reply
+        if isinstance(reply, Reply):
+            return reply
         texts = [part for message in request.messages for part in message.parts if isinstance(part, str)]
         words = sum(len(text.split()) for text in texts)
-        told = _told(found, request)
-        reason = "stop" if told == found else "until"
-        return Reply((told,), (reason,), Usage(1, words, generated_tokens=len(told.split())))
+        text = _up_to_until(reply, request)
+        reason = "stop" if text == reply else "until"
+        return Reply((text,), (reason,), Usage(1, words, generated_tokens=len(text.split())))
 
 
-def _told(text: str, request: Request) -> str:
+def _up_to_until(text: str, request: Request) -> str:
     """The text up to the word after which the request's `until` is true."""
     if request.until is None:
         return text

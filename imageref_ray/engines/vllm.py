@@ -1,8 +1,8 @@
-"""vLLM inside the process that makes it (a Ray actor, a Serve replica): Request → chat text + pictures → Reply.
+"""vLLM inside the process that makes it (a Ray actor, a Serve replica): Request → chat text + images → Reply.
 
-The chat template is applied here, on text in which every picture is the model's placeholder token, so that an
-open assistant turn and a picture's exact place are the same in every stage. Pictures carry their sha256 as
-vLLM's multimodal uuid: its processor, encoder and prefix caches then hit across requests.
+The chat template is applied here, on text in which every image is the model's placeholder token, so that an open
+assistant turn and an image's exact place are the same in every stage. Images carry their sha256 as vLLM's multimodal
+uuid: its processor, encoder and prefix caches then hit across requests.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from imageref_ray.engines import cpu_affinity
 from imageref_ray.engines.base import EngineDied, Guide, Reply, Request, RequestError
 
 PLACEHOLDER = "<IMG_CONTEXT>"
-"""What InternVL's Hugging Face processor replaces by a picture's tokens."""
+"""What InternVL's Hugging Face processor replaces by an image's tokens."""
 
-OPENED = 64_000_000
-"""Pixels of opened pictures that are kept (200 MB): the requests of a record ask about the same ones."""
+CACHED_PIXELS = 64_000_000
+"""Pixels of decoded images in memory (200 MB): the requests of a record ask about the same images."""
 
 DEFAULTS: dict[str, Any] = {
     "disable_log_stats": True,
@@ -53,7 +53,7 @@ class Template:
         self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))))
 
     def render(self, request: Request) -> str:
-        """The prompt's text: the model's chat template, pictures as placeholders, the open turn's prefix at the end."""
+        """The prompt's text: the model's chat template, images as placeholders, the open turn's prefix at the end."""
         chat = [
             {"role": message.role, "content": "".join(map(self._part, message.parts))} for message in request.messages
         ]
@@ -61,9 +61,9 @@ class Template:
         return text + self._plain(request.prefix)
 
     def prefix(self, request: Request) -> list[int]:
-        """The tokens of the open turn's prefix: all from where the prompt with it parts from the prompt without it.
+        """The tokens of the open turn's prefix: all from where the prompt with it differs from the prompt without it.
 
-        A token that grew across that boundary is the prefix's. Raises RequestError where there is none.
+        A token across that boundary counts to the prefix. Raises RequestError where there is none.
         """
         texts = self.render(dataclasses.replace(request, prefix="")), self.render(request)
         bare, whole = (self._tokenizer.encode(text, add_special_tokens=False) for text in texts)
@@ -76,8 +76,8 @@ class Template:
         return PLACEHOLDER if isinstance(part, Image) else self._plain(part)
 
     def _plain(self, text: str) -> str:
-        """`text` in which no control token of the model can hide (documents come from anywhere)."""
-        return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+        """`text` in which no control token of the model can hide (documents are untrusted)."""
+        return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
 
 class VllmEngine:
@@ -92,10 +92,10 @@ class VllmEngine:
             self._engine = AsyncLLMEngine.from_engine_args(args)
         self._template = Template(self._engine.get_tokenizer())
         self._numbers = itertools.count()
-        self._opened: LRUCache[str, Any] = LRUCache(OPENED, lambda picture: picture.width * picture.height)
+        self._decoded: LRUCache[str, Any] = LRUCache(CACHED_PIXELS, lambda image: image.width * image.height)
 
     async def generate(self, request: Request) -> Reply:
-        """One reply. Raises RequestError (too long, undecodable picture, bad guide) or EngineDied."""
+        """One reply. Raises RequestError (too long, undecodable image, bad guide) or EngineDied."""
         prefix = self._template.prefix(request) if request.scored else []
         final: RequestOutput | None = None
         kind = RequestOutputKind.CUMULATIVE if request.until else RequestOutputKind.FINAL_ONLY
@@ -110,7 +110,7 @@ class VllmEngine:
         return reply
 
     async def stream(self, request: Request) -> AsyncGenerator[Reply, None]:
-        """One text (n = 1) bit by bit: each reply holds what is new and the usage so far, the last one why it ended.
+        """One text (n = 1) in pieces: each reply holds what is new and the usage so far, the last one why it ended.
 
         Raises what `generate` raises.
         """
@@ -126,7 +126,7 @@ class VllmEngine:
         prompt: dict[str, Any] = {"prompt": self._template.render(request)}
         images = request.images
         if images:
-            prompt["multi_modal_data"] = {"image": await self._pictures(images)}
+            prompt["multi_modal_data"] = {"image": await self._open(images)}
             prompt["multi_modal_uuids"] = {"image": [image.sha256 or None for image in images]}
         name = f"{id(self):x}-{next(self._numbers)}"
         try:
@@ -141,19 +141,19 @@ class VllmEngine:
         except (VLLMClientError, ValueError, TypeError) as error:
             raise RequestError(f"{' '.join(str(error).split())} ({len(images)} images in it)") from error
 
-    async def _pictures(self, images: tuple[Image, ...]) -> list[Any]:
+    async def _open(self, images: tuple[Image, ...]) -> list[Any]:
         try:
-            return list(await asyncio.gather(*map(self._picture, images)))
+            return list(await asyncio.gather(*map(self._decode, images)))
         except (OSError, ValueError, SyntaxError) as error:
-            raise RequestError(f"a picture cannot be opened: {error}") from error
+            raise RequestError(f"an image cannot be opened: {error}") from error
 
-    async def _picture(self, image: Image) -> Any:
-        if image.sha256 in self._opened:
-            return self._opened[image.sha256]
-        picture = await asyncio.to_thread(open_rgb, image.uri)
-        if image.sha256 and picture.width * picture.height <= self._opened.maxsize:
-            self._opened[image.sha256] = picture
-        return picture
+    async def _decode(self, image: Image) -> Any:
+        if image.sha256 in self._decoded:
+            return self._decoded[image.sha256]
+        pixels = await asyncio.to_thread(open_rgb, image.uri)
+        if image.sha256 and pixels.width * pixels.height <= self._decoded.maxsize:
+            self._decoded[image.sha256] = pixels
+        return pixels
 
     def _reply(self, output: RequestOutput) -> Reply:
         prompt = list(output.prompt_token_ids or ())
@@ -173,10 +173,10 @@ class VllmEngine:
 
 
 def sampling(request: Request, kind: RequestOutputKind) -> SamplingParams:
-    """What vLLM is told of how tokens are drawn, and how the output comes."""
+    """vLLM's parameters for how tokens are drawn and how the output comes."""
     if request.scored:
-        # 0: of the prompt's own tokens alone. vLLM reads no prefix cache then (cached tokens have no probabilities),
-        # and one token is the least it generates.
+        # 0: no alternatives to the prompt's own tokens. vLLM does not use its prefix cache then (cached tokens have no
+        # probabilities), and it generates at least one token.
         return SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, output_kind=kind)
     wanted = request.sampling
     return SamplingParams(
@@ -196,7 +196,7 @@ def sampling(request: Request, kind: RequestOutputKind) -> SamplingParams:
 def prefix_logprobs(output: RequestOutput, prefix: Sequence[int]) -> tuple[float, ...]:
     """The log-probabilities of the prompt's last tokens, which must be those of `prefix` (else RequestError).
 
-    Pictures stand before the prefix: however many tokens the engine made of them, the prompt's end is the same.
+    Images come before the prefix: however many tokens the engine makes of them, the prompt's end is the same.
     """
     assert output.prompt_token_ids and output.prompt_logprobs
     ends, steps = output.prompt_token_ids[-len(prefix) :], output.prompt_logprobs[-len(prefix) :]

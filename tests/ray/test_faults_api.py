@@ -59,10 +59,10 @@ TOLD, LOST = {"good", "hollow", "rude"}, {"cut", "silent", "torn"}
 
 PASSING = ("busy", "broken", "cut", "silent", "torn", "hollow", "page")
 LASTING = {
-    "broken": ("RequestError", r"the endpoint answered 500: a bug \(in \d+ attempts\)"),
+    "broken": ("RequestError", r"the endpoint answered 500: a bug \(in \d+ tries\)"),
     "cut": ("RequestError", r"the connection failed: .*closed connection"),
-    "silent": ("RequestError", r"no answer within 3 s \(engine\.timeout_s\) \(in \d+ attempts\)"),
-    "page": ("RequestError", r"the reply is no JSON: Please sign in \(in \d+ attempts\)"),
+    "silent": ("RequestError", r"no answer within 3 s \(engine\.timeout_s\) \(in \d+ tries\)"),
+    "page": ("RequestError", r"the reply is not JSON: Please sign in \(in \d+ tries\)"),
     "refused": ("RequestError", r"the endpoint answered 400: not about boats$"),
     "rude": ("ParseError", r"the response has no title line"),
 }
@@ -208,8 +208,8 @@ def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(news: Path, tm
         assert "Traceback" not in first.stdout + first.stderr
         (line,) = (line for line in first.stderr.splitlines() if line.startswith("imageref: "))
         assert re.match(
-            rf"imageref: {server.url}/? \(m\) answers nobody any more: \d+ failures and no answer in \d+ s "
-            r"\(.*\d x 500.*\).* it goes on where it stood \(log: .*run\.log\); "
+            rf"imageref: {server.url}/? \(m\) answers no requests: \d+ failures and no answer in \d+ s "
+            r"\(.*\d x 500.*\); a test request failed as well: .*; check the endpoint \(log: .*run\.log\); "
             r"the same command goes on where this one stood$",
             line,
         ), line

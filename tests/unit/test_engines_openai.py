@@ -15,12 +15,12 @@ from tests.loopback import Step, fails, loopback, says
 from tests.openai_engine import WHAT, ask
 
 
-def test_an_endpoint_without_token_counts_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_endpoint_without_token_counts_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     with loopback(says("a", usage=False), says("b", usage=False)) as server:
         replies = ask(server, WHAT, WHAT)
     assert [reply.usage.requests for reply in replies] == [1, 1]
     assert [record.message.partition(" ")[2] for record in caplog.records if "token counts" in record.message] == [
-        "tells no token counts; they stand as 0 in this run's usage"
+        "returns no token counts; this run's usage shows 0"
     ]
 
 
@@ -31,13 +31,13 @@ def test_a_reply_that_ends_in_thinking_is_cut_off_and_not_missing() -> None:
 
 
 def test_fewer_answers_than_asked_for_are_an_error() -> None:
-    with loopback(says("one")) as server, pytest.raises(RequestError, match="2 answers asked for, 1 given"):
+    with loopback(says("one")) as server, pytest.raises(RequestError, match="2 answers requested, 1 returned"):
         ask(server, Request(WHAT.messages, n=2))
 
 
 def test_a_prompt_that_is_too_long_fails_with_its_numbers() -> None:
-    told = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
-    with loopback(fails(400, told)) as server, pytest.raises(RequestError, match=r"prompt is too long.*8192.*9000"):
+    message = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."
+    with loopback(fails(400, message)) as server, pytest.raises(RequestError, match=r"prompt is too long.*8192.*9000"):
         ask(server, WHAT)
 
 
@@ -48,8 +48,10 @@ def test_no_more_calls_are_in_flight_than_allowed() -> None:
 
 
 def test_the_new_name_of_the_token_limit_is_learned_once() -> None:
-    told = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
-    with loopback(otherwise=lambda body: fails(400, told) if "max_tokens" in body else says("ok")) as server:
+    message = (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    )
+    with loopback(otherwise=lambda body: fails(400, message) if "max_tokens" in body else says("ok")) as server:
         ask(server, WHAT, WHAT, concurrency=1)
     assert [body.get("max_completion_tokens") for body in server.asked] == [None, 1024, 1024]
 
@@ -70,7 +72,7 @@ def test_settings_headers_and_the_key_reach_the_endpoint(monkeypatch: pytest.Mon
     assert (sent["openai-organization"], sent["openai-project"]) == ("harbour", "boats")
 
 
-def test_pictures_guides_and_an_open_turn_reach_the_endpoint(tmp_path: Path) -> None:
+def test_images_guides_and_an_open_turn_reach_the_endpoint(tmp_path: Path) -> None:
     path = tmp_path / "0.png"
     PIL.Image.new("RGB", (4, 4)).save(path)
     message = Message("user", ("Look: ", Image("d/0.png", str(path)), "\nWhere?"))
@@ -115,7 +117,7 @@ def test_settings_that_cannot_work_are_refused_before_a_run(config: dict[str, An
     [
         ({"base_url": None}, "no API key: set NO_SUCH_KEY"),
         ({"headers": {"api-key": "$NO_SUCH_SECRET"}}, "engine.headers.api-key is .NO_SUCH_SECRET, which is not set"),
-        ({"headers": {"x": "boat\nname: y"}}, "engine.headers.x holds characters"),
+        ({"headers": {"x": "boat\nname: y"}}, "engine.headers.x contains characters"),
     ],
 )
 def test_what_the_environment_lacks_is_named(config: dict[str, Any], words: str) -> None:

@@ -57,9 +57,9 @@ def test_a_thumbnail_stands_upright(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["original", "thumbnail"])
-def test_what_is_no_picture_cannot_be_sent(tmp_path: Path, size: object) -> None:
+def test_what_is_not_an_image_cannot_be_sent(tmp_path: Path, size: object) -> None:
     path = tmp_path / "0.png"
-    path.write_text("not a picture")
+    path.write_text("not an image")
     for wrong in (path, tmp_path / "gone.png"):
         with pytest.raises(RequestError, match="cannot be sent"):
             data_url(Image("d/0", str(wrong)), size)

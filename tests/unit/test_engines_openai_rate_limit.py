@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imageref_ray.engines.openai.errors import of_status, retry_after
-from imageref_ray.engines.openai.rate_limit import Gate, Limit, Pace
+from imageref_ray.engines.openai.rate_limit import ConcurrencyLimit, Gate, RateLimit
 
 NOW = 1_800_000_000.0
 
 
 @given(st.integers(1, 100), st.integers(1, 200), st.lists(st.tuples(st.booleans(), st.floats(0, 5)), max_size=200))
 def test_the_limit_stays_between_one_and_the_most(most: int, start: int, outcomes: list[tuple[bool, float]]) -> None:
-    limit, now = Limit(most, start, window_s=1), 0.0
+    limit, now = ConcurrencyLimit(most, start, window_s=1), 0.0
     for answered, seconds in outcomes:
         now += seconds
         before = limit.allowed
@@ -31,7 +31,7 @@ def test_the_limit_stays_between_one_and_the_most(most: int, start: int, outcome
 
 @given(st.integers(1, 64), st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=64))
 def test_a_burst_is_one_decrease(most: int, begins: list[float]) -> None:
-    limit = Limit(most, most, window_s=1)
+    limit = ConcurrencyLimit(most, most, window_s=1)
     limit.cut(began=0, now=0)
     once = limit.allowed
     assert once == max(1, most // 2)
@@ -43,7 +43,7 @@ def test_a_burst_is_one_decrease(most: int, begins: list[float]) -> None:
 
 
 def test_growth_is_fast_before_the_first_decrease_and_slow_after_it() -> None:
-    limit = Limit(64, 8, window_s=1)
+    limit = ConcurrencyLimit(64, 8, window_s=1)
     for _ in range(8):
         limit.grow()
     assert limit.allowed == 16
@@ -55,13 +55,13 @@ def test_growth_is_fast_before_the_first_decrease_and_slow_after_it() -> None:
 
 @given(st.integers(1, 10_000))
 def test_waits_are_drawn_below_a_bound_that_doubles(failures: int) -> None:
-    pace = Pace(first_wait_s=0.5, longest_wait_s=30)
-    assert 0 <= pace.backoff(failures) <= min(30, 0.5 * 2.0 ** min(failures - 1, 40))
+    rate_limit = RateLimit(first_wait_s=0.5, longest_wait_s=30)
+    assert 0 <= rate_limit.backoff(failures) <= min(30, 0.5 * 2.0 ** min(failures - 1, 40))
 
 
 def test_a_limit_that_nobody_reaches_does_not_grow() -> None:
     async def alone() -> int:
-        gate = Gate(64, Pace(start=8))
+        gate = Gate(64, RateLimit(start=8))
         for _ in range(20):
             async with gate.slot():
                 gate.answered()
@@ -72,7 +72,7 @@ def test_a_limit_that_nobody_reaches_does_not_grow() -> None:
 
 def test_a_gate_never_lets_through_more_than_its_limit_also_when_callers_give_up() -> None:
     async def crowd() -> tuple[int, int]:
-        gate, inside, most, done = Gate(3, Pace(start=3)), 0, 0, 0
+        gate, inside, most, done = Gate(3, RateLimit(start=3)), 0, 0, 0
 
         async def call() -> None:
             nonlocal inside, most, done
@@ -99,7 +99,7 @@ def test_a_gate_never_lets_through_more_than_its_limit_also_when_callers_give_up
 
 def test_nobody_begins_while_the_gate_is_held() -> None:
     async def held() -> float:
-        gate, before = Gate(4, Pace(first_wait_s=0.01)), time.monotonic()
+        gate, before = Gate(4, RateLimit(first_wait_s=0.01)), time.monotonic()
         gate.hold(0.2)
         gate.hold(0.1)
         async with gate.slot() as began:
@@ -145,15 +145,15 @@ def test_a_status_says_whose_fault_it_is(status: int, body: str, kind: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "line"),
     [
         ('{"error": {"message": "too\\nlong", "param": "messages"}}', "too long (field messages)"),
         ('{"object": "error", "message": "no"}', "no"),
         ('{"detail": [{"loc": ["body", "n"]}]}', '[{"loc": ["body", "n"]}]'),
         ("<html><h1>Bad gateway</h1></html>", "Bad gateway"),
-        ("", "nothing"),
+        ("", "no message"),
         ("x" * 1000, "x" * 400 + "…"),
     ],
 )
-def test_an_error_body_is_told_on_one_line(body: str, told: str) -> None:
-    assert str(of_status(400, body, {})) == f"the endpoint answered 400: {told}"
+def test_an_error_body_becomes_one_line(body: str, line: str) -> None:
+    assert str(of_status(400, body, {})) == f"the endpoint answered 400: {line}"

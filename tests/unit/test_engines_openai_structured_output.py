@@ -9,7 +9,7 @@ from imageref_ray.core.config import OpenAIConfig
 from imageref_ray.engines.base import Guide, Message, Reply, Request, RequestError
 from imageref_ray.engines.openai import structured_output
 from imageref_ray.engines.openai.engine import OpenAIEngine
-from imageref_ray.engines.openai.rate_limit import Pace
+from imageref_ray.engines.openai.rate_limit import RateLimit
 from tests.loopback import Loopback, fails, loopback, says
 
 SCHEMA = {"type": "object", "properties": {"k": {"type": "integer"}}, "required": ["k"], "additionalProperties": False}
@@ -23,7 +23,7 @@ def ask(server: Loopback, *requests: Request, **config: Any) -> list[Reply]:
 
     async def in_turn() -> list[Reply]:
         settings = OpenAIConfig(model="m", base_url=server.url, **config)
-        engine = OpenAIEngine(settings, Pace(first_wait_s=0.01))
+        engine = OpenAIEngine(settings, RateLimit(first_wait_s=0.01))
         try:
             return [await engine.generate(request) for request in requests]
         finally:
@@ -141,7 +141,7 @@ def test_only_the_answers_that_do_not_fit_are_corrected() -> None:
 
 @pytest.mark.parametrize("guide", [Guide("regex", "(IMAGE"), Guide("json", {"type": "boat"})])
 def test_a_broken_guide_costs_no_call(guide: Guide) -> None:
-    with loopback() as server, pytest.raises(RequestError, match=f"the {guide.kind} guide is broken"):
+    with loopback() as server, pytest.raises(RequestError, match=f"the {guide.kind} guide is invalid"):
         ask(server, Request(WORD.messages, guide=guide))
     assert not server.asked
 

@@ -9,7 +9,7 @@ from imageref_ray.engines.openai.errors import Fault
 from imageref_ray.engines.openai.verdict import Circuit, Limits, Trial, Verdict, decide
 
 NOW = 1000.0
-LIMITS = Limits(attempts=6, busy_attempts=24, failures=5, patience_s=120)
+LIMITS = Limits(tries=6, busy_tries=24, failures=5, patience_s=120)
 REFUSED, BUSY, BROKEN = (
     Fault(kind, label, "no") for kind, label in (("refused", "400"), ("busy", "429"), ("broken", "500"))
 )
@@ -39,7 +39,7 @@ def circuit(answered_at: float = -math.inf, *faults: Fault, since: float = NOW) 
     [
         (BUSY, -math.inf, RETRY),
         (BROKEN, -math.inf, RETRY),
-        (Fault("unusable", "no JSON", "no"), -math.inf, RETRY),
+        (Fault("unusable", "not JSON", "no"), -math.inf, RETRY),
         (REFUSED, -math.inf, FAIL_REQUEST),
         (CLOSED, -math.inf, FAIL_ENDPOINT),  # it never served anybody
         (CLOSED, 900, PROBE),  # it may be this request's fault: content that is not allowed

@@ -132,7 +132,7 @@ def entry(**more: Any) -> dict[str, Any]:
         (
             [entry()],
             {"mode": ("choice",), "engine": OpenAIConfig(model="m")},
-            r"chat completions tell no log-likelihood .*set engine\.kind: vllm",
+            r"chat completions return no log-likelihood .*set engine\.kind: vllm",
         ),
     ],
 )

@@ -1,11 +1,11 @@
-"""Any OpenAI-compatible endpoint: Request → chat completions → Reply. Pictures travel as base64 data URLs.
+"""Any OpenAI-compatible endpoint: Request → chat completions → Reply. Images are sent as base64 data URLs.
 
-    request ─▶ gate (pace) ─▶ call (wire) ─▶ reply ─▶ fits its guide? ─▶ Reply
-                 ▲               └▶ fault ─▶ whose fault?  the request's: RequestError, its record is quarantined
-                 └──── wait ◀── it may pass ◀──┘           the endpoint's: EngineError, the run stops, to be resumed
+    request ─▶ gate (rate limit) ─▶ call ─▶ reply ─▶ fits its guide? ─▶ Reply
+                 ▲                   └▶ fault ─▶ verdict ─▶ FAIL_REQUEST: RequestError, its record is quarantined
+                 └──── wait ◀──── RETRY ◀──────────┘    └▶ FAIL_ENDPOINT: EngineError, the run stops
 
 Usage counts every call that was answered with a completion: also those that could not be used, corrections, and
-the questions by which a dead endpoint is told from a bad request.
+probes, by which a dead endpoint is told from a bad request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import EngineError, Guide, Message, Reply, Request, RequestError, Sampling
 from imageref_ray.engines.openai import errors, protocol, structured_output
 from imageref_ray.engines.openai.errors import Fault
-from imageref_ray.engines.openai.rate_limit import Gate, Pace
+from imageref_ray.engines.openai.rate_limit import Gate, RateLimit
 from imageref_ray.engines.openai.verdict import Circuit, Limits, Trial, Verdict, decide, waits_too_long
 
 T = TypeVar("T")
@@ -32,14 +32,14 @@ T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
 HARMLESS = Request((Message("user", ("Say yes.",)),), Sampling(max_tokens=16))
-"""A request that nothing can be wrong with: an endpoint that fails it serves nobody."""
+"""The probe: nothing can be wrong with this request, so an endpoint that fails it is at fault."""
 
 
 class OpenAIEngine:
     """Chat completions of `config.model` at `config.base_url`; `config.args` are fields of every request."""
 
-    def __init__(self, config: OpenAIConfig, pace: Pace | None = None) -> None:
-        self._config, self._pace = config, pace or Pace()
+    def __init__(self, config: OpenAIConfig, rate_limit: RateLimit | None = None) -> None:
+        self._config, self._rate_limit = config, rate_limit or RateLimit()
         key = _plain(config.api_key_env, os.environ.get(config.api_key_env, ""))
         if not key and not config.base_url:
             raise ConfigError(f"no API key: set {config.api_key_env}, or engine.base_url for an endpoint without one")
@@ -50,25 +50,25 @@ class OpenAIEngine:
             max_retries=0,
             default_headers={name: _header(name, value) for name, value in config.headers.items()},
         )
-        self._gate = Gate(config.concurrency, self._pace)
+        self._gate = Gate(config.concurrency, self._rate_limit)
         self._circuit = Circuit(Limits(patience_s=config.patience_s))
         self._probing = asyncio.Lock()
-        self._lacks = protocol.NATIVE if config.guides == "validate" else frozenset()
-        self._told = False
+        self._unsupported = protocol.NATIVE if config.guides == "validate" else frozenset()
+        self._warned = False
 
     async def generate(self, request: Request) -> Reply:
         """One reply, which fits the request's guide unless the token limit cut it off.
 
-        Raises RequestError when this request cannot be answered, EngineError when the endpoint serves nobody.
+        Raises RequestError when this request cannot be answered, EngineError when the endpoint is at fault.
         """
         if request.scored:
-            raise RequestError("chat completions tell no log-likelihood of a given text; score with engine.kind vllm")
+            raise RequestError("chat completions return no log-likelihood of a given text; score with engine.kind vllm")
         if request.guide is None:
             return await self._ask(request, Usage())
         structured_output.check(request.guide)
         reply = await self._ask(request, Usage())
         for i, reason in enumerate(reply.finish_reasons):
-            if reason != "length":  # a correction would be cut off as well; the stage tells that the limit is too low
+            if reason != "length":  # a correction would be cut off as well; the stage reports the limit
                 reply = await self._fitted(request, request.guide, reply, i)
         return reply
 
@@ -77,7 +77,7 @@ class OpenAIEngine:
         await self._client.close()
 
     async def _fitted(self, request: Request, guide: Guide, reply: Reply, i: int) -> Reply:
-        """The reply with text i as the guide wants it; the model may correct itself once."""
+        """The reply with text i made to fit the guide; the model may correct itself once."""
         try:
             return replace(reply, texts=_with(reply.texts, i, structured_output.fit(reply.texts[i], guide)))
         except structured_output.Misfit as misfit:
@@ -97,34 +97,34 @@ class OpenAIEngine:
         )
 
     async def _ask(self, request: Request, spent: Usage) -> Reply:
-        """One completion, however many calls it takes; its usage begins with what was spent before."""
-        trial, lacks = Trial(spent), self._lacks
+        """One completion, however many calls it takes; its usage includes what was spent before."""
+        trial, unsupported = Trial(spent), self._unsupported
         chat = await asyncio.to_thread(protocol.messages, request, self._config.picture)
         while True:
             try:
                 async with self._gate.slot() as began:
-                    lacks |= self._lacks  # what others learned meanwhile
-                    body = protocol.body(request, chat, self._config, lacks)
-                    reply = await self._noted(body, request, began)
+                    unsupported |= self._unsupported  # what other requests have learned meanwhile
+                    body = protocol.body(request, chat, self._config, unsupported)
+                    reply = await self._counted(body, request, began)
             except Fault as fault:
                 trial.failed(fault, time.monotonic())
-                if fault.kind == "refused" and (more := protocol.lacking(str(fault), body, self._config)):
-                    lacks |= more  # kept for all once the request goes through without
+                if fault.kind == "refused" and (more := protocol.unsupported_fields(str(fault), body, self._config)):
+                    unsupported |= more  # for all requests once this one is answered without
                 else:
                     await self._act(fault, trial)
             else:
-                self._lacks |= lacks
-                self._tell_of_uncounted(reply.usage)
+                self._unsupported |= unsupported
+                self._warn_of_uncounted(reply.usage)
                 return replace(reply, usage=trial.spent + reply.usage)
 
-    def _tell_of_uncounted(self, usage: Usage) -> None:
-        """Once, in the run's log: costs that are missing must not pass for costs that are nothing."""
-        if not usage.prompt_tokens and not self._told:
-            self._told = True
-            LOG.warning("%s tells no token counts; they stand as 0 in this run's usage", self._client.base_url)
+    def _warn_of_uncounted(self, usage: Usage) -> None:
+        """Warn once, in the run's log: missing token counts must not be taken for 0."""
+        if not usage.prompt_tokens and not self._warned:
+            self._warned = True
+            LOG.warning("%s returns no token counts; this run's usage shows 0", self._client.base_url)
 
-    async def _noted(self, body: dict[str, Any], request: Request, began: float) -> Reply:
-        """One call, whose outcome sets the pace of all. Raises Fault."""
+    async def _counted(self, body: dict[str, Any], request: Request, began: float) -> Reply:
+        """One call, whose outcome adjusts the rate limit. Raises Fault."""
         try:
             reply = await self._call(body, request)
         except Fault as fault:
@@ -147,21 +147,24 @@ class OpenAIEngine:
         return protocol.read(answer.text, request)
 
     async def _act(self, fault: Fault, trial: Trial) -> None:
-        """Wait, where another call may help; else raise RequestError or EngineError, by whose fault it is."""
+        """Wait, where another call may help; else raise RequestError or EngineError, whichever is at fault."""
         self._circuit.failed(fault, time.monotonic())
         verdict = await self._verdict(fault, trial)
         if verdict is Verdict.FAIL_ENDPOINT:
-            raise self._endpoint_error(fault, trial) from (trial.probe or fault)
+            error = self._endpoint_error(fault, trial)
+            if trial.probe is not None:
+                self._circuit.reset()  # a server that goes on running may ask an endpoint that has come back
+            raise error from (trial.probe or fault)
         if verdict is Verdict.FAIL_REQUEST:
-            tried = f" (in {trial.failures} attempts)" if trial.failures > 1 else ""
-            raise RequestError(f"{fault}{tried}", trial.spent) from fault
+            tries = f" (in {trial.failures} tries)" if trial.failures > 1 else ""
+            raise RequestError(f"{fault}{tries}", trial.spent) from fault
         if fault.wait_s is None:
-            await asyncio.sleep(self._pace.backoff(trial.failures))
+            await asyncio.sleep(self._rate_limit.backoff(trial.failures))
         else:
             self._gate.hold(fault.wait_s)
 
     async def _verdict(self, fault: Fault, trial: Trial) -> Verdict:
-        """What to do, after a probe where one is needed. One at a time: who waits here profits from another's probe."""
+        """What to do, after a probe where one is needed. One at a time: one request's probe serves those that wait."""
         async with self._probing:
             verdict = decide(fault, trial, self._circuit, time.monotonic())
             if verdict is Verdict.PROBE:
@@ -170,9 +173,9 @@ class OpenAIEngine:
         return verdict
 
     async def _probe(self, trial: Trial) -> None:
-        """Ask the endpoint something harmless; `trial` and the circuit hold how that went."""
+        """Ask the endpoint something harmless and record the outcome in `trial` and the circuit."""
         trial.probed = True
-        body = protocol.body(HARMLESS, protocol.messages(HARMLESS, "original"), self._config, self._lacks)
+        body = protocol.body(HARMLESS, protocol.messages(HARMLESS, "original"), self._config, self._unsupported)
         try:
             trial.spent += (await self._call(body, HARMLESS)).usage
         except Fault as fault:
@@ -181,42 +184,43 @@ class OpenAIEngine:
             self._circuit.answered(time.monotonic())
 
     def _endpoint_error(self, fault: Fault, trial: Trial) -> EngineError:
-        """Why the endpoint is given up, and what to look at."""
+        """Why the run stops, and what to check."""
         where = f"{self._client.base_url} ({self._config.model})"
         if trial.probe is not None:
-            seen = self._circuit.report(time.monotonic())
-            self._circuit.reset()  # who asks an endpoint that has come back, as a server does, may try anew
+            report = self._circuit.report(time.monotonic())
             return EngineError(
-                f"{where} answers nobody any more: {seen}, nor does it answer a harmless request: {trial.probe}; "
-                "see to it and run the same command again, it goes on where it stood"
+                f"{where} answers no requests: {report}; a test request failed as well: {trial.probe}; "
+                "check the endpoint"
             )
         if waits_too_long(fault, self._circuit.limits):
             return EngineError(
-                f"{where} wants no request for {fault.wait_s:.0f} s, longer than engine.patience_s: {fault}; "
-                "run the same command again later, it goes on where it stood"
+                f"{where} asks to wait {fault.wait_s:.0f} s, longer than engine.patience_s: {fault}; "
+                "wait or raise engine.patience_s"
             )
-        return EngineError(f"{where} does not serve us: {fault}; check engine.base_url, engine.model and the key")
+        return EngineError(
+            f"{where} does not accept our requests: {fault}; check engine.base_url, engine.model and the API key"
+        )
 
 
 def _with(values: tuple[T, ...], i: int, *value: T) -> tuple[T, ...]:
-    """`values` with another one at i, where there is one."""
+    """`values` with `value` at i, unchanged if there is none."""
     return (*values[:i], *value, *values[i + 1 :]) if value else values
 
 
 def _header(name: str, value: str) -> str:
-    """A header's value; `$NAME` stands for what the environment holds, so that no secret is in a config or manifest."""
+    """A header's value; `$NAME` is read from the environment, so that no secret is in a config or manifest."""
     if not value.startswith("$"):
         return _plain(f"engine.headers.{name}", value)
-    held = os.environ.get(value[1:])
-    if held is None:
+    secret = os.environ.get(value[1:])
+    if secret is None:
         raise ConfigError(
             f"engine.headers.{name} is {value}, which is not set; set {value[1:]} or leave the header out"
         )
-    return _plain(value[1:], held)
+    return _plain(value[1:], secret)
 
 
 def _plain(name: str, value: str) -> str:
-    """A value that can stand in a header, without the line break that comes with a key read from a file."""
+    """A value that a header can hold, without the line break that comes with a key read from a file."""
     if not (value.strip().isascii() and value.strip().isprintable()):
-        raise ConfigError(f"{name} holds characters that no HTTP header can; set it to the key alone")
+        raise ConfigError(f"{name} contains characters that an HTTP header cannot; set it to the key alone")
     return value.strip()

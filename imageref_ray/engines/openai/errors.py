@@ -1,4 +1,4 @@
-"""What goes wrong with a call, sorted by what it says of the endpoint: status, headers and text in, a `Fault` out."""
+"""What went wrong with a call: status, headers and body (or the client's error) in, a `Fault` out."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SPENT = re.compile(r"insufficient_quota|billing_hard_limit_reached")
 TOO_LONG = re.compile(
     r"context[ _](?:length|window)|maximum model length|max_model_len|prompt is too long|too many tokens", re.IGNORECASE
 )
-LONGEST = 400
-"""Characters of an endpoint's words that are passed on."""
+SHOWN = 400
+"""Characters of an endpoint's error message that are passed on."""
 
 
 class Fault(Exception):
-    """A call without a reply that can be used.
+    """A call without a usable reply.
 
-    busy: the endpoint has too much to do; broken: it failed, cannot be reached or is too slow; unusable: what it
-    answered is no completion; refused: it does not answer this request; closed: it does not serve us at all.
-    `label` is what is counted, `wait_s` how long it asked to be left alone, `usage` what the answer cost.
+    busy: the endpoint has too much to do; broken: it failed, cannot be reached or is too slow; unusable: its answer is
+    not a completion; refused: it does not answer this request; closed: it does not accept our requests at all.
+    `label` is what is counted, `wait_s` how long the endpoint asked to wait, `usage` what the answer cost.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Fault(Exception):
 
 
 def of_error(error: openai.APIError | TimeoutError, timeout_s: float) -> Fault:
-    """What the client raised as a fault."""
+    """The fault for an error that the client raised."""
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         return Fault("broken", "no answer in time", f"no answer within {timeout_s:g} s (engine.timeout_s)")
     if isinstance(error, openai.APIStatusError):
@@ -52,8 +52,8 @@ def of_error(error: openai.APIError | TimeoutError, timeout_s: float) -> Fault:
 
 
 def of_status(status: int, text: str, headers: Mapping[str, str]) -> Fault:
-    """What an error status with its body means."""
-    message = f"the endpoint answered {status}: {words(text)}"
+    """The fault for an error status with its body."""
+    message = f"the endpoint answered {status}: {error_text(text)}"
     wait_s = retry_after(headers, time.time())
     if SPENT.search(text) or status in CLOSED or status < 400:
         return Fault("closed", str(status), message)
@@ -62,14 +62,14 @@ def of_status(status: int, text: str, headers: Mapping[str, str]) -> Fault:
     if status in PASSING or status >= 500:
         return Fault("broken", str(status), message, wait_s)
     if TOO_LONG.search(text):
-        message = f"the prompt is too long, shorten it or lower max_tokens: {words(text)}"
+        message = f"the prompt is too long; shorten it or lower max_tokens: {error_text(text)}"
     return Fault("refused", str(status), message)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that `retry-after-ms` or `Retry-After` (seconds or a date) asks for; None where neither says anything.
+    """Seconds that `retry-after-ms` or `Retry-After` (seconds or a date) asks for; None where neither is there.
 
-    `now` is in seconds since 1970; where the endpoint tells its own time, that one counts.
+    `now` is in seconds since 1970; the endpoint's own `Date` is used instead if there is one.
     """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
@@ -78,27 +78,27 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
             continue
         if math.isfinite(seconds):
             return max(0.0, seconds)
-    until = _moment(headers.get("retry-after"))
-    return None if until is None else max(0.0, until - (_moment(headers.get("date")) or now))
+    until = _timestamp(headers.get("retry-after"))
+    return None if until is None else max(0.0, until - (_timestamp(headers.get("date")) or now))
 
 
-def _moment(date: str | None) -> float | None:
+def _timestamp(date: str | None) -> float | None:
     try:
         return parsedate_to_datetime(date).timestamp() if date else None
     except (ValueError, OverflowError):
         return None
 
 
-def words(text: str) -> str:
-    """What an error body says, on one line: its message where it is JSON, else its beginning without tags."""
+def error_text(text: str) -> str:
+    """An error body's message on one line: where it is JSON its message field, else its beginning without tags."""
     try:
-        found: Any = json.loads(text)
+        content: Any = json.loads(text)
     except (ValueError, RecursionError):
-        found = re.sub(r"<[^<>]*>", " ", text)
-    found = found.get("error", found) if isinstance(found, dict) else found
-    param = str(found.get("param") or "") if isinstance(found, dict) else ""
+        content = re.sub(r"<[^<>]*>", " ", text)
+    content = content.get("error", content) if isinstance(content, dict) else content
+    param = str(content.get("param") or "") if isinstance(content, dict) else ""
     for key in ("message", "detail"):
-        found = found.get(key, found) if isinstance(found, dict) else found
-    line = " ".join((found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)).split())
+        content = content.get(key, content) if isinstance(content, dict) else content
+    line = " ".join((content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)).split())
     line += f" (field {param})" if param not in line else ""
-    return (line if len(line) <= LONGEST else line[:LONGEST] + "…") or "nothing"
+    return (line if len(line) <= SHOWN else line[:SHOWN] + "…") or "no message"

@@ -1,4 +1,4 @@
-"""A picture on disk → the data URL that an endpoint is sent: the file as it is, or a small JPEG of it."""
+"""An image on disk → the data URL that an endpoint is sent: the file as it is, or a small JPEG of it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LONGEST, SHORTEST = 1024, 50
 
 QUALITIES = (85, 75, 65, 50, 35, 20)
 LARGEST = 2**20
-"""Bytes of a thumbnail: the first quality that keeps to them is taken."""
+"""Most bytes of a thumbnail: the first quality that keeps to this is taken."""
 
 
 def data_url(image: Image, size: Size = "original") -> str:
-    """The picture as a base64 data URL. Raises RequestError where it cannot be read as one."""
+    """The image as a base64 data URL. Raises RequestError where it cannot be read as one."""
     try:
         if size == "thumbnail":
             kind, data = "image/jpeg", thumbnail(image.uri)
@@ -37,29 +37,29 @@ def data_url(image: Image, size: Size = "original") -> str:
 
 
 def thumbnail(uri: str) -> bytes:
-    """A JPEG of at most 1,024 x 1,024 pixels and 1 MiB, upright; a side under 50 pixels is filled up with white."""
-    picture = PIL.ImageOps.exif_transpose(open_rgb(uri))
-    picture.thumbnail((LONGEST, LONGEST))
-    whole = (max(picture.width, SHORTEST), max(picture.height, SHORTEST))
-    if whole != picture.size:
-        ground = PIL.Image.new("RGB", whole, "white")
-        ground.paste(picture, ((whole[0] - picture.width) // 2, (whole[1] - picture.height) // 2))
-        picture = ground
+    """A JPEG of at most 1,024 x 1,024 pixels and 1 MiB, upright; a side under 50 pixels is padded with white."""
+    pixels = PIL.ImageOps.exif_transpose(open_rgb(uri))
+    pixels.thumbnail((LONGEST, LONGEST))
+    size = (max(pixels.width, SHORTEST), max(pixels.height, SHORTEST))
+    if size != pixels.size:
+        padded = PIL.Image.new("RGB", size, "white")
+        padded.paste(pixels, ((size[0] - pixels.width) // 2, (size[1] - pixels.height) // 2))
+        pixels = padded
     data = b""
     for quality in QUALITIES:
-        data = _jpeg(picture, quality)
+        data = _jpeg(pixels, quality)
         if len(data) <= LARGEST:
             break
     assert len(data) <= LARGEST  # even noise of 1,024 x 1,024 pixels is half of that at the last quality
     return data
 
 
-def _jpeg(picture: PIL.Image.Image, quality: int) -> bytes:
-    held = io.BytesIO()
-    picture.save(held, "JPEG", quality=quality)
-    return held.getvalue()
+def _jpeg(pixels: PIL.Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def _kind(uri: str) -> str:
-    with PIL.Image.open(uri, formats=FORMATS) as picture:
-        return PIL.Image.MIME.get(picture.format or "", "image/jpeg")
+    with PIL.Image.open(uri, formats=FORMATS) as file:
+        return PIL.Image.MIME.get(file.format or "", "image/jpeg")

@@ -11,23 +11,23 @@ from pydantic import BaseModel, Field, ValidationError
 from imageref_ray.core.config import OpenAIConfig
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import Guide, Message, Reply, Request
-from imageref_ray.engines.openai.errors import Fault, of_status, words
+from imageref_ray.engines.openai.errors import Fault, error_text, of_status
 from imageref_ray.engines.openai.images import Size, data_url
 
 NATIVE = frozenset({"response_format", "structured_outputs"})
-"""Fields that make an endpoint keep a guide by itself."""
+"""Fields by which an endpoint follows a guide itself."""
 
-TELLTALE = {
+REPLACEABLE = {
     "response_format": ("response_format", "json_schema"),
     "structured_outputs": ("structured_outputs",),
     "max_tokens": ("max_completion_tokens",),
     "min_tokens": ("min_tokens",),
 }
-"""Field → words of a refusal which say that the endpoint does without it."""
+"""Field that requests can do without → words of a refusal that show that the endpoint does not support it."""
 
 
 def messages(request: Request, size: Size) -> list[dict[str, Any]]:
-    """The turns, pictures as data URLs, the open turn last. Raises RequestError for a picture that cannot be read."""
+    """The turns, images as data URLs, the open turn last. Raises RequestError for an image that cannot be read."""
     chat = [{"role": message.role, "content": _content(message, size)} for message in request.messages]
     return [*chat, {"role": "assistant", "content": request.prefix}] if request.prefix else chat
 
@@ -43,17 +43,19 @@ def _content(message: Message, size: Size) -> str | list[dict[str, Any]]:
     ]
 
 
-def body(request: Request, chat: list[dict[str, Any]], config: OpenAIConfig, lacks: frozenset[str]) -> dict[str, Any]:
-    """The whole JSON body. `config.args` are fields of it (null leaves one out); the endpoint does without `lacks`."""
+def body(
+    request: Request, chat: list[dict[str, Any]], config: OpenAIConfig, unsupported: frozenset[str]
+) -> dict[str, Any]:
+    """The whole JSON body, without `unsupported` fields. `config.args` are fields of it (null leaves one out)."""
     sampling = request.sampling
     fields: dict[str, Any] = {
         "model": config.model,
         "messages": chat,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "max_completion_tokens" if "max_tokens" in lacks else "max_tokens": sampling.max_tokens,
+        "max_completion_tokens" if "max_tokens" in unsupported else "max_tokens": sampling.max_tokens,
         "n": request.n,
-        **_given(config),
+        **_config_fields(config),
     }
     if sampling.seed is not None:
         fields["seed"] = sampling.seed
@@ -66,12 +68,12 @@ def body(request: Request, chat: list[dict[str, Any]], config: OpenAIConfig, lac
     if request.prefix:
         fields |= {"continue_final_message": True, "add_generation_prompt": False}
     if request.guide:
-        fields |= {name: value for name, value in _guide(request.guide).items() if name not in lacks}
+        fields |= {name: value for name, value in _guide(request.guide).items() if name not in unsupported}
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _given(config: OpenAIConfig) -> dict[str, Any]:
-    """What the config adds to every body."""
+def _config_fields(config: OpenAIConfig) -> dict[str, Any]:
+    """The fields that the config adds to every body."""
     args = {name: value for name, value in config.args.items() if name != "extra_body"}
     return {**args, **config.args.get("extra_body", {})}
 
@@ -83,10 +85,12 @@ def _guide(guide: Guide) -> dict[str, Any]:
     return {"structured_outputs": {guide.kind: list(guide.value) if guide.kind == "choice" else guide.value}}
 
 
-def lacking(refusal: str, sent: Mapping[str, Any], config: OpenAIConfig) -> frozenset[str]:
-    """The fields that a refusal names and that we can do without; not those that the user's config asks for."""
-    ours = sent.keys() - _given(config).keys()
-    return frozenset(name for name, told in TELLTALE.items() if name in ours and any(word in refusal for word in told))
+def unsupported_fields(refusal: str, sent: Mapping[str, Any], config: OpenAIConfig) -> frozenset[str]:
+    """The fields that a refusal names and that we can do without; not those that the user's config sets."""
+    ours = sent.keys() - _config_fields(config).keys()
+    return frozenset(
+        name for name, signs in REPLACEABLE.items() if name in ours and any(sign in refusal for sign in signs)
+    )
 
 
 class _Refusable(BaseModel):
@@ -129,23 +133,23 @@ class _Costs(BaseModel):
 
 
 def read(text: str, request: Request) -> Reply:
-    """The reply in a body with status 200. Raises Fault, with what it cost, for what is no whole completion."""
+    """The reply in a body with status 200. Raises Fault, with what it cost, for anything but a whole completion."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
-        raise Fault("unusable", "no JSON", f"the reply is no JSON: {words(text)}") from None
-    if isinstance(found, dict) and found.get("error"):
-        raise _wrapped(found["error"], text)
-    usage = _usage(found)
+        raise Fault("unusable", "not JSON", f"the reply is not JSON: {error_text(text)}") from None
+    if isinstance(content, dict) and content.get("error"):
+        raise _wrapped(content["error"], text)
+    usage = _usage(content)
     try:
-        choices = _Completion.model_validate(found).choices
+        choices = _Completion.model_validate(content).choices
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "reply"
-        message = f"the reply is no chat completion ({where}: {first['msg']}): {words(text)}"
-        raise Fault("unusable", "no completion", message, usage=usage) from None
+        message = f"the reply is not a chat completion ({where}: {first['msg']}): {error_text(text)}"
+        raise Fault("unusable", "not a completion", message, usage=usage) from None
     if len(choices) < request.n:
-        message = f"{request.n} answers asked for, {len(choices)} given; the endpoint does not know `n`"
+        message = f"{request.n} answers requested, {len(choices)} returned; the endpoint ignores `n`"
         raise Fault("refused", "too few answers", message, usage=usage)
     return Reply(
         texts=tuple(_text(choice, request, usage) for choice in choices),
@@ -159,38 +163,38 @@ def read(text: str, request: Request) -> Reply:
 
 
 def _opening(tokens: _Tokens) -> dict[str, float]:
-    """The likeliest first tokens with their log-probabilities, the one that was generated among them."""
+    """The likeliest first tokens with their log-probabilities, the generated one among them."""
     first = (tokens.content or [])[:1]
     return {one.token: one.logprob for token in first for one in (*token.top_logprobs, token)}
 
 
 def _wrapped(error: Any, text: str) -> Fault:
-    """An error that travels with status 200, as gateways send it."""
+    """The fault for an error in a reply with status 200, as gateways send it."""
     code = str(error.get("code", "")) if isinstance(error, dict) else ""
     if code.isdecimal() and 400 <= int(code) < 600:
         return of_status(int(code), text, {})
-    return Fault("unusable", "error with status 200", f"the endpoint answered 200 with an error: {words(text)}")
+    return Fault("unusable", "error with status 200", f"the endpoint answered 200 with an error: {error_text(text)}")
 
 
 def _text(choice: _Choice, request: Request, usage: Usage) -> str:
     message, reason = choice.message, choice.finish_reason
     if message.refusal or reason == "content_filter":
-        told = message.refusal or "its content filter struck"
-        raise Fault("refused", "declined", f"the model declines to answer: {told}", usage=usage)
+        reason = message.refusal or "blocked by its content filter"
+        raise Fault("refused", "declined", f"the model refuses to answer: {reason}", usage=usage)
     if isinstance(message.content, list):
         return "".join(str(part.get("text", "")) for part in message.content if part.get("type") == "text")
-    # Nothing may be what a guide asked for, or what was left of the token limit after thinking.
+    # An empty text may be what a guide asked for, or what the token limit left after thinking.
     if message.content is None and reason != "length" and (request.guide is None or request.guide.kind == "json"):
-        raise Fault("unusable", "no text", f"the reply holds no text (finish_reason {reason})", usage=usage)
+        raise Fault("unusable", "no text", f"the reply has no text (finish_reason {reason})", usage=usage)
     return message.content or ""
 
 
-def _usage(found: Any) -> Usage:
-    """One call and its tokens, 0 where the endpoint does not tell."""
-    if not isinstance(found, dict) or "choices" not in found:
+def _usage(content: Any) -> Usage:
+    """One call and its tokens, 0 where the endpoint does not count them."""
+    if not isinstance(content, dict) or "choices" not in content:
         return Usage()
     try:
-        costs = _Costs.model_validate(found.get("usage") or {})
+        costs = _Costs.model_validate(content.get("usage") or {})
     except ValidationError:
         costs = _Costs()
     details = costs.prompt_tokens_details or _Details()

@@ -1,8 +1,8 @@
-"""How fast an endpoint is asked: outcomes of calls in, room for the next call out.
+"""How fast an endpoint is asked: outcomes of calls in, a slot for the next call out.
 
-slot ─▶ call ─▶ answered: one more may be in flight       (additive increase)
-             └▶ failed:   half as many may be in flight   (multiplicative decrease, once a burst)
-             └▶ told to wait: nobody begins before the time that was named
+slot ─▶ call ─▶ answered:    one more may be in flight       (additive increase)
+             └▶ failed:      half as many may be in flight   (multiplicative decrease, once a burst)
+             └▶ Retry-After: no call begins before that time
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RateLimit:
     """How fast an endpoint is asked; the defaults suit public endpoints and a vLLM server alike.
 
     `start`: calls in flight at the beginning. `window_s`: failures of calls that began less than this after a
@@ -31,12 +31,12 @@ class Pace:
     longest_wait_s: float = 30.0
 
     def backoff(self, failures: int) -> float:
-        """Seconds to wait after so many failures: any up to a bound that doubles each time ("full jitter")."""
+        """Seconds to wait after so many failures: drawn up to a bound that doubles each time ("full jitter")."""
         bound = self.first_wait_s * 2.0 ** min(failures - 1, 32)
         return random.uniform(0, min(self.longest_wait_s, bound))
 
 
-class Limit:
+class ConcurrencyLimit:
     """How many calls may be in flight: 1 to `most`, by additive increase and multiplicative decrease (AIMD)."""
 
     def __init__(self, most: int, start: int, window_s: float) -> None:
@@ -61,40 +61,40 @@ class Limit:
 
 
 class Gate:
-    """Lets calls through, as many at a time as its `limit` allows and none before the endpoint wants one."""
+    """Admits calls, as many at a time as its `limit` allows and none before the time that the endpoint asked for."""
 
-    def __init__(self, most: int, pace: Pace) -> None:
-        self.limit = Limit(most, pace.start, pace.window_s)
-        self._jitter_s = pace.first_wait_s
+    def __init__(self, most: int, rate_limit: RateLimit) -> None:
+        self.limit = ConcurrencyLimit(most, rate_limit.start, rate_limit.window_s)
+        self._jitter_s = rate_limit.first_wait_s
         self._in_flight = 0
         self._opens_at = -math.inf
-        self._room = asyncio.Event()
+        self._slot_free = asyncio.Event()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
-        """Room for one call, as long as it takes to get; gives the moment it begins (seconds, monotonic)."""
+        """A slot for one call, waited for; gives the moment it begins (seconds, monotonic)."""
         while self._in_flight >= self.limit.allowed:
-            self._room.clear()
-            await self._room.wait()
+            self._slot_free.clear()
+            await self._slot_free.wait()
         self._in_flight += 1
         try:
             while (wait := self._opens_at - time.monotonic()) > 0:
-                # The jitter keeps those that wait here from starting all at once.
+                # The jitter keeps waiting calls from starting all at once.
                 await asyncio.sleep(wait + random.uniform(0, self._jitter_s))
             yield time.monotonic()
         finally:
             self._in_flight -= 1
-            self._room.set()
+            self._slot_free.set()
 
     def answered(self) -> None:
-        """The limit grows where it is what holds the calls back; one that nobody reaches says nothing."""
+        """A call was answered: the limit grows if calls come near it; one that is not reached needs no growth."""
         if 2 * self._in_flight >= self.limit.allowed:
             self.limit.grow()
 
     def failed(self, began: float) -> None:
-        """A call that began at `began` met an endpoint with too much to do."""
+        """A call that began at `began` failed because the endpoint is overloaded or broken."""
         self.limit.cut(began, time.monotonic())
 
     def hold(self, seconds: float) -> None:
-        """Begin no call for so long: the endpoint said so, and it said it to all of us."""
+        """Begin no call for so long: what one call was asked to wait holds for all."""
         self._opens_at = max(self._opens_at, time.monotonic() + seconds)

@@ -1,4 +1,4 @@
-"""Guides where an endpoint may not keep them: a reply in, what of it fits the guide out, or one more turn to ask.
+"""Guides for endpoints that may not follow them: a reply in, the part that fits the guide out, or one more request.
 
 reply ─▶ fit ─▶ the text that fits
             └─▶ Misfit ─▶ correction ─▶ a request that shows the model what was wrong
@@ -22,7 +22,7 @@ SHOWN = 4000
 
 
 class Misfit(ValueError):
-    """A text does not fit its guide; the message says where."""
+    """A text does not fit its guide; the message says where, to the model as well as to the user."""
 
 
 def check(guide: Guide) -> None:
@@ -33,8 +33,8 @@ def check(guide: Guide) -> None:
         elif guide.kind == "regex":
             re.compile(guide.value)
     except (jsonschema.SchemaError, re.error) as error:
-        told = error.message if isinstance(error, jsonschema.SchemaError) else str(error)
-        raise RequestError(f"the {guide.kind} guide is broken ({told}); mend it") from None
+        reason = error.message if isinstance(error, jsonschema.SchemaError) else str(error)
+        raise RequestError(f"the {guide.kind} guide is invalid ({reason}); fix it") from None
 
 
 def fit(text: str, guide: Guide) -> str:
@@ -58,19 +58,19 @@ def _json(text: str, schema: Any) -> str:
         except (ValueError, RecursionError) as error:
             problem = f"it is no JSON ({error})"
         else:
-            found = jsonschema.exceptions.best_match(_validator(schema)(schema).iter_errors(value))
-            if found is None:
+            breach = jsonschema.exceptions.best_match(_validator(schema)(schema).iter_errors(value))
+            if breach is None:
                 return bare[start:end]
-            raise Misfit(f"it breaks the schema at {found.json_path}: {_beginning(found.message, 300)}")
+            raise Misfit(f"it breaks the schema at {breach.json_path}: {_beginning(breach.message, 300)}")
     raise Misfit(problem)
 
 
 def correction(request: Request, text: str, misfit: Misfit) -> Request:
-    """The request that shows the model its reply and what is wrong with it, and asks for the whole reply again."""
+    """A request that shows the model its reply and what is wrong with it, and asks for the whole reply again."""
     assert request.guide is not None
-    told = f"Your last reply cannot be used: {misfit}.{_demand(request.guide)}\n"
-    told += "Write the whole reply again so that it fits. Write nothing before it and nothing after it."
-    turns = (Message("assistant", (request.prefix + text or "…",)), Message("user", (told,)))
+    demand = f"Your last reply cannot be used: {misfit}.{_demand(request.guide)}\n"
+    demand += "Write the whole reply again so that it fits. Write nothing before it and nothing after it."
+    turns = (Message("assistant", (request.prefix + text or "…",)), Message("user", (demand,)))
     return replace(request, messages=(*request.messages, *turns), prefix="", n=1)
 
 

@@ -5,7 +5,7 @@
                                     FAIL_ENDPOINT  the endpoint serves nobody: the run ends
                                     PROBE          ask something harmless, then decide again
 
-No request is failed for failing often before the endpoint has answered something harmless: others may have been
+A request that failed often is failed only after the endpoint has answered a probe: other requests may have been
 answered before the endpoint died.
 """
 
@@ -31,25 +31,25 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is put up with.
+    """When to give up.
 
-    `attempts`: failures after which a request is given up, where others are answered; `busy_attempts` if the endpoint
-    was merely busy. `failures`: so many in a row, over all requests, are needed before the endpoint may be dead.
-    `patience_s`: seconds of failures after which a request is given up or the endpoint may be dead, and the longest
-    wait that an endpoint may ask for.
+    `tries`: calls that fail before a request is given up, where others are answered; `busy_tries` if the endpoint was
+    merely busy. `failures`: calls in a row, over all requests, that fail before the endpoint may be dead. `patience_s`:
+    seconds of failures after which a request is given up or the endpoint may be dead, and the longest wait that an
+    endpoint may ask for.
     """
 
-    attempts: int = 6
-    busy_attempts: int = 24
+    tries: int = 6
+    busy_tries: int = 24
     failures: int = 5
     patience_s: float = 120.0
 
 
 @dataclass(slots=True)
 class Trial:
-    """How one request fared so far: `faults` leaves out those of a busy endpoint, `since` is when the first failed.
+    """One request's failed calls: `faults` leaves out those of a busy endpoint, `since` is when the first failed.
 
-    `probed`: whether something harmless was asked since the last failure; `probe` is how that failed, if it did.
+    `probed`: the endpoint was probed since the last failure; `probe` is the probe's own fault, None if it was answered.
     """
 
     spent: Usage = field(default_factory=Usage)
@@ -69,22 +69,22 @@ class Trial:
 
 
 class Circuit:
-    """Counts the failures of all requests since the last answer, and so notices when an endpoint answers nobody."""
+    """A circuit breaker: counts the failures of all requests since the last answer, and trips when there are enough."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._seen: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self.answered_at = -math.inf
         self.reset()
 
     def answered(self, now: float) -> None:
-        """Somebody was answered: all that failed before is forgiven."""
+        """A call was answered: the count starts again."""
         self.reset()
         self.answered_at = now
 
     def reset(self) -> None:
-        """Count anew."""
-        self._seen.clear()
+        """Start the count again."""
+        self._counts.clear()
         self._began = math.inf
         self._last = ""
         self._only_refusals = True
@@ -92,28 +92,28 @@ class Circuit:
     def failed(self, fault: Fault, now: float) -> None:
         """One more failure in a row."""
         self._began = min(self._began, now)
-        self._seen[fault.label] += 1
+        self._counts[fault.label] += 1
         self._last = str(fault)
         self._only_refusals &= fault.kind == "refused"
 
     def tripped(self, now: float) -> bool:
-        """Many failures, no answer, and either it lasts for long or waiting would not help (refusals alone)."""
+        """Whether there are many failures and no answer, for long or where waiting would not help (only refusals)."""
         lasted = now - self._began >= self.limits.patience_s
-        return self._seen.total() >= self.limits.failures and (self._only_refusals or lasted)
+        return self._counts.total() >= self.limits.failures and (self._only_refusals or lasted)
 
     def report(self, now: float) -> str:
-        """What was seen since the last answer."""
-        counts = ", ".join(f"{count} x {label}" for label, count in self._seen.most_common())
+        """The failures since the last answer, for a message."""
+        counts = ", ".join(f"{count} x {label}" for label, count in self._counts.most_common())
         lasted = now - self._began
-        return f"{self._seen.total()} failures and no answer in {lasted:.0f} s ({counts}; the last: {self._last})"
+        return f"{self._counts.total()} failures and no answer in {lasted:.0f} s ({counts}; the last: {self._last})"
 
 
 def decide(fault: Fault, trial: Trial, circuit: Circuit, now: float) -> Verdict:
-    """What to do about the call that just failed with `fault`; both others have counted it already.
+    """What to do about the call that just failed with `fault`, which `trial` and `circuit` have counted already.
 
-    PROBE is given at most once for a failure: after the probe (`trial.probed`) it is one of the other three.
+    PROBE comes at most once for a failure: after the probe (`trial.probed`) the verdict is one of the other three.
     """
-    if waits_too_long(fault, circuit.limits) or serves_us_not(fault, circuit):
+    if waits_too_long(fault, circuit.limits) or _rejects_us(fault, circuit):
         return Verdict.FAIL_ENDPOINT
     dead = fault.kind == "closed" or circuit.tripped(now)
     used_up = _used_up(trial, circuit, now)
@@ -125,21 +125,21 @@ def decide(fault: Fault, trial: Trial, circuit: Circuit, now: float) -> Verdict:
 
 
 def waits_too_long(fault: Fault, limits: Limits) -> bool:
-    """Whether the endpoint wants to be left alone for longer than we have patience."""
+    """Whether the endpoint asks to wait for longer than our patience."""
     return fault.wait_s is not None and fault.wait_s > limits.patience_s
 
 
-def serves_us_not(fault: Fault, circuit: Circuit) -> bool:
-    """Whether the endpoint turns us away, and not this one request: the key is wrong, or nothing was ever answered."""
+def _rejects_us(fault: Fault, circuit: Circuit) -> bool:
+    """Whether the endpoint rejects us and not this one request: the key is wrong, or no call was ever answered."""
     return fault.kind == "closed" and (fault.label == "401" or circuit.answered_at == -math.inf)
 
 
 def _used_up(trial: Trial, circuit: Circuit, now: float) -> bool:
-    """Whether a request failed often or for long, and the endpoint answered others since it began to.
+    """Whether a request failed often or for long, while the endpoint answered others.
 
-    That an endpoint is busy is hardly a request's fault, unless it never has room for this one.
+    A busy endpoint is hardly the request's fault, unless it never accepts this one.
     """
     limits = circuit.limits
-    often = trial.faults >= limits.attempts or trial.failures >= limits.busy_attempts
+    often = trial.faults >= limits.tries or trial.failures >= limits.busy_tries
     long = trial.faults > 1 and now - trial.since >= limits.patience_s
     return (often or long) and circuit.answered_at > trial.since
