@@ -38,9 +38,9 @@ async def ask(
 ) -> tuple[Instruction, ...]:
     """`count` instructions about the image, in one request; for a knowledge task in one request per drawn first word.
 
-    A reply that is no question and answer, was cut off, or asks what an earlier one asked, is kept as it is with its
-    `problem`, and costs nothing further. The first holds the usage of a shared request. Raises ValueError for
-    several greedy replies, which would all be the same.
+    A reply that is not a question and its answer, was cut off, or asks what an earlier one asked, comes back with its
+    `problem` and causes no more requests. The first instruction of a request has all of its usage. Raises ValueError
+    for several greedy replies, which would all be the same.
     """
     if count > 1 and sampling.temperature == 0 and TASKS.get(task) != "knowledge":
         raise ValueError(f"{count} questions at temperature 0 are all the same; raise the temperature or ask for one")
@@ -57,49 +57,51 @@ async def ask(
     ]
     replies = await every(generate, requests)
     openings = [opening for opening in openings for _ in range(count // len(drawn))]
-    told = [(text, reason) for reply in replies for text, reason in zip(reply.texts, reply.finish_reasons, strict=True)]
+    ended = [
+        (text, reason) for reply in replies for text, reason in zip(reply.texts, reply.finish_reasons, strict=True)
+    ]
     costs = [usage for reply in replies for usage in (reply.usage, *[Usage()] * (len(reply.texts) - 1))]
     blank = Instruction("", image, task, wording)
-    made = [
+    items = [
         _read(replace(blank, id=f"{image.id}:{task}:{k}", usage=cost), opening + text, reason, sampling)
-        for k, (opening, (text, reason), cost) in enumerate(zip(openings, told, costs, strict=True))
+        for k, (opening, (text, reason), cost) in enumerate(zip(openings, ended, costs, strict=True))
     ]
-    return _without_repeats(made)
+    return _without_repeats(items)
 
 
 async def candidates(
     item: Instruction, generate: Generate, pack: InstructPack, sampling: Sampling = SHORT, count: int = CANDIDATES
 ) -> Instruction:
-    """The question alone, asked for `count` short answers in one request; the heaviest is the answer.
+    """`count` short answers to the question alone, in one request; the one with the largest weight is the answer.
 
-    Weights are the release's, exp(mean log-probability of an answer's tokens)³ × 100; identical answers are one with
-    their summed weight. An engine without log-probabilities gives every answer the weight 1.
+    Weights are those of the VIGC release, exp(mean log-probability of an answer's tokens)³ × 100; identical answers
+    are merged and their weights added. Without log-probabilities every answer has the weight 1.
     """
     if item.problem:
         return item
     messages = instruct.turn(pack, item.image, instruct.short(pack, item.question))
     reply = await generate(Request(messages, sampling, n=count, logprobs=1))
-    found = merged(reply)
-    best = found[0].text if found else ""
-    problem = "" if found else f"none of {count} answers to the question holds a word"
+    answers = merged(reply)
+    best = answers[0].text if answers else ""
+    problem = "" if answers else f"none of {count} answers to the question contains a word"
     usage = item.usage + reply.usage
-    return replace(item, candidates=found, answer=best, corrected=best, problem=problem, usage=usage)
+    return replace(item, candidates=answers, answer=best, corrected=best, problem=problem, usage=usage)
 
 
 def merged(reply: Reply) -> tuple[Answer, ...]:
-    """A reply's distinct answers, heaviest first; case and a final full stop make no difference."""
+    """A reply's distinct answers, largest weight first; case and a final full stop make no difference."""
     weights = [_weight(tokens) for tokens in reply.logprobs] or [1.0] * len(reply.texts)
-    found: dict[str, Answer] = {}
+    answers: dict[str, Answer] = {}
     for text, weight in zip(reply.texts, weights, strict=True):
         answer = " ".join(text.split()).rstrip(".").strip()
         if any(char.isalnum() for char in answer):
-            known = found.setdefault(answer.casefold(), Answer(answer, 0.0))
-            found[answer.casefold()] = replace(known, weight=known.weight + weight)
-    return tuple(sorted(found.values(), key=lambda answer: -answer.weight))
+            first = answers.setdefault(answer.casefold(), Answer(answer, 0.0))
+            answers[answer.casefold()] = replace(first, weight=first.weight + weight)
+    return tuple(sorted(answers.values(), key=lambda answer: -answer.weight))
 
 
 def _seeded(sampling: Sampling, rng: random.Random) -> Sampling:
-    """Drawn the same way in every run, so that runs which differ in what comes later have the same drafts."""
+    """With a seed that is the same in every run, so that runs which differ in later steps have the same drafts."""
     return replace(sampling, seed=rng.getrandbits(31)) if sampling.temperature > 0 else sampling
 
 
@@ -112,23 +114,23 @@ def _read(blank: Instruction, text: str, reason: str, sampling: Sampling) -> Ins
         problem = f"the reply was cut off at {sampling.max_tokens} tokens; raise max_tokens"
         return replace(blank, draft=text, problem=problem)
     try:
-        found = parsing.qa(text)
+        pair = parsing.qa(text)
     except parsing.ParseError as error:
         return replace(blank, draft=text, problem=str(error))
-    return replace(blank, question=found.question, draft=found.answer)
+    return replace(blank, question=pair.question, draft=pair.answer)
 
 
-def _without_repeats(made: Sequence[Instruction]) -> tuple[Instruction, ...]:
-    """The same, a question met before marked as a problem (words count, not case or marks)."""
+def _without_repeats(items: Sequence[Instruction]) -> tuple[Instruction, ...]:
+    """The same items, a question that came before marked as a problem (only words count, not case or punctuation)."""
     seen: dict[str, str] = {}
-    kept = []
-    for item in made:
+    checked = []
+    for item in items:
         if not item.problem:
             words = "".join(char if char.isalnum() else " " for char in item.question.casefold())
             first = seen.setdefault(" ".join(words.split()), item.id)
             item = item if first == item.id else replace(item, problem=f"asks what {first} asks")
-        kept.append(item)
-    return tuple(kept)
+        checked.append(item)
+    return tuple(checked)
 
 
 async def every(generate: Generate, requests: Sequence[Request]) -> list[Reply]:

@@ -1,6 +1,6 @@
 """Record → record with `captions`: every image described by itself, then captioned in its document.
 
-Both requests are shared: an image is described once a run and captioned once a document, whoever uses it.
+Both requests are shared: an image is described once per run and captioned once per document, however many use it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ async def caption(
     """Two requests an image (paper stage 2), all images at once; captions in the order of `IMAGE_k`.
 
     `context_tokens` bounds the text on each side of an image, by `count`. Raises ParseError for an empty or cut reply.
-    Examples by likeness are those like the image's document; a description, which sees no text, is shown the first.
+    Examples by likeness are chosen by the image's document; a description sees no text and gets the first examples.
     """
     shown = {document.id: examples.like(prompts.document_text(document)) for document in record.sample.documents}
 
     async def one(document: Document, image: Image) -> tuple[Caption, Usage]:
-        seen = await generate(Request(prompts.describe(pack, image, examples.first), sampling, shared=True))
-        description = parsing.caption(parsing.whole(seen, f"description of {image.id}", sampling))
+        described = await generate(Request(prompts.describe(pack, image, examples.first), sampling, shared=True))
+        description = parsing.caption(parsing.whole(described, f"description of {image.id}", sampling))
         turns = prompts.caption(pack, document, image, description, shown[document.id], context_tokens, count)
-        known = await generate(Request(turns, sampling, shared=True))
-        text = parsing.caption(parsing.whole(known, f"caption of {image.id}", sampling))
-        return Caption(image.id, description, text), seen.usage + known.usage
+        captioned = await generate(Request(turns, sampling, shared=True))
+        text = parsing.caption(parsing.whole(captioned, f"caption of {image.id}", sampling))
+        return Caption(image.id, description, text), described.usage + captioned.usage
 
     pairs = [(document, image) for document in record.sample.documents for image in document.images]
     # All are awaited before the first failure is raised: no request outlives its record.

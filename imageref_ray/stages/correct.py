@@ -1,12 +1,12 @@
-"""Instruction → the same with its answer given anew and corrected unit by unit against the image (VIGC's loop).
+"""Instruction → the same, answered again and corrected unit by unit against the image (VIGC's loop).
 
     question ─one pass─▶ answer ─split─▶ unit, unit, … ─▶ corrected
                             ▲                 │ continue  kept as they come: the one-pass answer, cut to its steps
                             └─text so far─────┤ after     the next unit is written with the text so far before the image
-                                              └ verify    each unit is put to the model as a yes/no question
+                                              └ verify    the model is asked about each unit, as a yes/no question
 
-The draft that came with the question is not shown. A request ends with the units it is for (`Request.until`), so
-that no step pays for an answer that is thrown away.
+The draft that came with the question is not shown. A request ends with the units that it is for (`Request.until`), so
+that no step pays for text that is not used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imageref_ray.stages.prompts import instruct
 from imageref_ray.stages.prompts.instruct import InstructPack
 
 ALTERNATIVES = 20
-"""First tokens whose log-probabilities are looked at: yes and no are spelt in several ways."""
+"""First tokens whose log-probabilities are read: yes and no are spelt in several ways."""
 
 
 class Ended(enum.StrEnum):
@@ -50,17 +50,17 @@ async def correct(
     """`item` with `answer`, `units`, `corrected` and why the loop `ended` (`Ended`); one with a problem comes back as
     it is.
 
-    The loop ends after `how.steps` units at the latest. In mode verify a unit below the threshold is written anew once,
-    and dropped where that fails too; after a change the rest is written anew. With `last_all` the last step keeps all
-    that follows, in mode verify unit by unit.
+    The loop ends after `how.steps` units at the latest. In mode verify a unit below the threshold is written again
+    once, and dropped if that fails too; after a change the rest is written again. With `last_all` the last step keeps
+    all that follows, in mode verify unit by unit.
     """
     if item.problem:
         return item
-    talk = _Talk(item, generate, pack, sampling, how)
-    reply = await talk.go_on([], None)
+    requests = _Requests(item, generate, pack, sampling, how)
+    reply = await requests.continue_answer([], None)
     units: list[Unit] = []
     ended = Ended.END
-    async for step in _MODES[how.reread](talk, reply):
+    async for step in _MODES[how.reread](requests, reply):
         if isinstance(step, Ended):
             ended = step
         else:
@@ -71,38 +71,38 @@ async def correct(
         units=tuple(units),
         corrected=_text(units).strip(),
         ended=ended.value,
-        usage=item.usage + talk.usage,
+        usage=item.usage + requests.usage,
     )
 
 
 def repeats(unit: str, earlier: Sequence[Unit]) -> bool:
-    """Whether a unit says what an earlier one said (words count, not case or marks), or one thing over and over."""
+    """Whether a unit repeats an earlier one (only words count, not case or punctuation) or itself."""
     return _words(unit) in {_words(other.text) for other in earlier} or bool(_LOOP.search(unit))
 
 
 def enough(text: str, kind: Kind, count: int) -> bool:
-    """Whether `count` units of a growing text are whole: then there is the beginning of one more."""
+    """Whether `count` units of a growing text are whole: the next one has begun."""
     return len(split(text, kind)) > count
 
 
 def probability(reply: Reply, yes: str, no: str) -> float:
-    """How sure the reply is of yes: its share in what is given to the first tokens of yes and no.
+    """The probability of yes: its share of the probability of all first tokens of yes and no.
 
-    An engine without log-probabilities gives 1 or 0, by the reply's text.
+    1 or 0 by the reply's text where the engine returns no log-probabilities.
     """
     yes, no = yes.lower(), no.lower()
     mass = {yes: 0.0, no: 0.0}
     for token, logprob in (reply.openings[0] if reply.openings else {}).items():
-        said = token.strip().lower()
+        text = token.strip().lower()
         for word in mass:
-            if said and (word.startswith(said) or said.startswith(word)):
+            if text and (word.startswith(text) or text.startswith(word)):
                 mass[word] += math.exp(logprob)
     total = sum(mass.values())
     return mass[yes] / total if total else float(reply.text.strip().lower().startswith(yes))
 
 
 @dataclass(slots=True)
-class _Talk:
+class _Requests:
     """The requests about one instruction, and what they have cost so far."""
 
     item: Instruction
@@ -112,16 +112,16 @@ class _Talk:
     how: CorrectConfig
     usage: Usage = field(default_factory=Usage)
 
-    async def go_on(self, units: Sequence[Unit], wanted: int | None) -> Reply:
-        """The answer continued after its units so far: until the `wanted` next ones are whole, None: to its end."""
+    async def continue_answer(self, units: Sequence[Unit], wanted: int | None) -> Reply:
+        """The answer continued after its units so far, until the next `wanted` ones are whole (None: to its end)."""
         text, item, kind = _text(units), self.item, self.how.unit
-        asked, opening = item.question, ""
+        wording, opening = item.question, ""
         if self.how.style == "vig":
-            asked = item.instruction or instruct.wording(self.pack, item.task)
+            wording = item.instruction or instruct.wording(self.pack, item.task)
             opening = instruct.pair(item.question)
         before = text if self.how.reread == "after" else ""
         request = Request(
-            instruct.turn(self.pack, item.image, asked, before),
+            instruct.turn(self.pack, item.image, wording, before),
             self.sampling,
             prefix=opening + text,
             until=None if wanted is None else lambda written: enough(written, kind, wanted),
@@ -131,7 +131,7 @@ class _Talk:
     def whole_units(self, reply: Reply, left: int | None) -> list[str]:
         """The reply's whole units, where `left` steps remain (None: any number).
 
-        Where the last step keeps all, what follows is one with its unit.
+        With `last_all` the last step's unit is all of the rest.
         """
         text, reason = reply.text, reply.finish_reasons[0]
         if reason == "length" and not has_end(text):
@@ -143,7 +143,7 @@ class _Talk:
         return whole
 
     async def verified(self, text: str, units: Sequence[Unit]) -> Unit:
-        """The unit kept if the image bears it out, else changed, else dropped."""
+        """The unit kept if the image shows it, else replaced by one that it shows, else dropped."""
         before = await self._probability(text, units)
         if before >= self.how.threshold:
             return Unit(text, before=before)
@@ -172,27 +172,27 @@ class _Talk:
 
 
 Steps = AsyncIterator[Unit | Ended]
-"""What a mode makes of the one-pass answer: its units as they are settled, at last why it ended."""
+"""A mode's units, one at a time, and at last why it ended."""
 
 
-async def _continue(talk: _Talk, reply: Reply) -> Steps:
-    """Every unit of the one-pass answer kept as it came, up to the steps."""
-    texts = talk.whole_units(reply, talk.how.steps)
+async def _continue(requests: _Requests, reply: Reply) -> Steps:
+    """The units of the one-pass answer as they are, up to the steps."""
+    texts = requests.whole_units(reply, requests.how.steps)
     units: list[Unit] = []
-    for text in texts[: talk.how.steps]:
+    for text in texts[: requests.how.steps]:
         if repeats(text, units):
             yield Unit(text, "dropped")
             yield Ended.REPEATS
             return
         units.append(Unit(text))
         yield units[-1]
-    yield _why(reply, texts[talk.how.steps :])
+    yield _why(reply, texts[requests.how.steps :])
 
 
-async def _after(talk: _Talk, reply: Reply) -> Steps:
-    """The first unit of the answer, then one a request, each written after the text so far and the image."""
+async def _after(requests: _Requests, reply: Reply) -> Steps:
+    """The first unit of the one-pass answer, then one per request, written after the text so far and the image."""
     units: list[Unit] = []
-    pending = talk.whole_units(reply, talk.how.steps)
+    pending = requests.whole_units(reply, requests.how.steps)
     while pending:
         text = pending.pop(0)
         if repeats(text, units):
@@ -201,39 +201,39 @@ async def _after(talk: _Talk, reply: Reply) -> Steps:
             return
         units.append(Unit(text))
         yield units[-1]
-        left = talk.how.steps - len(units)
+        left = requests.how.steps - len(units)
         if not left:
             break
-        reply = await talk.go_on(units, None if talk.how.last_all and left == 1 else 1)
-        pending = talk.whole_units(reply, left)
+        reply = await requests.continue_answer(units, None if requests.how.last_all and left == 1 else 1)
+        pending = requests.whole_units(reply, left)
     yield _why(reply, pending)
 
 
-async def _verify(talk: _Talk, reply: Reply) -> Steps:
-    """Every unit put to the model as a yes/no question; after one that was changed, the rest is written anew."""
+async def _verify(requests: _Requests, reply: Reply) -> Steps:
+    """Every unit verified by a yes/no question; after one that was changed, the rest is written again."""
     units: list[Unit] = []
-    left = None if talk.how.last_all else talk.how.steps
-    pending = talk.whole_units(reply, left)
+    left = None if requests.how.last_all else requests.how.steps
+    pending = requests.whole_units(reply, left)
     while pending and left != 0:
         text = pending.pop(0)
         if repeats(text, units):
             yield Unit(text, "dropped")
             yield Ended.REPEATS
             return
-        units.append(await talk.verified(text, units))
+        units.append(await requests.verified(text, units))
         yield units[-1]
         left = None if left is None else left - 1
         if units[-1].action == "changed" and left != 0:
-            reply = await talk.go_on(units, left)
-            pending = talk.whole_units(reply, left)
+            reply = await requests.continue_answer(units, left)
+            pending = requests.whole_units(reply, left)
     yield _why(reply, pending)
 
 
-_MODES: dict[str, Callable[[_Talk, Reply], Steps]] = {"continue": _continue, "after": _after, "verify": _verify}
+_MODES: dict[str, Callable[[_Requests, Reply], Steps]] = {"continue": _continue, "after": _after, "verify": _verify}
 
 
 def _why(last: Reply, pending: Sequence[str]) -> Ended:
-    """Why a loop ended with these units left over from its last reply."""
+    """Why a loop ended, by its last reply and the units of that reply that were not used."""
     if pending or last.finish_reasons[0] == "until":
         return Ended.STEPS
     return Ended.LENGTH if last.finish_reasons[0] == "length" else Ended.END

@@ -1,7 +1,7 @@
 """Sample + reference text → the same text with the images the model chose, slot by slot.
 
 The text is fixed so that position labels apply; at each after-content slot the open assistant turn is
-continued under a guide that admits one image reference or nothing. Each prompt extends the last one.
+continued under a guide that allows one image reference or nothing. Each prompt extends the last one.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ async def guided(
 ) -> tuple[str, dict[int, str], Usage]:
     """The reference text with the chosen images, slot (policy `"after"`) → image id, and the summed usage.
 
-    Right: an image that was used leaves the guide, and "no image" is the beginning of the text that follows.
-    Paper mode: used images stay, "no image" is `###` or a line break; the first use of an image counts in a metric.
+    By default a used image is removed from the guide, and "no image" is the beginning of the text that follows. With
+    `paper`, used images stay in it and "no image" is `###` or a line break; metrics count an image's first use.
     """
     messages = prompts.answer(pack or prompts.load_pack("compact"), sample, system)
     return await fill(messages, sample.images, reference, generate, variant, sampling=sampling, paper=paper)
@@ -82,8 +82,8 @@ def pattern(ks: Sequence[int], nothing: Sequence[str], variant: Literal["plain",
 
 
 def _opening(following: list[str]) -> list[str]:
-    """How the text goes on: a header's marks or the first word of the next line; nothing at the end."""
-    firsts = [found[0] for line in following if (found := re.match(r"#+|\S{1,24}", line))]
+    """How the text continues: a header's marks or the first word of the next line; nothing at the end."""
+    firsts = [match[0] for line in following if (match := re.match(r"#+|\S{1,24}", line))]
     return [re.sub(r"[\\.^$|?*+()\[\]{}]", r"\\\g<0>", first) for first in firsts]
 
 

@@ -1,4 +1,4 @@
-"""Reply text → typed value, or ParseError: nothing else ever comes out, whatever the reply.
+"""Reply text → typed value, or ParseError and no other error, whatever the reply.
 
 Models wrap, label and preface what they were asked for; each parser tolerates that and nothing more.
 """
@@ -57,14 +57,14 @@ def response(reply: str) -> str:
 
     Raises ParseError where there is no title or nothing under it.
     """
-    found = markdown.lines(markdown.strip_images(markdown.unfenced(reply)))
-    start = next((i for i, line in enumerate(found) if line.startswith("# ")), None)
+    lines = markdown.lines(markdown.strip_images(markdown.unfenced(reply)))
+    start = next((i for i, line in enumerate(lines) if line.startswith("# ")), None)
     if start is None:
         raise ParseError(f"the response has no title line `# …`: {_beginning(reply)}")
-    found = found[start:]
-    if all(markdown.is_header(line) for line in found):
+    lines = lines[start:]
+    if all(markdown.is_header(line) for line in lines):
         raise ParseError(f"the response has headers but no text: {_beginning(reply)}")
-    return "\n".join(found)
+    return "\n".join(lines)
 
 
 CAPTION_SAMPLE = '**Caption:** "Two red boats at the harbour in Velmora, painted by Mara Holt."'
@@ -159,8 +159,8 @@ def _json(reply: str) -> Any:
     if start is None:
         raise ParseError(f"the reply holds no JSON: {_beginning(reply)}")
     try:
-        found = json.JSONDecoder().raw_decode(text, start)[0]
-        return json.loads(json_text(found))  # an escape may hold half a character
+        value = json.JSONDecoder().raw_decode(text, start)[0]
+        return json.loads(json_text(value))  # an escape may hold half a character
     except (ValueError, RecursionError) as error:
         raise ParseError(f"the reply's JSON is broken ({error}): {_beginning(reply)}") from None
 

@@ -13,7 +13,7 @@ from imageref_ray.stages.prompts import NO_EXAMPLES, NOT_INSERT, Examples, Pack,
 
 FULL_CHARACTERS = 400
 CHARACTERS_A_WORD = 10
-"""Bounds of `analysis` and `explanation`: what is asked for in words is held in characters, with room for long ones."""
+"""Limits of `analysis` and `explanation`: prompts ask for words, guides count characters, with room for long words."""
 
 
 async def place(

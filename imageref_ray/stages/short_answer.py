@@ -17,21 +17,21 @@ Likelihoods = tuple[tuple[float, ...], ...]
 
 
 async def answer(question: VisualQuestion, generate: Generate, pack: InstructPack, max_tokens: int) -> Reply:
-    """The question worded for a short answer, answered greedily in at most `max_tokens` tokens."""
+    """The greedy answer, in at most `max_tokens` tokens, to the question worded for a short answer."""
     return await generate(Request(_asked(question, pack), Sampling(max_tokens=max_tokens)))
 
 
 async def likelihoods(question: VisualQuestion, generate: Generate, pack: InstructPack) -> Likelihoods:
-    """Every choice scored as the whole answer to the same words that `answer` asks, without showing the others.
+    """Every choice scored as the whole answer to the same prompt as in `answer`, without showing the others.
 
-    Raises ValueError where the engine told no log-probabilities.
+    Raises ValueError where the engine returns no log-probabilities.
     """
     messages = _asked(question, pack)
     requests = [Request(messages, prefix=choice, scored=True) for choice in question.choices]
     replies = await every(generate, requests)
     for choice, reply in zip(question.choices, replies, strict=True):
         if not (reply.logprobs and reply.logprobs[0]):
-            raise ValueError(f"the engine told no log-probabilities of the choice {choice!r}; take one that scores")
+            raise ValueError(f"the engine returned no log-probabilities of the choice {choice!r}; use one that scores")
     return tuple(reply.logprobs[0] for reply in replies)
 
 

@@ -95,11 +95,11 @@ def test_an_engine_that_cannot_score_leaves_no_metrics_but_the_reason(
 ) -> None:
     settings = config(pictures / "questions.json", pictures, tmp_path / "run", mode=("choice",), limit=3)
     mute = settings.engine.model_copy(update={"script": "tests.scripted:annotator"})
-    with pytest.raises(RunFailed, match=r"0 of 3 records succeeded; most often .*told no log-probabilities"):
+    with pytest.raises(RunFailed, match=r"0 of 3 records succeeded; most often .*returned no log-probabilities"):
         evaluate_vqa(settings.model_copy(update={"engine": mute}), Console(file=io.StringIO()))
     assert not (tmp_path / "run/metrics.json").exists()
     failures = store.failures(tmp_path / "run")
-    assert len(failures) == 3 and all("told no log-probabilities" in failure.message for failure in failures)
+    assert len(failures) == 3 and all("returned no log-probabilities" in failure.message for failure in failures)
 
 
 @pytest.mark.timeout(400)

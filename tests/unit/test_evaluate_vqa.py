@@ -69,7 +69,7 @@ async def test_an_engine_that_tells_no_log_probabilities_is_named_as_the_reason(
     async def mute(request: Request) -> Reply:
         return Reply(("cat",))
 
-    with pytest.raises(ValueError, match="told no log-probabilities of the choice 'cat'"):
+    with pytest.raises(ValueError, match="returned no log-probabilities of the choice 'cat'"):
         await likelihoods(question("cat", "dog"), mute, PACK)
 
 

@@ -1,6 +1,6 @@
 """Pure functions from records to chat messages, one per task, worded by a pack.
 
-Every builder returns the turns of one request; an image stands in the parts where it stands in the text.
+Every builder returns the turns of one request; an image is among the parts where it is in the text.
 In-context examples, where the pack shows them, are earlier turns in the same words.
 """
 
@@ -21,7 +21,7 @@ from imageref_ray.stages.prompts.tfidf import WIDE
 
 Part = str | Image
 NOT_INSERT = "Not Insert"
-"""What a prediction says of a slot without an image."""
+"""The prediction for a slot without an image."""
 
 
 def describe(pack: Pack, image: Image, examples: Sequence[CaptionExample] = ()) -> tuple[Message, ...]:
@@ -114,9 +114,9 @@ def predictions(chosen: Sequence[int | None]) -> str:
 
 
 def context(document: Document, image: Image, budget: int, count: Count = tokens.estimate) -> tuple[str, str]:
-    """The document's text before and after the image, other images dropped, the lines nearest the image kept.
+    """The document's text before and after the image, without other images: the lines nearest to the image.
 
-    Each side has at most `budget` tokens, line by line. An image without a marker stands at the end.
+    Each side has at most `budget` tokens, line by line. An image without a marker is taken to be at the end.
     """
     parts = markdown.pieces(document, keep=lambda other: other.id == image.id)
     at = next((i for i, part in enumerate(parts) if isinstance(part, Image)), len(parts))
@@ -135,18 +135,18 @@ def _nearest(ordered: list[str], budget: int, count: Count, side: int) -> list[s
     """The first lines that fit; where not even the nearest does, its end (side -1) or beginning (1)."""
     if sum(len(line.encode()) for line in ordered) <= budget:
         return ordered  # no token is less than a byte: nothing to count
-    kept: list[str] = []
+    fitting: list[str] = []
     for line in ordered:
         cost = count(line)
         if cost > budget:
-            return kept or _part(line, cost, budget, count, side)
-        kept.append(line)
+            return fitting or _part(line, cost, budget, count, side)
+        fitting.append(line)
         budget -= cost
-    return kept
+    return fitting
 
 
 def _part(line: str, cost: int, budget: int, count: Count, side: int) -> list[str]:
-    """As much of the line's end (side -1) or beginning (1) as fits, by cutting the share that is too much."""
+    """As much of the line's end (side -1) or beginning (1) as fits, cut in proportion to its cost."""
     while cost > budget:
         some = len(line) * budget // cost
         line = line[len(line) - some :] if side < 0 else line[:some]

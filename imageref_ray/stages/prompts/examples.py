@@ -37,7 +37,7 @@ E = TypeVar("E", CaptionExample, PlaceExample)
 class Examples(Generic[E]):
     """A pool of examples, `count` of which are shown: the first, or by `index` (of the pool's texts) the most alike.
 
-    What is shown stands in the pool's order, so that requests with the same examples begin with the same tokens.
+    Shown examples are in the pool's order, so that requests with the same examples begin with the same tokens.
     """
 
     pool: tuple[E, ...] = ()
@@ -46,11 +46,11 @@ class Examples(Generic[E]):
 
     @property
     def first(self) -> tuple[E, ...]:
-        """For a request without any text to go by."""
+        """The examples for a request without any text to compare."""
         return self.pool[: self.count]
 
     def like(self, text: str) -> tuple[E, ...]:
-        """For a request about this text (see `text_of`)."""
+        """The examples for a request about this text (see `text_of`)."""
         if self.index is None:
             return self.first
         return tuple(self.pool[number] for number in sorted(tfidf.nearest(self.index, text, self.count)))
@@ -60,22 +60,22 @@ NO_EXAMPLES: Examples[Any] = Examples()
 
 
 def by_likeness(pool: Sequence[E], count: int) -> Examples[E]:
-    """Examples of which the `count` most like the text at hand are shown."""
+    """Examples of which the `count` most like a request's text are shown."""
     return Examples(tuple(pool), count, tfidf.index([text_of(example) for example in pool]))
 
 
 def text_of(example: CaptionExample | PlaceExample) -> str:
-    """What an example is compared by."""
+    """The text by which an example is compared."""
     if isinstance(example, CaptionExample):
         return document_text(example.document)
     return place_text(example.response, example.captions)
 
 
 def document_text(document: Document) -> str:
-    """What a caption's request is compared by: the whole document, so that all its images are shown the same."""
+    """The text by which a caption's request is compared: the whole document, so that all its images get the same."""
     return markdown.render(document)
 
 
 def place_text(response: str, captions: Sequence[str]) -> str:
-    """What a placement's request is compared by: the response and the captions."""
+    """The text by which a placement's request is compared: the response and the captions."""
     return "\n".join((response, *captions))

@@ -84,12 +84,12 @@ def short(pack: InstructPack, question: str, rng: random.Random | None = None) -
 
 
 def reverse(pack: InstructPack, answer: str, rng: random.Random | None = None) -> str:
-    """The answer, and the wish for its question."""
+    """The answer, worded to ask for its question."""
     return _worded(_one(pack.reverse, rng), answer=answer)
 
 
 def turn(pack: InstructPack, image: Image, request: str, text: str = "") -> tuple[Message, ...]:
-    """One request about the image; a text so far stands before it, so that the image is read knowing the text."""
+    """One request about the image; the text so far comes before it, so that the model sees the image knowing it."""
     before = _worded(pack.so_far, text=text.strip()) if text.strip() else ""
     parts = fill(Task(system="", user=pack.turn), text=(before,), image=(image,), request=(request,))
     system = (Message("system", (pack.system.strip(),)),) if pack.system.strip() else ()
@@ -97,7 +97,7 @@ def turn(pack: InstructPack, image: Image, request: str, text: str = "") -> tupl
 
 
 def verify(pack: InstructPack, image: Image, question: str, text: str, unit: str) -> tuple[Message, ...]:
-    """Whether the image bears out `unit`, said in answer to the question after `text`: to be answered `yes` or `no`."""
+    """Whether the image shows `unit`, which follows `text` in the answer to the question: for a reply `yes` or `no`."""
     return turn(pack, image, _worded(pack.verify, question=question, text=text.strip(), unit=unit.strip()))
 
 
@@ -126,7 +126,7 @@ def _one(wordings: Sequence[str], rng: random.Random | None) -> str:
 
 def _worded(template: str, **values: str) -> str:
     """The template with its fields replaced, whatever braces the values hold."""
-    return FIELD.sub(lambda found: values[found[1]], template).strip()
+    return FIELD.sub(lambda match: values[match[1]], template).strip()
 
 
 def _checked(pack: InstructPack, where: str) -> InstructPack:

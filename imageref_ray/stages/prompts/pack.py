@@ -1,7 +1,7 @@
 """What a prompt pack is and where packs come from: a shipped YAML file by name, or a user's own by path.
 
 <name>.yaml             packs of builds (`Pack`)
-instruct-<name>.yaml    packs of visual instructions (`instruct.InstructPack`), found by the same `read`
+instruct-<name>.yaml    packs of visual instructions (`instruct.InstructPack`), read by the same `read`
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from imageref_ray.core.config import Config, ConfigError, load
 P = TypeVar("P", bound=Config)
 
 Family = Literal["", "instruct-"]
-"""How the shipped files of one kind of pack begin."""
+"""How the names of the shipped files of one kind of pack begin."""
 
 FIELD = re.compile(r"\{(\w+)\}")
 """A `{name}` in a template. Other braces stand for themselves."""
@@ -66,9 +66,9 @@ class Pack(Config):
     answer: Task
 
     def task(self, name: str) -> Task:
-        found = getattr(self, name)
-        assert isinstance(found, Task)
-        return found
+        task = getattr(self, name)
+        assert isinstance(task, Task)
+        return task
 
 
 @lru_cache
@@ -119,5 +119,5 @@ def _checked(pack: Pack, where: str) -> Pack:
         if len(used) != len(set(used)):
             raise ConfigError(f"{where}: {name}.user uses a field twice; use each of {fields} once")
         if "image" in known and "image" not in used:
-            raise ConfigError(f"{where}: {name}.user lacks {{image}}, the place where the picture stands; add it")
+            raise ConfigError(f"{where}: {name}.user lacks {{image}}, the place of the image; add it")
     return pack

@@ -1,9 +1,9 @@
-"""Known texts → which of them a new text is most like: weighed words and the angle between them, without any model.
+"""Known texts → the ones most like a new text: weighted words and the angle between their vectors, without a model.
 
     known texts ─▶ `index` ─▶ `nearest(index, text, count)` ─▶ their numbers
 
 TF-IDF with logarithmic term frequency and cosine normalization ("ltc", Salton and Buckley, *Term-weighting approaches
-in automatic text retrieval*, 1988). A word that all known texts share tells none of them apart and weighs nothing.
+in automatic text retrieval*, 1988). A word that all known texts share has the weight 0.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def index(texts: Sequence[str]) -> Index:
         length = math.sqrt(math.fsum(weight * weight for weight in weights.values()))
         for word, weight in weights.items():
             places[word].append((number, weight / length))
-    return Index(len(texts), rarity, {word: tuple(found) for word, found in places.items()})
+    return Index(len(texts), rarity, {word: tuple(entries) for word, entries in places.items()})
 
 
 def nearest(known: Index, text: str, count: int) -> tuple[int, ...]:
@@ -52,19 +52,19 @@ def nearest(known: Index, text: str, count: int) -> tuple[int, ...]:
     for word, weight in _weights(Counter(words(text)), known.rarity).items():
         for number, share in known.places[word]:
             likeness[number] += weight * share
-    # What differs by rounding alone is equally like: the last bit hangs on the order of words and on the processor.
+    # Differences by rounding alone do not count: the last bit depends on the order of words and on the processor.
     return tuple(heapq.nlargest(count, range(known.size), key=lambda number: (round(likeness[number], 9), -number)))
 
 
 def words(text: str) -> list[str]:
     """Words without regard to case; of scripts without spaces between words every two neighbouring characters."""
-    found: list[str] = []
+    terms: list[str] = []
     for run in WORD.findall(text.casefold()):
         if "\u2e80" <= run[0] <= "\uffef" and len(run) > 1:
-            found += map("".join, itertools.pairwise(run))
+            terms += map("".join, itertools.pairwise(run))
         else:
-            found.append(run)
-    return found
+            terms.append(run)
+    return terms
 
 
 def _weights(count: Counter[str], rarity: dict[str, float]) -> dict[str, float]:
