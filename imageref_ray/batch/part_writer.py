@@ -29,7 +29,7 @@ class _Part:
 
 
 class PartWriter:
-    """Fills and writes one worker's parts. `failed`: a write has failed, so results can no longer be kept."""
+    """Fills and writes one worker's parts. `failed`: a write has failed, so no result can be kept any more."""
 
     def __init__(self, store: Store, records: int, seconds: float) -> None:
         self._store, self._records, self._seconds = store, records, seconds

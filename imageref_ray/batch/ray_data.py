@@ -1,8 +1,8 @@
 """The only file that imports ray.data: rows → CPU step → autoscaling pool of engine actors → status rows.
 
     rows ─▶ work queue ─▶ prepare (a tenth of a CPU) ─▶ actors (an engine, many coroutines) ─▶ status rows ─▶ driver
-                                                            ├─▶ Parquet parts, written where the engine is
-                                                            └─◀▶ reply cache
+                                                             ├─▶ Parquet parts, written where the engine is
+                                                             └─◀▶ reply cache
 
 Rows carry paths and hashes. Results never travel back: an actor commits them, the driver reads them when all is done.
 """

@@ -5,7 +5,7 @@
                  └──── wait ◀──── RETRY ◀──────────┘    └▶ FAIL_ENDPOINT: EngineError, the run stops
 
 Usage counts every call that was answered with a completion: also those that could not be used, corrections, and
-probes, by which a dead endpoint is told from a bad request.
+probes, which tell a dead endpoint from a bad request.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class OpenAIEngine:
         if verdict is Verdict.FAIL_ENDPOINT:
             error = self._endpoint_error(fault, trial)
             if trial.probe is not None:
-                self._circuit.reset()  # a server that goes on running may ask an endpoint that has come back
+                self._circuit.reset()  # a server keeps running and may ask again, once the endpoint is back
             raise error from (trial.probe or fault)
         if verdict is Verdict.FAIL_REQUEST:
             tries = f" (in {trial.failures} tries)" if trial.failures > 1 else ""

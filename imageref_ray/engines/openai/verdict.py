@@ -2,7 +2,7 @@
 
     fault, trial, circuit ─decide─▶ RETRY          wait, then call again
                                     FAIL_REQUEST   this request cannot be answered: its record is quarantined
-                                    FAIL_ENDPOINT  the endpoint serves nobody: the run ends
+                                    FAIL_ENDPOINT  the endpoint is at fault: the run ends
                                     PROBE          ask something harmless, then decide again
 
 A request that failed often is failed only after the endpoint has answered a probe: other requests may have been
