@@ -4,17 +4,17 @@ import asyncio
 from typing import Any
 
 from imageref_ray.core.config import OpenAIConfig
+from imageref_ray.core.config.engine import RateLimitConfig
 from imageref_ray.engines.base import Message, Reply, Request
 from imageref_ray.engines.openai.engine import OpenAIEngine
-from imageref_ray.engines.openai.rate_limit import RateLimit
 from tests.loopback import Loopback
 
-QUICK = RateLimit(first_wait_s=0.01, longest_wait_s=0.02, window_s=0.01)
+QUICK = RateLimitConfig(first_wait_s=0.01, longest_wait_s=0.02, window_s=0.01)
 WHAT = Request((Message("user", ("What?",)),))
 
 
 def engine(url: str, **config: Any) -> OpenAIEngine:
-    return OpenAIEngine(OpenAIConfig(model="m", base_url=url, **config), QUICK)
+    return OpenAIEngine(OpenAIConfig(model="m", base_url=url, rate_limit=QUICK, **config))
 
 
 def ask(server: Loopback | str, *requests: Request, **config: Any) -> list[Reply]:

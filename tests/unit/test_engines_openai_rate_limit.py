@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imageref_ray.core.config.engine import RateLimitConfig
 from imageref_ray.engines.openai.errors import of_status, retry_after
-from imageref_ray.engines.openai.rate_limit import ConcurrencyLimit, Gate, RateLimit
+from imageref_ray.engines.openai.rate_limit import ConcurrencyLimit, Gate, backoff
 
 NOW = 1_800_000_000.0
 
@@ -55,13 +56,13 @@ def test_growth_is_fast_before_the_first_decrease_and_slow_after_it() -> None:
 
 @given(st.integers(1, 10_000))
 def test_waits_are_drawn_below_a_bound_that_doubles(failures: int) -> None:
-    rate_limit = RateLimit(first_wait_s=0.5, longest_wait_s=30)
-    assert 0 <= rate_limit.backoff(failures) <= min(30, 0.5 * 2.0 ** min(failures - 1, 40))
+    rate_limit = RateLimitConfig(first_wait_s=0.5, longest_wait_s=30)
+    assert 0 <= backoff(rate_limit, failures) <= min(30, 0.5 * 2.0 ** min(failures - 1, 40))
 
 
 def test_a_limit_that_nobody_reaches_does_not_grow() -> None:
     async def alone() -> int:
-        gate = Gate(64, RateLimit(start=8))
+        gate = Gate(64, RateLimitConfig(start=8))
         for _ in range(20):
             async with gate.slot():
                 gate.answered()
@@ -72,7 +73,7 @@ def test_a_limit_that_nobody_reaches_does_not_grow() -> None:
 
 def test_a_gate_never_lets_through_more_than_its_limit_also_when_callers_give_up() -> None:
     async def crowd() -> tuple[int, int]:
-        gate, inside, most, done = Gate(3, RateLimit(start=3)), 0, 0, 0
+        gate, inside, most, done = Gate(3, RateLimitConfig(start=3)), 0, 0, 0
 
         async def call() -> None:
             nonlocal inside, most, done
@@ -99,7 +100,7 @@ def test_a_gate_never_lets_through_more_than_its_limit_also_when_callers_give_up
 
 def test_nobody_begins_while_the_gate_is_held() -> None:
     async def held() -> float:
-        gate, before = Gate(4, RateLimit(first_wait_s=0.01)), time.monotonic()
+        gate, before = Gate(4, RateLimitConfig(first_wait_s=0.01)), time.monotonic()
         gate.hold(0.2)
         gate.hold(0.1)
         async with gate.slot() as began:

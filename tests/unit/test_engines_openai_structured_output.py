@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from imageref_ray.core.config import OpenAIConfig
+from imageref_ray.core.config.engine import RateLimitConfig
 from imageref_ray.engines.base import Guide, Message, Reply, Request, RequestError
 from imageref_ray.engines.openai import structured_output
 from imageref_ray.engines.openai.engine import OpenAIEngine
-from imageref_ray.engines.openai.rate_limit import RateLimit
 from tests.loopback import Loopback, fails, loopback, says
 
 SCHEMA = {"type": "object", "properties": {"k": {"type": "integer"}}, "required": ["k"], "additionalProperties": False}
@@ -22,8 +22,8 @@ def ask(server: Loopback, *requests: Request, **config: Any) -> list[Reply]:
     """One after another on one engine."""
 
     async def in_turn() -> list[Reply]:
-        settings = OpenAIConfig(model="m", base_url=server.url, **config)
-        engine = OpenAIEngine(settings, RateLimit(first_wait_s=0.01))
+        settings = OpenAIConfig(model="m", base_url=server.url, rate_limit=RateLimitConfig(first_wait_s=0.01), **config)
+        engine = OpenAIEngine(settings)
         try:
             return [await engine.generate(request) for request in requests]
         finally:

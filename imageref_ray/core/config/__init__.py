@@ -14,7 +14,15 @@ from imageref_ray.core.config.build import (
     SplitConfig,
     StageConfig,
 )
-from imageref_ray.core.config.engine import EngineConfig, OpenAIConfig, SamplingConfig, ScriptedConfig, VllmConfig
+from imageref_ray.core.config.engine import (
+    EngineConfig,
+    OpenAIConfig,
+    RateLimitConfig,
+    RetryConfig,
+    SamplingConfig,
+    ScriptedConfig,
+    VllmConfig,
+)
 from imageref_ray.core.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.core.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
 from imageref_ray.core.config.load import C, check, load, overridden
@@ -47,6 +55,8 @@ __all__ = [
     "PlaceConfig",
     "PriceConfig",
     "QuestionsConfig",
+    "RateLimitConfig",
+    "RetryConfig",
     "SamplingConfig",
     "ScriptedConfig",
     "ServeConfig",

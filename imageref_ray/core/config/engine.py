@@ -18,7 +18,7 @@ class PoolConfig(Config):
         64,
         ge=1,
         description="requests in flight per actor (vllm: a few times max_num_seqs keeps its batch full; "
-        "openai: at most, it begins with 8)",
+        "openai: at most, it begins with rate_limit.start)",
     )
     cpus: float = Field(1, ge=0, description="CPUs reserved per actor")
     gpus: float = Field(0, ge=0, description="GPUs reserved per actor")
@@ -61,6 +61,25 @@ class VllmConfig(PoolConfig):
         return {"kind": self.kind, "model": self.model, "args": args}
 
 
+class RateLimitConfig(Config):
+    """How fast an endpoint is asked; the defaults suit public endpoints and a vLLM server alike."""
+
+    start: int = Field(8, ge=1, description="calls in flight at the beginning; answers raise it up to concurrency")
+    window_s: float = Field(
+        1.0, ge=0, description="failures of calls begun less than this after a decrease belong to the same burst"
+    )
+    first_wait_s: float = Field(0.5, ge=0, description="longest wait after a first failure; doubles with every further")
+    longest_wait_s: float = Field(30.0, ge=0, description="longest wait between two calls of a request")
+
+
+class RetryConfig(Config):
+    """When one request, or the whole endpoint, is given up."""
+
+    tries: int = Field(6, ge=1, description="failed calls after which a request fails, where others are answered")
+    busy_tries: int = Field(24, ge=1, description="… where the endpoint was merely busy")
+    failures: int = Field(5, ge=1, description="failed calls in a row, over all requests, before it may be dead")
+
+
 class OpenAIConfig(PoolConfig):
     """An OpenAI-compatible endpoint, asked by actors that hold no model."""
 
@@ -76,6 +95,8 @@ class OpenAIConfig(PoolConfig):
     patience_s: float = Field(
         120, gt=0, description="the run stops when nothing is answered for so long, or Retry-After asks for more"
     )
+    rate_limit: RateLimitConfig = RateLimitConfig()
+    retries: RetryConfig = RetryConfig()
     guides: Literal["auto", "validate"] = Field(
         "auto", description="ask the endpoint to keep a guide and check its reply (auto), or only check it"
     )

@@ -24,7 +24,7 @@ from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import EngineError, Guide, Message, Reply, Request, RequestError, Sampling
 from imageref_ray.engines.openai import errors, protocol, structured_output
 from imageref_ray.engines.openai.errors import Fault
-from imageref_ray.engines.openai.rate_limit import Gate, RateLimit
+from imageref_ray.engines.openai.rate_limit import Gate, backoff
 from imageref_ray.engines.openai.verdict import Circuit, Limits, Trial, Verdict, decide, waits_too_long
 
 T = TypeVar("T")
@@ -38,8 +38,8 @@ HARMLESS = Request((Message("user", ("Say yes.",)),), Sampling(max_tokens=16))
 class OpenAIEngine:
     """Chat completions of `config.model` at `config.base_url`; `config.args` are fields of every request."""
 
-    def __init__(self, config: OpenAIConfig, rate_limit: RateLimit | None = None) -> None:
-        self._config, self._rate_limit = config, rate_limit or RateLimit()
+    def __init__(self, config: OpenAIConfig) -> None:
+        self._config = config
         key = _plain(config.api_key_env, os.environ.get(config.api_key_env, ""))
         if not key and not config.base_url:
             raise ConfigError(f"no API key: set {config.api_key_env}, or engine.base_url for an endpoint without one")
@@ -50,8 +50,9 @@ class OpenAIEngine:
             max_retries=0,
             default_headers={name: _header(name, value) for name, value in config.headers.items()},
         )
-        self._gate = Gate(config.concurrency, self._rate_limit)
-        self._circuit = Circuit(Limits(patience_s=config.patience_s))
+        self._gate = Gate(config.concurrency, config.rate_limit)
+        retries = config.retries
+        self._circuit = Circuit(Limits(retries.tries, retries.busy_tries, retries.failures, config.patience_s))
         self._probing = asyncio.Lock()
         self._unsupported = protocol.NATIVE if config.guides == "validate" else frozenset()
         self._warned = False
@@ -159,7 +160,7 @@ class OpenAIEngine:
             tries = f" (in {trial.failures} tries)" if trial.failures > 1 else ""
             raise RequestError(f"{fault}{tries}", trial.spent) from fault
         if fault.wait_s is None:
-            await asyncio.sleep(self._rate_limit.backoff(trial.failures))
+            await asyncio.sleep(backoff(self._config.rate_limit, trial.failures))
         else:
             self._gate.hold(fault.wait_s)
 

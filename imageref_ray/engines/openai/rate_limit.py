@@ -13,27 +13,14 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+
+from imageref_ray.core.config.engine import RateLimitConfig
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """How fast an endpoint is asked; the defaults suit public endpoints and a vLLM server alike.
-
-    `start`: calls in flight at the beginning. `window_s`: failures of calls that began less than this after a
-    decrease are part of the same burst. `first_wait_s` doubles with every failure of a request up to
-    `longest_wait_s`.
-    """
-
-    start: int = 8
-    window_s: float = 1.0
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 30.0
-
-    def backoff(self, failures: int) -> float:
-        """Seconds to wait after so many failures: drawn up to a bound that doubles each time ("full jitter")."""
-        bound = self.first_wait_s * 2.0 ** min(failures - 1, 32)
-        return random.uniform(0, min(self.longest_wait_s, bound))
+def backoff(config: RateLimitConfig, failures: int) -> float:
+    """Seconds to wait after so many failures: drawn up to a bound that doubles each time ("full jitter")."""
+    bound = config.first_wait_s * 2.0 ** min(failures - 1, 32)
+    return random.uniform(0, min(config.longest_wait_s, bound))
 
 
 class ConcurrencyLimit:
@@ -63,7 +50,7 @@ class ConcurrencyLimit:
 class Gate:
     """Admits calls, as many at a time as its `limit` allows and none before the time that the endpoint asked for."""
 
-    def __init__(self, most: int, rate_limit: RateLimit) -> None:
+    def __init__(self, most: int, rate_limit: RateLimitConfig) -> None:
         self.limit = ConcurrencyLimit(most, rate_limit.start, rate_limit.window_s)
         self._jitter_s = rate_limit.first_wait_s
         self._in_flight = 0
