@@ -207,8 +207,8 @@ class Worker:
             if failure.record_id == self._task.heaviest and failure.error == RequestError.__name__:
                 raise ConfigError(
                     f"the heaviest record, {failure.record_id}, does not fit the engine ({failure.stage}: "
-                    f"{failure.message}); change the engine's limits, lower max_images or context_tokens, or set "
-                    "preflight: false to quarantine such records"
+                    f"{failure.message}); raise the engine's limits, make prompts shorter (in a build: max_images, "
+                    "context_tokens), or set preflight: false to quarantine such records"
                 )
 
     def _stopping(self) -> bool:

@@ -14,6 +14,7 @@ from rich.console import Console
 from imageref_ray.batch import store
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.ray_data import run_pass
+from imageref_ray.batch.watchdog import Stopped
 from imageref_ray.batch.worker import Pass, Row
 from imageref_ray.commands.retry import retry
 from imageref_ray.core.config import ConfigError, QuestionsConfig, ScriptedConfig, VqaConfig, load
@@ -152,3 +153,26 @@ def test_a_text_is_scored_with_the_log_probabilities_it_was_generated_with(
         assert row["texts"] == ["", ""] and row["cached"] == [0, 0]
         longest = max(longest, len(first))
     assert longest > 2  # such as "at the harbour": not only words of one token
+
+
+def test_an_evaluation_stops_at_its_budget_and_is_finished_by_a_second_call(
+    local_ray: None, pictures: Path, tmp_path: Path
+) -> None:
+    limited = config(pictures / "questions.json", pictures, tmp_path / "run", max_budget="20 tokens", commit_records=1)
+    with pytest.raises(Stopped, match="the budget of 20 tokens is used up"):
+        evaluate_vqa(limited, Console(quiet=True))
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    answered = len(list(store.results(tmp_path / "run")))
+    free = limited.model_copy(update={"max_budget": None})
+    metrics = evaluate_vqa(free, Console(quiet=True))
+    asked = len(json.loads((pictures / "questions.json").read_text(encoding="utf-8")))
+    assert 0 < answered < metrics["run"]["records"] == asked
+
+
+def test_an_evaluation_ends_early_where_its_longest_question_does_not_fit(
+    local_ray: None, pictures: Path, tmp_path: Path
+) -> None:
+    engine = ScriptedConfig(script="tests.scripted:costly")
+    settings = config(pictures / "questions.json", pictures, tmp_path / "run").model_copy(update={"engine": engine})
+    with pytest.raises(ConfigError, match=r"the heaviest record, news/\S+, does not fit the engine"):
+        evaluate_vqa(settings, Console(quiet=True))
