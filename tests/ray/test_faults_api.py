@@ -209,8 +209,8 @@ def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(news: Path, tm
         (line,) = (line for line in first.stderr.splitlines() if line.startswith("imageref: "))
         assert re.match(
             rf"imageref: {server.url}/? \(m\) answers no requests: \d+ failures and no answer in \d+ s "
-            r"\(.*\d x 500.*\); a test request failed as well: .*; check the endpoint \(log: .*run\.log\); "
-            r"the same command goes on where this one stood$",
+            r"\(.*\d x 500.*\); a test request failed as well: .*; check the endpoint \(log: .*run\.log\)"
+            r"\. Run the same command again to resume\.$",
             line,
         ), line
         before = kept(run)
