@@ -129,7 +129,9 @@ def _with_lora(model: Any, lora: LoraConfig, freeze: tuple[str, ...]) -> Any:
     from peft import get_peft_model
 
     adapters = Adapters(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=LORA_TARGETS)
-    wrapped = get_peft_model(model, adapters)  # freezes everything else; vision and projector are trained as asked
+    # It freezes everything else; vision and projector are trained as asked. ZeRO-3 takes parameters of one type only,
+    # so adapters have the model's own: what the optimizer works on is kept in float32 anyway.
+    wrapped = get_peft_model(model, adapters, autocast_adapter_dtype=False)
     if "vision" not in freeze:
         model.model.vision_tower.requires_grad_(True)
     if "projector" not in freeze:

@@ -202,6 +202,11 @@ def test_a_fresh_part_forgets_the_checkpoint_and_the_others_keep_it(folder: Path
     assert differ == {names[part]}
 
 
+def test_adapters_have_the_type_of_the_model_since_zero3_takes_only_one(folder: Path) -> None:
+    model = build(config(folder, lora=LoraConfig(rank=4), precision="bf16"))
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+
+
 def test_folded_adapters_answer_as_peft_itself(folder: Path) -> None:
     lora = LoraConfig(rank=4, alpha=8, dropout=0)
     model = build(config(folder, lora=lora, freeze=("vision",)))
