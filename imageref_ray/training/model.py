@@ -102,9 +102,18 @@ def build(config: TrainConfig) -> Any:
             part.requires_grad_(False)
     if config.drop_path:
         _drop_paths(model.model.vision_tower.encoder.layer, config.drop_path)
+    made = _with_lora(model, config.lora, config.freeze) if config.lora else model
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    return _with_lora(model, config.lora, config.freeze) if config.lora else model
+        _checkpoint(model, config)
+    return made
+
+
+def _checkpoint(model: Any, config: TrainConfig) -> None:
+    """Have layers computed again on the way back instead of kept; a frozen vision tower has no way back."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.disable_input_require_grads()  # else every embedding, a frozen tower's too, asks for its gradient
+    if "vision" in config.freeze:
+        model.model.vision_tower.gradient_checkpointing_disable()
 
 
 def _forget(model: Any, parts: list[nn.Module], seed: int) -> None:

@@ -202,6 +202,29 @@ def test_a_fresh_part_forgets_the_checkpoint_and_the_others_keep_it(folder: Path
     assert differ == {names[part]}
 
 
+@pytest.mark.parametrize(("freeze", "lora"), [((), None), (("vision",), LoraConfig(rank=2, dropout=0.5))])
+def test_gradient_checkpointing_changes_no_gradient_and_asks_for_none_of_a_frozen_vision_tower(
+    folder: Path, processor: Any, freeze: tuple[str, ...], lora: LoraConfig | None
+) -> None:
+    example = Encoder(processor, 4096).encode(
+        row(folder, ("user", "<image>"), ("assistant", "A"), images=("square.png",))
+    )
+    batch = Collator(processor, ["news"], 0)([example])
+    gradients, asked = [], []
+    for kept in (False, True):
+        torch.manual_seed(0)
+        model = build(config(folder, freeze=freeze, lora=lora, gradient_checkpointing=kept)).train()
+        tower = (model.get_base_model() if lora else model).model.vision_tower
+        tower.register_forward_hook(lambda module, given, found: asked.append(found.last_hidden_state.requires_grad))
+        torch.manual_seed(1)
+        model(**{name: batch[name] for name in ("input_ids", "labels", "pixel_values")})["loss"].backward()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    assert asked == [not freeze] * 2
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
+
+
 def test_adapters_have_the_type_of_the_model_since_zero3_takes_only_one(folder: Path) -> None:
     model = build(config(folder, lora=LoraConfig(rank=4), precision="bf16"))
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
