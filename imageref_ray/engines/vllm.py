@@ -21,6 +21,7 @@ from vllm.exceptions import VLLMClientError
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from imageref_ray.core.checkpoint import located
@@ -38,9 +39,11 @@ CACHED_PIXELS = 64_000_000
 
 DEFAULTS: dict[str, Any] = {
     "disable_log_stats": True,
+    "limit_mm_per_prompt": {"video": 0},
     "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
 }
-"""Engine arguments unless the config says otherwise: free white space under a JSON guide may never end."""
+"""Engine arguments unless the config says otherwise: free white space under a JSON guide may never end, and memory is
+set aside for the largest video where one may come."""
 
 
 class Template:
@@ -89,7 +92,9 @@ class VllmEngine:
         except TypeError as error:
             raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
         with cpu_affinity.apart() if current_platform.is_cpu() else nullcontext():
-            self._engine = AsyncLLMEngine.from_engine_args(args)
+            # vLLM's defaults go by what it is used for. Without a word of that they are those of no card: on an H200
+            # 2,048 tokens and 128 requests at once, where it would take 16,384 and 1,024.
+            self._engine = AsyncLLMEngine.from_engine_args(args, usage_context=UsageContext.LLM_CLASS)
         self._template = Template(self._engine.get_tokenizer())
         self._numbers = itertools.count()
         self._decoded: LRUCache[str, Any] = LRUCache(CACHED_PIXELS, lambda image: image.width * image.height)

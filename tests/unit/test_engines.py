@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,3 +70,23 @@ async def test_chat_completions_refuse_to_score_without_a_call() -> None:
     with pytest.raises(RequestError, match=r"score with engine\.kind vllm"):
         await engine.generate(Request((Message("user", ("What?",)),), prefix="a boat", scored=True))
     await engine.close()
+
+
+def test_vllm_is_told_what_it_is_for_so_that_its_defaults_are_the_cards_and_that_no_video_comes(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vllm.usage.usage_lib import UsageContext
+
+    from imageref_ray.engines import vllm
+
+    told: dict[str, Any] = {}
+
+    def started(args: Any, **given: Any) -> Any:
+        told.update(given, args=args)
+        raise RuntimeError("started")
+
+    monkeypatch.setattr(vllm.AsyncLLMEngine, "from_engine_args", started)
+    with pytest.raises(RuntimeError, match="started"):
+        vllm.VllmEngine(EngineConfig(model=str(checkpoint)))
+    assert told["usage_context"] is UsageContext.LLM_CLASS
+    assert told["args"].limit_mm_per_prompt == {"video": 0}
