@@ -81,6 +81,8 @@ class Report(TrainerCallback):
                 if count
             },
         }
+        if self.trainer.args.device.type == "cuda":
+            line["gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)  # this rank's peak
         self.since = now
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -143,3 +143,15 @@ def test_flash_attn_gets_no_mask_in_training(tiny: Path) -> None:
     model.set_attn_implementation("recorded")
     step(model)
     assert seen == [(None, causal) for causal in layers(model)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_pytorchs_attention_runs_flash_kernels(tiny: Path) -> None:
+    """PyTorch's own or, on an H100 or H200, cuDNN's; never the two ways that a mask or float32 would take."""
+    model = build(config(tiny, attention="sdpa", freeze=(), gradient_checkpointing=False, **GPU)).cuda()
+    with torch.profiler.profile() as profiled, torch.device("cuda"):
+        step(model)
+    names = {event.key.removeprefix("aten::") for event in profiled.key_averages()}
+    assert names & {"_scaled_dot_product_flash_attention", "_scaled_dot_product_cudnn_attention"}
+    assert not names & {"_scaled_dot_product_efficient_attention", "_scaled_dot_product_attention_math"}
