@@ -26,12 +26,13 @@ from gpu_training import made, versions
 from PIL import Image as Pillow
 from setting import MODEL, tell
 
-from imageref_ray import commit
-from imageref_ray.config import EngineConfig
+from imageref_ray.batch import store
+from imageref_ray.batch.ray_data import run_pass
+from imageref_ray.batch.worker import Pass, Row
+from imageref_ray.core.checkpoint import located
+from imageref_ray.core.config import VllmConfig
+from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Generate, Message, Request, Sampling
-from imageref_ray.pipeline import run_pass
-from imageref_ray.records import Image
-from imageref_ray.worker import Pass, Row
 
 ARGS: dict[str, dict[str, Any]] = {
     case: {"max_model_len": 2048, "max_num_seqs": 256, "max_num_batched_tokens": 16_384} for case in ("embedded", "1b")
@@ -119,10 +120,10 @@ async def timed(row: Row, generate: Generate) -> Row:
 
 def built(model: str, args: dict[str, Any], given: Iterator[Row]) -> dict[str, Any]:
     """All requests in a pass of Ray Data."""
-    engine = EngineConfig(model=model, args=args, gpus=1, concurrency=256 * BEHIND)
+    engine = VllmConfig(model=model, args=args, gpus=1, concurrency=256 * BEHIND)
     with tempfile.TemporaryDirectory() as folder:
         run_pass(Pass("gpu", Path(folder), timed, engine), given)
-        found = [result.row for result in commit.results(Path(folder))]
+        found = [result.row for result in store.results(Path(folder))]
     seconds = max(row["replied"] for row in found) - min(row["asked"] for row in found)
     return speed(len(found), sum(row["tokens"] for row in found), seconds)
 
@@ -135,7 +136,7 @@ def direct(model: str, args: dict[str, Any], given: Iterator[Row]) -> dict[str, 
 
     from imageref_ray.engines.vllm import DEFAULTS, Template, sampling
 
-    llm = LLM(model=model, **{**DEFAULTS, **args})
+    llm = LLM(model=located(model), **{**DEFAULTS, **args})
     template = Template(llm.get_tokenizer())
     requests = [request(row) for row in given]
     wanted = [sampling(one, RequestOutputKind.FINAL_ONLY) for one in requests]

@@ -29,6 +29,7 @@ import torch
 from PIL import Image
 from setting import MODEL, tell
 
+from imageref_ray.core.checkpoint import located
 from imageref_ray.training.progress import read
 
 TILE, PICTURE_TOKENS, VOCABULARY = 448, 256, 151_674
@@ -108,12 +109,12 @@ def make(folder: Path, size: str, seed: int = 0) -> None:
     """A checkpoint of that size with random weights, made on the GPU; its tokenizer is the embedded one."""
     from transformers import AutoConfig, AutoProcessor, InternVLForConditionalGeneration
 
-    processor = AutoProcessor.from_pretrained(MODEL)
+    processor = AutoProcessor.from_pretrained(located(MODEL))
     for images in (processor.image_processor, processor.video_processor):
         images.size = {"height": TILE, "width": TILE}
     processor.image_seq_length = PICTURE_TOKENS
     processor.tokenizer.model_max_length = 32_768
-    config = AutoConfig.from_pretrained(MODEL)
+    config = AutoConfig.from_pretrained(located(MODEL))
     vision = {
         "hidden_size": 1024,
         "num_hidden_layers": 24,
@@ -171,7 +172,7 @@ def measure(folder: Path, case: str, steps: int) -> dict[str, Any]:
     file = folder / f"{case}.json"
     file.write_text(json.dumps(config), encoding="utf-8")
     begun = time.monotonic()
-    running = subprocess.Popen([sys.executable, "-m", "imageref_ray.cli", "train", "--config", str(file)])
+    running = subprocess.Popen([sys.executable, "-m", "imageref_ray", "train", "--config", str(file)])
     while running.poll() is None and not (lines := read(output / "metrics.jsonl"))[steps // EVERY - 1 :]:
         time.sleep(0.2)
     trained = time.monotonic() - begun

@@ -202,8 +202,8 @@ from pathlib import Path
 import ray.train
 from ray.cluster_utils import Cluster
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from imageref_ray.config import TrainConfig
-from imageref_ray.training.loop import scaling
+from imageref_ray.core.config import TrainConfig
+from imageref_ray.training.train import scaling
 
 def work(settings):
     rank = ray.train.get_context().get_world_rank()

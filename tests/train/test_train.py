@@ -19,8 +19,8 @@ from tests.train.runs import ROOT, losses, settings, workers
 pytestmark = pytest.mark.usefixtures("local_ray")
 RUN = """
 import sys
-from imageref_ray.config import TrainConfig
-from imageref_ray.training.loop import train
+from imageref_ray.core.config import TrainConfig
+from imageref_ray.training.train import train
 train(TrainConfig.model_validate_json(sys.argv[1]))
 """
 

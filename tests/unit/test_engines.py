@@ -75,6 +75,7 @@ async def test_chat_completions_refuse_to_score_without_a_call() -> None:
 def test_vllm_is_told_what_it_is_for_so_that_its_defaults_are_the_cards_and_that_no_video_comes(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from vllm import AsyncLLMEngine
     from vllm.usage.usage_lib import UsageContext
 
     from imageref_ray.engines import vllm
@@ -85,8 +86,8 @@ def test_vllm_is_told_what_it_is_for_so_that_its_defaults_are_the_cards_and_that
         told.update(given, args=args)
         raise RuntimeError("started")
 
-    monkeypatch.setattr(vllm.AsyncLLMEngine, "from_engine_args", started)
+    monkeypatch.setattr(AsyncLLMEngine, "from_engine_args", started)
     with pytest.raises(RuntimeError, match="started"):
-        vllm.VllmEngine(EngineConfig(model=str(checkpoint)))
+        vllm.VllmEngine(VllmConfig(model=str(checkpoint)))
     assert told["usage_context"] is UsageContext.LLM_CLASS
     assert told["args"].limit_mm_per_prompt == {"video": 0}
