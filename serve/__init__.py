@@ -1,6 +1,6 @@
 """Ways to start the endpoint of `imageref_ray.serving` from a checkout.
 
-imageref serve --config serve/config.yaml               these settings, quiet, until Ctrl-C
+imageref serve --config serve/config.yaml               these settings, until Ctrl-C
 serve run serve.app:build model=<checkpoint>            the embedded settings with another checkpoint, by Ray
 serve deploy serve/config.yaml                          on a running Ray cluster
 """

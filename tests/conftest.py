@@ -8,12 +8,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
-from imageref_ray.serving import PATIENCE
+from imageref_ray.serving import PROXY_TIMEOUTS
 from tests.head import Head, free_port, start
 from tests.wheel import install
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false"}
-for name, value in {**PATIENCE, **QUIET}.items():  # before Ray is imported, for it and for all its processes
+for name, value in {**PROXY_TIMEOUTS, **QUIET}.items():  # before Ray is imported, for it and for all its processes
     os.environ.setdefault(name, value)
 
 ROOT = Path(__file__).parents[1]

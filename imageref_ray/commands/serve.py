@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imageref_ray.serving import PATIENCE
+from imageref_ray.serving import PROXY_TIMEOUTS
 
 
 def run(config: Path | None, model: str | None, host: str | None, port: int | None, overrides: list[str]) -> None:
-    """Serve until the process is told to stop. Raises ConfigError."""
-    for name, seconds in PATIENCE.items():
+    """Serve until the process gets SIGINT or SIGTERM. Raises ConfigError."""
+    for name, seconds in PROXY_TIMEOUTS.items():
         os.environ.setdefault(name, seconds)
-    from imageref_ray.serving import local  # imports Ray, which reads these when it is imported
+    from imageref_ray.serving import local  # imports Ray, which reads these variables on import
 
     local.run(config, model, host, port, overrides)

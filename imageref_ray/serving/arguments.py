@@ -1,4 +1,4 @@
-"""Arguments of a Serve config file or of a command line → a checked `ServeConfig` that holds in a replica."""
+"""Arguments of a Serve config file or of a command line → a checked `ServeConfig` that is valid in a replica."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from imageref_ray.core import checkpoint
 from imageref_ray.core.config import ServeConfig, check, overridden
 
 EMBEDDED = Path(__file__).with_name("embedded.yaml")
-"""What the embedded checkpoint is served with."""
+"""The settings for serving the embedded checkpoint."""
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Where the package lies: a checkout, or what `pip install` filled."""
+"""The folder of the package: a checkout, or site-packages."""
 
-TEXTS = frozenset(name for name, field in ServeConfig.model_fields.items() if field.annotation in (str, str | None))
-"""Settings that are text: taken as they stand, whoever gives them."""
+TEXT_SETTINGS = frozenset(
+    name for name, field in ServeConfig.model_fields.items() if field.annotation in (str, str | None)
+)
+"""Settings that are text: never parsed as YAML."""
 
 
-def read(args: Mapping[str, Any]) -> ServeConfig:
+def read_settings(args: Mapping[str, Any]) -> ServeConfig:
     """Settings from a file's `args` (values) or from `serve run`'s (all text: `engine.gpus=1`, as with `--set`).
 
-    Without `engine` they change what the embedded checkpoint is served with. Raises ConfigError.
+    Without `engine` they override the settings for the embedded checkpoint. Raises ConfigError.
     """
     base = {} if "engine" in args else yaml.safe_load(EMBEDDED.read_text(encoding="utf-8"))
-    plain = {key: value for key, value in args.items() if key in TEXTS or not isinstance(value, str)}
-    spoken = [f"{key}={value}" for key, value in args.items() if key not in plain]
-    return _placed(check(ServeConfig, overridden({**base, **plain}, spoken, ""), "the endpoint's arguments"))
+    values = {key: value for key, value in args.items() if key in TEXT_SETTINGS or not isinstance(value, str)}
+    overrides = [f"{key}={value}" for key, value in args.items() if key not in values]
+    return _with_absolute_paths(
+        check(ServeConfig, overridden({**base, **values}, overrides, ""), "the endpoint's arguments")
+    )
 
 
-def _placed(settings: ServeConfig) -> ServeConfig:
-    """With paths that hold in a replica, whose working directory is another."""
+def _with_absolute_paths(settings: ServeConfig) -> ServeConfig:
+    """The settings with absolute paths: a replica has another working directory."""
     engine = settings.engine
     if engine.kind == "vllm" and engine.model != checkpoint.EMBEDDED:
         engine = engine.model_copy(update={"model": absolute(engine.model)})
@@ -43,9 +47,8 @@ def _placed(settings: ServeConfig) -> ServeConfig:
 
 
 def absolute(path: str) -> str:
-    """Where a relative path leads from the working directory or, if nothing is there, from where the package lies.
-
-    What is in neither place stays as it is.
+    """A relative path made absolute: from the working directory or, if it does not exist there, from the package's
+    folder. A path that exists in neither is returned unchanged.
     """
-    found = (folder / path for folder in (Path.cwd(), ROOT) if (folder / path).exists())
-    return str(next(found, path))
+    existing = (folder / path for folder in (Path.cwd(), ROOT) if (folder / path).exists())
+    return str(next(existing, path))

@@ -1,4 +1,4 @@
-"""`imageref serve`: a Ray Serve config, or a checkpoint, in; its applications answering until Ctrl-C; logs in files."""
+"""`imageref serve`: run the applications of a Ray Serve config, or the endpoint for a checkpoint, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from imageref_ray.batch import cluster
 from imageref_ray.core.config import ConfigError, overridden
 
 LOGS = "/tmp/ray/session_latest/logs/serve"
-OWN = {"name": "imageref", "import_path": "imageref_ray.serving.app:build"}
-"""The application that is served where no config names any."""
+DEFAULT_APPLICATION = {"name": "imageref", "import_path": "imageref_ray.serving.app:build"}
+"""The application that is served without a config."""
 
 
 def run(
@@ -29,70 +29,73 @@ def run(
     port: int | None = None,
     overrides: Sequence[str] = (),
 ) -> None:
-    """Serve on the cluster in RAY_ADDRESS, or on a Ray started for it: what the config says, else the endpoint.
+    """Serve the config's applications, or the endpoint, on the cluster in RAY_ADDRESS or on a Ray that this starts.
 
     `model` and `overrides` (`key=value`) change the endpoint's arguments. Raises ConfigError.
     """
-    sys.path.insert(0, str(Path.cwd()))  # where a config's own applications may lie
-    settings = _changed(read(config) if config else {"applications": [OWN]}, model, overrides)
-    applications = [(one, _built(one)) for one in settings["applications"]]  # mistakes show before anything starts
+    sys.path.insert(0, str(Path.cwd()))  # a config may name applications of the working directory
+    defaults = {"applications": [DEFAULT_APPLICATION]}
+    settings = _with_overrides(read_serve_config(config) if config else defaults, model, overrides)
+    # Built before anything starts: mistakes show at once.
+    applications = [(entry, _build_application(entry)) for entry in settings["applications"]]
     http = {"host": "127.0.0.1", "port": 8000, **settings.get("http_options", {})}
     http |= {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     print(f"starting Ray and {len(applications)} application(s), about half a minute", flush=True)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore SIGINT for background processes
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cluster.attached(dashboard=True):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # again: ray.init has put a handler of its own
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # again: ray.init has set its own
         try:
             serve.start(proxy_location=settings.get("proxy_location", "HeadOnly"), http_options=http)
-            for one, application in applications:
-                serve.run(application, name=one["name"], route_prefix=one.get("route_prefix", "/"))
+            for entry, application in applications:
+                serve.run(application, name=entry["name"], route_prefix=entry.get("route_prefix", "/"))
             print(f"answering on http://{http['host']}:{http['port']} (stop: Ctrl-C, logs: {LOGS})", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             print("stopping", flush=True)
-            for one, _ in applications:
-                serve.delete(one["name"])
+            for entry, _ in applications:
+                serve.delete(entry["name"])
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The parsed file. Raises ConfigError unless it lists applications."""
+def read_serve_config(path: Path) -> dict[str, Any]:
+    """The parsed Ray Serve config. Raises ConfigError unless it lists applications."""
     try:
         config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = [(one["name"], one["import_path"]) for one in config["applications"]]
+        names = [(entry["name"], entry["import_path"]) for entry in config["applications"]]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is no Ray Serve config ({reason}); imageref init serve writes one") from None
+        raise ConfigError(f"{path} is not a Ray Serve config ({reason}); imageref init serve writes one") from None
     if not names:
         raise ConfigError(f"{path} lists no applications; imageref init serve writes a file that does")
     return config
 
 
-def _changed(settings: dict[str, Any], model: str | None, overrides: Sequence[str]) -> dict[str, Any]:
-    """The settings with these arguments of their one application. Raises ConfigError where there are several."""
+def _with_overrides(settings: dict[str, Any], model: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings with `model` and `overrides` as arguments of their application. Raises ConfigError for several."""
     if model is None and not overrides:
         return settings
     if len(settings["applications"]) > 1:
         raise ConfigError("--model and --set change one application, but the config lists several; edit the file")
-    (one,) = settings["applications"]
-    arguments = dict(one.get("args") or {})
+    (entry,) = settings["applications"]
+    arguments = dict(entry.get("args") or {})
     arguments = overridden(arguments, overrides) if arguments else dict(_split(text) for text in overrides)
-    return {**settings, "applications": [{**one, "args": arguments | ({} if model is None else {"model": model})}]}
+    return {**settings, "applications": [{**entry, "args": arguments | ({} if model is None else {"model": model})}]}
 
 
 def _split(override: str) -> tuple[str, str]:
-    """An argument as `serve run` takes it: the application reads it, over the embedded checkpoint's settings."""
+    """An argument in `serve run`'s form (text): the application applies it to the embedded checkpoint's settings."""
     key, equals, value = override.partition("=")
     if not key or not equals:
         raise ConfigError(f"--set {override}: expected key=value, e.g. --set method=direct")
     return key, value
 
 
-def _built(one: dict[str, Any]) -> Any:
-    module, _, name = one["import_path"].partition(":")
+def _build_application(entry: dict[str, Any]) -> Any:
+    """Call the builder that an entry of `applications` names, with its `args`."""
+    module, _, name = entry["import_path"].partition(":")
     try:
         builder = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"import_path {one['import_path']}: {error}; expected module:function") from None
-    return builder(one.get("args") or {})
+        raise ConfigError(f"import_path {entry['import_path']}: {error}; expected module:function") from None
+    return builder(entry.get("args") or {})

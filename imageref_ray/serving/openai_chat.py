@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines.base import Guide, Message, Reply, Request, Sampling
-from imageref_ray.serving.request_images import PictureError, receive
+from imageref_ray.serving.request_images import ImageError, receive_image
 
 UNSUPPORTED = ("tools", "functions", "audio", "logprobs", "top_logprobs", "logit_bias", "modalities")
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
 class WireError(ValueError):
-    """A body that cannot be answered; `param` is the field at fault, as OpenAI's errors name it."""
+    """A request body that cannot be answered; `param` is the field at fault, as in OpenAI's error objects."""
 
     def __init__(self, message: str, param: str | None = None, status: int = 400, code: str | None = None) -> None:
         super().__init__(message)
@@ -38,8 +38,8 @@ class Turn(BaseModel):
 class ChatBody(BaseModel):
     """`POST /v1/chat/completions`, with two of vLLM's extensions.
 
-    `structured_outputs` is one of regex, json, choice; with `continue_final_message` the reply goes on where the
-    last message, an assistant's, ends.
+    `structured_outputs` is one of regex, json, choice; with `continue_final_message` the reply continues the last
+    message, which must be an assistant's.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -81,12 +81,12 @@ def to_request(body: ChatBody, folder: Path, settings: ServeConfig) -> Request:
 
 
 def _open_turn(body: ChatBody) -> tuple[list[Turn], str]:
-    """The closed turns, and the text of the one to go on with ("" for none)."""
+    """The complete turns, and the text of the turn to continue ("" for none)."""
     if not body.continue_final_message:
         return body.messages, ""
     *turns, last = body.messages
     if not turns or last.role != "assistant" or not isinstance(last.content, str):
-        message = "continue_final_message wants an assistant's message of plain text as the last of several"
+        message = "continue_final_message needs several messages, the last one an assistant's with plain text"
         raise WireError(message, "continue_final_message")
     return turns, last.content
 
@@ -101,39 +101,39 @@ def _message(turn: Turn, at: int, images: list[Image], folder: Path, settings: S
             parts.append(part["text"])
         elif part.get("type") == "image_url":
             if len(images) == settings.max_images:
-                raise WireError(f"more than {settings.max_images} pictures in one request", where)
-            images.append(_picture(part, f"chat/{len(images)}", where, folder, settings))
+                raise WireError(f"more than {settings.max_images} images in one request", where)
+            images.append(_image(part, f"chat/{len(images)}", where, folder, settings))
             parts.append(images[-1])
         else:
             raise WireError(f"{where}: expected a `text` or an `image_url` part", where)
     return Message(ROLES[turn.role], tuple(parts))  # type: ignore[arg-type]
 
 
-def _picture(part: dict[str, Any], image_id: str, where: str, folder: Path, settings: ServeConfig) -> Image:
-    held = part.get("image_url")
-    url = held.get("url") if isinstance(held, dict) else held
+def _image(part: dict[str, Any], image_id: str, where: str, folder: Path, settings: ServeConfig) -> Image:
+    image_url = part.get("image_url")
+    url = image_url.get("url") if isinstance(image_url, dict) else image_url
     if not isinstance(url, str):
         raise WireError(f"{where}: image_url.url is missing", where)
     try:
-        return receive(url, image_id, folder / image_id.replace("/", "-"), settings)
-    except PictureError as error:
-        raise WireError(f"{where}: the picture {error}", where) from None
+        return receive_image(url, image_id, folder / image_id.replace("/", "-"), settings)
+    except ImageError as error:
+        raise WireError(f"{where}: the image {error}", where) from None
 
 
 def _guide(body: ChatBody) -> Guide | None:
-    wanted = body.response_format or {"type": "text"}
+    response_format = body.response_format or {"type": "text"}
     if body.structured_outputs:
         if len(body.structured_outputs) != 1 or not body.structured_outputs.keys() <= {"regex", "json", "choice"}:
             raise WireError("structured_outputs takes exactly one of regex, json, choice", "structured_outputs")
         ((kind, value),) = body.structured_outputs.items()
         return Guide(kind, tuple(value) if kind == "choice" else value)  # type: ignore[arg-type]
-    if wanted.get("type") == "text":
+    if response_format.get("type") == "text":
         return None
-    if wanted.get("type") == "json_object":
+    if response_format.get("type") == "json_object":
         return Guide("json", {"type": "object"})
-    schema = (wanted.get("json_schema") or {}).get("schema")
-    if wanted.get("type") != "json_schema" or not isinstance(schema, dict):
-        message = "response_format.type is one of text, json_object, json_schema (with its schema)"
+    schema = (response_format.get("json_schema") or {}).get("schema")
+    if response_format.get("type") != "json_schema" or not isinstance(schema, dict):
+        message = "response_format.type must be one of text, json_object, json_schema (with json_schema.schema)"
         raise WireError(message, "response_format")
     return Guide("json", schema)
 
@@ -144,7 +144,7 @@ def completion(reply: Reply, model: str) -> dict[str, Any]:
         {"index": i, "message": {"role": "assistant", "content": text}, "logprobs": None, "finish_reason": reason}
         for i, (text, reason) in enumerate(zip(reply.texts, reply.finish_reasons, strict=True))
     ]
-    return {**_head("chat.completion", model), "choices": choices, "usage": costs(reply.usage)}
+    return {**_head("chat.completion", model), "choices": choices, "usage": usage_object(reply.usage)}
 
 
 async def events(replies: AsyncIterator[Reply], model: str, include_usage: bool) -> AsyncIterator[str]:
@@ -165,12 +165,12 @@ async def events(replies: AsyncIterator[Reply], model: str, include_usage: bool)
             yield event(choice({"content": reply.text}))
     yield event(choice({}, reason))
     if include_usage:
-        yield event([], usage=costs(usage))
+        yield event([], usage=usage_object(usage))
     yield "data: [DONE]\n\n"
 
 
-def costs(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage object, image tokens beside the cached ones."""
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """OpenAI's usage object, with image tokens beside the cached ones."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.generated_tokens,

@@ -1,8 +1,8 @@
-"""`POST /v1/reference`: a question and documents with pictures → Markdown in which every image reference is checked.
+"""`POST /v1/reference`: a question and documents with images → Markdown in which every image reference is checked.
 
-A fine-tuned model answers in one go (`direct`); any other writes, captions and places as in a build (`staged`).
-What breaks the reference contract (`markdown.check`) is taken out of the text and listed; every reference that
-stays is traced back to its document, uri and sha256.
+A fine-tuned model answers in one step (`direct`); any other responds, captions and places as in a build (`staged`).
+References that break the reference contract (`markdown.check`) are removed from the text and listed; every other one
+is traced back to its document, uri and sha256.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pydantic import BaseModel, Field
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
-from imageref_ray.dataset.export import answer as written
+from imageref_ray.dataset.export import answer as answer_text
 from imageref_ray.engines.base import Engine, Sampling
-from imageref_ray.serving.openai_chat import WireError, costs
-from imageref_ray.serving.request_images import PictureError, public_uri, receive
+from imageref_ray.serving.openai_chat import WireError, usage_object
+from imageref_ray.serving.request_images import ImageError, public_uri, receive_image
 from imageref_ray.stages.caption import caption
 from imageref_ray.stages.free_decode import decode
 from imageref_ray.stages.parsing import ParseError
@@ -29,7 +29,7 @@ from imageref_ray.stages.respond import respond
 
 
 class SentDocument(BaseModel):
-    """A document: `[Image k]` in `text` is where `images[k]` stood (k from 0)."""
+    """A document: `[Image k]` in `text` marks the position of `images[k]` (k from 0)."""
 
     id: str | None = Field(None, min_length=1)
     title: str = ""
@@ -39,7 +39,7 @@ class SentDocument(BaseModel):
 
 
 class ReferenceBody(BaseModel):
-    """A question, its documents, and how the answer is drawn (greedy where not told)."""
+    """A question, its documents, and the sampling of the answer (greedy by default)."""
 
     question: str = Field(min_length=1)
     documents: list[SentDocument] = Field(min_length=1)
@@ -52,7 +52,7 @@ class ReferenceBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """The sample a body holds, image id → how the body named it, and which pictures could not be used."""
+    """The sample of a request, image id → uri for the answer, and which images could not be used."""
 
     sample: Sample
     uris: dict[str, str]
@@ -60,12 +60,12 @@ class Received:
 
 
 def receive_documents(body: ReferenceBody, folder: Path, settings: ServeConfig) -> Received:
-    """The body as a sample, pictures verified; a bad picture is left out and reported. Raises WireError."""
+    """The body as a sample with verified images; unusable ones are left out and reported. Raises WireError."""
     names = [document.id or str(i) for i, document in enumerate(body.documents, start=1)]
     if len(set(names)) < len(names):
         raise WireError("two documents have the same id", "documents")
     if sum(len(document.images) for document in body.documents) > settings.max_images:
-        raise WireError(f"more than {settings.max_images} pictures in one request", "documents")
+        raise WireError(f"more than {settings.max_images} images in one request", "documents")
     uris: dict[str, str] = {}
     left_out: list[dict[str, Any]] = []
     documents: list[Document] = []
@@ -73,33 +73,33 @@ def receive_documents(body: ReferenceBody, folder: Path, settings: ServeConfig) 
         images: list[Image] = []
         for index, url in enumerate(sent.images):
             try:
-                found = receive(url, f"{name}/{index}", folder / f"{number}-{index}", settings)
-            except PictureError as error:
+                image = receive_image(url, f"{name}/{index}", folder / f"{number}-{index}", settings)
+            except ImageError as error:
                 left_out.append({"document": name, "image": index, "reason": str(error)})
             else:
-                images.append(found)
-                uris[found.id] = public_uri(url, found)
+                images.append(image)
+                uris[image.id] = public_uri(url, image)
         documents.append(Document(name, sent.title, sent.text, tuple(images), sent.url))
     return Received(Sample("request", body.question, tuple(documents)), uris, left_out)
 
 
 async def answer(received: Received, body: ReferenceBody, engine: Engine, settings: ServeConfig) -> dict[str, Any]:
-    """The response object: markdown, references, breaches, left_out, usage. Raises WireError for a useless reply."""
+    """The response object: markdown, references, breaches, left_out, usage. Raises WireError for an unusable reply."""
     sampling = Sampling(body.temperature, body.max_tokens or settings.max_tokens, seed=body.seed)
-    write = _staged if (body.method or settings.method) == "staged" else _direct
+    generate_answer = _staged if (body.method or settings.method) == "staged" else _direct
     try:
-        text, usage = await write(received.sample, engine, sampling, settings)
+        text, usage = await generate_answer(received.sample, engine, sampling, settings)
     except ParseError as error:
         raise WireError(f"the model's reply cannot be used: {error}", status=502) from error
-    kept, found = checked(text, received.sample)
+    checked, references = keep_valid_references(text, received.sample)
     return {
         "object": "reference",
         "model": settings.name,
-        "markdown": kept,
-        "references": [_source(ref, received) for ref in found],
+        "markdown": checked,
+        "references": [_reference_object(reference, received) for reference in references],
         "breaches": [to_row(breach) for breach in markdown.check(text, received.sample)],
         "left_out": received.left_out,
-        "usage": costs(usage),
+        "usage": usage_object(usage),
     }
 
 
@@ -108,36 +108,38 @@ async def _direct(sample: Sample, engine: Engine, sampling: Sampling, settings: 
 
 
 async def _staged(sample: Sample, engine: Engine, sampling: Sampling, settings: ServeConfig) -> tuple[str, Usage]:
-    """The stages of a build; the captions become those of the image references."""
+    """Answer by the stages of a build; the captions become those of the image references."""
     pack = load_pack(settings.prompts)
     record = await respond(Record(sample), engine.generate, pack, sampling)
     record = await caption(record, engine.generate, pack, sampling)
     record = await place(record, engine.generate, pack, sampling)
-    return written(record, "caption"), record.usage
+    return answer_text(record, "caption"), record.usage
 
 
-def checked(text: str, sample: Sample) -> tuple[str, list[markdown.Reference]]:
+def keep_valid_references(text: str, sample: Sample) -> tuple[str, list[markdown.Reference]]:
     """The text with only those image references that keep the contract, and those references."""
-    found: list[markdown.Reference] = []
+    valid: list[markdown.Reference] = []
     used: set[str] = set()
-    for ref in markdown.references(text):
-        if ref.slot and 1 <= ref.k <= len(sample.images) and sample.images[ref.k - 1].id not in used:
-            used.add(sample.images[ref.k - 1].id)
-            found.append(ref)
-    captions = {ref.k: ref.caption for ref in found if ref.caption}
-    kept = markdown.insert(markdown.strip_images(text), {ref.slot: ref.k for ref in found}, "after", captions)
-    assert not markdown.check(kept, sample)
-    return kept, found
+    for reference in markdown.references(text):
+        k = reference.k
+        if reference.slot and 1 <= k <= len(sample.images) and sample.images[k - 1].id not in used:
+            used.add(sample.images[k - 1].id)
+            valid.append(reference)
+    captions = {reference.k: reference.caption for reference in valid if reference.caption}
+    slots = {reference.slot: reference.k for reference in valid}
+    checked = markdown.insert(markdown.strip_images(text), slots, "after", captions)
+    assert not markdown.check(checked, sample)
+    return checked, valid
 
 
-def _source(ref: markdown.Reference, received: Received) -> dict[str, Any]:
-    image = received.sample.images[ref.k - 1]
+def _reference_object(reference: markdown.Reference, received: Received) -> dict[str, Any]:
+    image = received.sample.images[reference.k - 1]
     return {
-        "k": ref.k,
+        "k": reference.k,
         "image": image.id,
         "document": image.id.rsplit("/", 1)[0],
         "uri": received.uris[image.id],
         "sha256": image.sha256,
-        "caption": ref.caption,
-        "slot": ref.slot,
+        "caption": reference.caption,
+        "slot": reference.slot,
     }

@@ -1,7 +1,7 @@
-"""Pictures as requests name them → verified `Image` values on this machine's disk.
+"""Images of a request → verified `Image` values on this machine's disk.
 
-A picture is a base64 data URL (written to the request's own folder) or a path under the configured folder.
-Nothing is ever fetched: an endpoint that opens any URL it is told opens the network it stands in.
+An image is a base64 data URL (written to the request's own folder) or a path in the configured folder. URLs are never
+fetched: an endpoint that fetches any URL gives its clients access to its network.
 """
 
 from __future__ import annotations
@@ -18,46 +18,49 @@ from imageref_ray.core.records import Image
 DATA_URL = re.compile(r"data:image/[a-zA-Z0-9.+-]{1,40};base64,", re.ASCII)
 
 
-class PictureError(ValueError):
-    """A picture that cannot be used; the message says why, without paths of this machine."""
+class ImageError(ValueError):
+    """An image that cannot be used; the message continues "the image" and names no path of this machine."""
 
 
-def receive(url: str, image_id: str, file: Path, settings: ServeConfig) -> Image:
-    """The picture behind `url`, verified (sha256, width and height in pixels); a data URL is written to `file`."""
-    start = DATA_URL.match(url)
-    if start:
-        path = _decoded(url[start.end() :], file, settings.max_image_bytes)
+def receive_image(url: str, image_id: str, file: Path, settings: ServeConfig) -> Image:
+    """The image behind `url`, verified (sha256, width and height in pixels); a data URL is written to `file`.
+
+    Raises ImageError.
+    """
+    data_url = DATA_URL.match(url)
+    if data_url:
+        path = _write_image(url[data_url.end() :], file, settings.max_image_bytes)
     elif url.startswith("data:"):
-        raise PictureError("the data URL must read data:image/<type>;base64,<data>")
+        raise ImageError("has an invalid data URL; it must be data:image/<type>;base64,<data>")
     elif re.match(r"(?!file:)[a-zA-Z][a-zA-Z0-9+.-]*:", url):
-        raise PictureError("addresses are not fetched; send a data URL or a path under the configured folder")
+        raise ImageError("is a URL, and URLs are not fetched; send a data URL or a path in the configured folder")
     else:
-        path = _under(settings.images, url.removeprefix("file://"))
-    found = verify(Image(image_id, str(path)), settings.max_image_bytes, settings.max_image_pixels)
-    if isinstance(found, Problem):
-        raise PictureError(found.message.removeprefix(f"{path} "))
-    return found
+        path = _path_in(settings.images, url.removeprefix("file://"))
+    image = verify(Image(image_id, str(path)), settings.max_image_bytes, settings.max_image_pixels)
+    if isinstance(image, Problem):
+        raise ImageError(image.message.removeprefix(f"{path} "))
+    return image
 
 
 def public_uri(url: str, image: Image) -> str:
-    """How an answer names the picture's origin: the path as it was sent, or `sha256:…` for a data URL."""
+    """The image's uri in an answer: the path as it was sent, or `sha256:…` for a data URL."""
     return f"sha256:{image.sha256}" if url.startswith("data:") else url
 
 
-def _decoded(data: str, path: Path, max_bytes: int) -> Path:
+def _write_image(data: str, path: Path, max_bytes: int) -> Path:
     if len(data) > max_bytes * 4 // 3 + 4:
-        raise PictureError(f"has about {len(data) * 3 // 4} bytes, more than the {max_bytes} allowed")
+        raise ImageError(f"has about {len(data) * 3 // 4} bytes, more than the {max_bytes} allowed")
     try:
         path.write_bytes(base64.b64decode(data, validate=True))
     except (binascii.Error, ValueError):
-        raise PictureError("the data URL is not valid base64") from None
+        raise ImageError("has a data URL that is not valid base64") from None
     return path
 
 
-def _under(root: Path | None, name: str) -> Path:
+def _path_in(root: Path | None, name: str) -> Path:
     if root is None:
-        raise PictureError("paths are not allowed here; send a data URL (or start the endpoint with `images: FOLDER`)")
+        raise ImageError("is a path, and no folder is configured; send a data URL (or set `images: FOLDER`)")
     path = (root / name).resolve()
     if not path.is_relative_to(root.resolve()):
-        raise PictureError("the path leaves the configured folder")
+        raise ImageError("is outside the configured folder")
     return path

@@ -42,7 +42,7 @@ def describe(path: Path) -> list[Any]:
     return [{"role": "user", "content": parts}]
 
 
-def test_a_picture_is_described_and_its_tokens_are_counted(client: openai.OpenAI, event: Sample) -> None:
+def test_an_image_is_described_and_its_tokens_are_counted(client: openai.OpenAI, event: Sample) -> None:
     messages = describe(Path(event.images[0].uri))
     answered = client.chat.completions.create(model="imageref", messages=messages, temperature=0, max_tokens=40)
     (choice,) = answered.choices
@@ -80,7 +80,7 @@ def test_a_guide_binds_the_reply(client: openai.OpenAI) -> None:
 
 
 def test_errors_are_what_openais_clients_expect(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="called `imageref`"):
+    with pytest.raises(openai.NotFoundError, match="use `imageref`"):
         client.chat.completions.create(model="other", messages=[{"role": "user", "content": "x"}])
     with pytest.raises(openai.BadRequestError):  # longer than the model's context
         client.chat.completions.create(model="imageref", messages=[{"role": "user", "content": "word " * 20_000}])

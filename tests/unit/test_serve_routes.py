@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from imageref_ray.core.config import ScriptedConfig, ServeConfig
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import EngineError, Guide, Reply, Request, RequestError
-from imageref_ray.serving.routes import create
+from imageref_ray.serving.routes import create_app
 from tests.scripted import annotator
 
 ANSWER = """# Boats in Velmora
@@ -29,7 +29,7 @@ And IMAGE_7 too."""
 
 
 class Engine:
-    """Answers with a function of the request and remembers what it was asked."""
+    """Answers with a function of the request and records the requests."""
 
     def __init__(self, reply: Callable[[Request], str]) -> None:
         self.reply = reply
@@ -54,10 +54,10 @@ class StreamingEngine(Engine):
 
 def client(engine: Engine, **settings: Any) -> TestClient:
     config = ServeConfig(engine=ScriptedConfig(script="tests.scripted:annotator"), **settings)
-    return TestClient(create(engine, config), raise_server_exceptions=False)
+    return TestClient(create_app(engine, config), raise_server_exceptions=False)
 
 
-def picture(color: str = "red", size: tuple[int, int] = (20, 10)) -> bytes:
+def png(color: str = "red", size: tuple[int, int] = (20, 10)) -> bytes:
     data = io.BytesIO()
     PIL.Image.new("RGB", size, color).save(data, "PNG")
     return data.getvalue()
@@ -75,9 +75,9 @@ def image_part(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def test_a_chat_with_a_picture_reaches_the_engine_in_order() -> None:
+def test_a_chat_with_an_image_reaches_the_engine_in_order() -> None:
     engine = Engine(lambda request: "a red box")
-    parts = [{"type": "text", "text": "Look: "}, image_part(data_url(picture())), {"type": "text", "text": " what?"}]
+    parts = [{"type": "text", "text": "Look: "}, image_part(data_url(png())), {"type": "text", "text": " what?"}]
     body = chat(parts, model="imageref", temperature=0, max_tokens=7, stop="\n", seed=3)
     answered = client(engine).post("/v1/chat/completions", json=body).json()
     (request,) = engine.requests
@@ -143,20 +143,20 @@ def test_an_open_turn_is_continued_and_not_repeated() -> None:
     [
         ({"messages": []}, 400, "messages"),
         (chat("x", temperature=9), 400, "temperature"),
-        (chat("x", model="gpt"), 404, "called `imageref`"),
+        (chat("x", model="gpt"), 404, "use `imageref`"),
         (chat("x", tools=[{"type": "function"}]), 400, "`tools` is not supported"),
         (chat("x", n=2, stream=True), 400, "cannot be streamed"),
         (chat([{"type": "input_audio"}]), 400, "messages[0].content[0]"),
         (chat([image_part("https://example.org/a.png")]), 400, "not fetched"),
-        (chat([image_part("a.png")]), 400, "paths are not allowed"),
+        (chat([image_part("a.png")]), 400, "no folder is configured"),
         (chat([image_part("data:image/png;base64,@@@")]), 400, "not valid base64"),
         (chat([image_part(data_url(b"just text"))]), 400, "is not a picture but text"),
         (chat([image_part(data_url(b"x" * 5000))]), 400, "more than the 3000 allowed"),
-        (chat([image_part(data_url(picture(size=(300, 300))))]), 400, "more than the 40000 allowed"),
-        (chat([image_part(data_url(picture()))] * 3), 400, "more than 2 pictures"),
+        (chat([image_part(data_url(png(size=(300, 300))))]), 400, "more than the 40000 allowed"),
+        (chat([image_part(data_url(png()))] * 3), 400, "more than 2 images"),
         (chat("x", structured_outputs={"regex": "a", "choice": ["b"]}), 400, "exactly one of"),
         (chat("x", response_format={"type": "xml"}), 400, "response_format.type"),
-        (chat("x", continue_final_message=True), 400, "continue_final_message wants an assistant's message"),
+        (chat("x", continue_final_message=True), 400, "continue_final_message needs several messages"),
     ],
 )
 def test_what_cannot_be_answered_is_an_openai_error(body: dict[str, Any], status: int, message: str) -> None:
@@ -182,8 +182,8 @@ def test_an_engines_error_is_a_status_even_for_a_stream(error: Exception, status
 def test_paths_are_served_from_the_configured_folder_only(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    (root / "in.png").write_bytes(picture())
-    (tmp_path / "out.png").write_bytes(picture())
+    (root / "in.png").write_bytes(png())
+    (tmp_path / "out.png").write_bytes(png())
     (root / "link.png").symlink_to(tmp_path / "out.png")
     served = client(Engine(lambda request: "ok"), images=root)
     found = {
@@ -194,10 +194,10 @@ def test_paths_are_served_from_the_configured_folder_only(tmp_path: Path) -> Non
 
 
 def test_a_reference_answer_holds_only_checked_references_with_their_sources(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(picture("blue"))
+    (tmp_path / "a.png").write_bytes(png("blue"))
     engine = Engine(lambda request: ANSWER)
     documents = [
-        {"id": "n1", "title": "Boats", "text": "Boats came.\n[Image 0]\nEnd.", "images": [data_url(picture())]},
+        {"id": "n1", "title": "Boats", "text": "Boats came.\n[Image 0]\nEnd.", "images": [data_url(png())]},
         {"title": "Port", "text": "A port.\n[Image 0]", "images": ["a.png", "missing.png"]},
     ]
     body = {"question": "What happened?", "documents": documents}
@@ -217,7 +217,7 @@ def test_a_reference_answer_holds_only_checked_references_with_their_sources(tmp
 
 
 def test_a_model_that_was_not_fine_tuned_answers_in_stages() -> None:
-    document = {"id": "n1", "title": "Boats", "text": "Boats came.\n[Image 0]", "images": [data_url(picture())]}
+    document = {"id": "n1", "title": "Boats", "text": "Boats came.\n[Image 0]", "images": [data_url(png())]}
     body = {"question": "What happened?", "documents": [document], "method": "staged"}
     answered = client(Engine(annotator)).post("/v1/reference", json=body).json()
     assert "What happened in short.\n![Two red boats.](IMAGE_1)\n### The harbour" in answered["markdown"]
