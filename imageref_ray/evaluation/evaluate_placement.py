@@ -1,10 +1,10 @@
-"""Test set + checkpoint → where the images went → metrics: `imageref evaluate placement`.
+"""Test set + checkpoint → answers → image-placement metrics: `imageref evaluate placement`.
 
-    annotation JSONL ─▶ one pass on the engine ─┬▶ guided: the reference's text, every slot decided by the model
+    annotation JSONL ─▶ one pass on the engine ─┬▶ guided: the reference's text, the model decides every slot
                                                 └▶ free: the model's own text, placements read from it
     label CSV ─────────────────────────────────────▶ metrics.json
 
-Beside it: `<mode>.jsonl` ({"id", "result"}) and `<mode>.insertion.jsonl`, which `imageref score` reads.
+Also written: `<mode>.jsonl` ({"id", "result"}) and `<mode>.insertion.jsonl`, which `imageref score` reads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from imageref_ray.evaluation.placement_metrics import summarise
 from imageref_ray.stages.guided_decode import fill
 
 LIMITS = {name: SourceConfig.model_fields[f"max_image_{name}"].default for name in ("bytes", "pixels")}
-"""Larger pictures are refused, as in a build."""
+"""Larger images are refused, as in a build."""
 
 
 def evaluate_placement(
@@ -38,19 +38,19 @@ def evaluate_placement(
 ) -> dict[str, Any]:
     """Metrics by mode (`guided`, `free`; see `placement_metrics.summarise`) and the pass's own numbers (`run`).
 
-    Only labelled questions are asked. Resumes an interrupted run; a finished one is read, not repeated. Questions in
-    the quarantine stay there, except those whose ids are in `again`. Raises as `run_job`.
+    Only labelled questions are answered. Resumes an interrupted run; of a finished run the metrics are read. Questions
+    in the quarantine stay there, except those whose ids are in `again`. Raises as `run_job`.
     """
-    labels, questions = _matching(config)
+    labels, questions = _read_test_set(config)
 
     def run() -> Summary:
         from imageref_ray.batch.ray_data import run_pass
 
-        return run_pass(_task(config), [to_row(question) for question in questions.values()], again)
+        return run_pass(_make_pass(config), [to_row(question) for question in questions.values()], again)
 
     def finish(summary: Summary) -> Summary:
         outcome.check(config.output, 0)  # without any answer there is nothing to measure
-        metrics = {**_measured(config, labels, questions), "run": summary}
+        metrics = {**_score_modes(config, labels, questions), "run": summary}
         manifest.write_json(config.output / "metrics.json", metrics)
         return metrics
 
@@ -60,12 +60,12 @@ def evaluate_placement(
     return run_job(Job(config, _settings(config), run, finish, show, partial(show_again, show)), console)
 
 
-def _task(config: EvaluateConfig) -> Pass:
+def _make_pass(config: EvaluateConfig) -> Pass:
     return pass_of(
         config,
         "evaluate placement",
         partial(
-            ask,
+            answer_question,
             modes=config.mode,
             variant=config.variant,
             paper=config.paper,
@@ -77,41 +77,41 @@ def _task(config: EvaluateConfig) -> Pass:
     )
 
 
-def _measured(
+def _score_modes(
     config: EvaluateConfig, labels: Mapping[str, Relevance], questions: Mapping[str, Question]
 ) -> dict[str, Any]:
-    """Write the answers of every mode and score them."""
+    """Write the answers of every mode; returns the metrics by mode."""
     rows = {result.id: result.row for result in store.results(config.output)}
     metrics: dict[str, Any] = {}
     for mode in config.mode:
         answers = {id: rows[id][mode] for id in questions if id in rows}
-        metrics[mode] = _judged(config, mode, labels, questions, answers)
+        metrics[mode] = _score_answers(config, mode, labels, questions, answers)
     return metrics
 
 
 def weight(row: Row) -> float:
-    """How long a question's prompts are, roughly, in tokens: four characters a token, 256 tokens an image."""
+    """A rough length of a question's prompts in tokens: four characters per token, 256 tokens per image."""
     parts = [*row["prompt"], row["reference"]]
     return sum(len(part) / 4 if isinstance(part, str) else 256 for part in parts)
 
 
 def prepare(row: Row) -> tuple[Row, tuple[Failure, ...]]:
-    """The question's row with verified images (sha256, size); one that cannot be used fails the question."""
-    question = _question(row)
+    """The CPU step: the question's row with verified images (sha256, size). An unusable image fails the question."""
+    question = _question_from_row(row)
     parts: list[str | Image] = []
     for part in question.prompt:
-        found = verify(part, LIMITS["bytes"], LIMITS["pixels"]) if isinstance(part, Image) else part
-        if isinstance(found, Problem):
-            raise RequestError(f"{found.error}: {found.message}")
-        parts.append(found)
+        verified = verify(part, LIMITS["bytes"], LIMITS["pixels"]) if isinstance(part, Image) else part
+        if isinstance(verified, Problem):
+            raise RequestError(f"{verified.error}: {verified.message}")
+        parts.append(verified)
     return to_row(Question(question.id, tuple(parts), question.reference)), ()
 
 
-async def ask(
+async def answer_question(
     row: Row, generate: Generate, *, modes: tuple[str, ...], variant: Any, paper: bool, system: str, max_tokens: int
 ) -> Row:
-    """One question in every mode: `{"id", mode: text}`, the text with its images."""
-    question = _question(row)
+    """Answer one question in every mode: `{"id", mode: text}`, the text with its image references."""
+    question = _question_from_row(row)
     turns = (Message("user", question.prompt),)
     messages = (Message("system", (system,)), *turns) if system else turns
     answers: Row = {"id": question.id}
@@ -126,17 +126,17 @@ async def ask(
     return answers
 
 
-def read(answer: str, question: Question, policy: markdown.Policy) -> Placed | None:
+def read_placements(answer: str, question: Question, policy: markdown.Policy) -> Placed | None:
     """Slot of the reference text under `policy` → image id; None where the answer shares no line with the reference."""
     text = markdown.strip_images(question.reference)
     if not set(markdown.lines(markdown.strip_images(answer))) & set(markdown.lines(text)):
         return None
     numbers = markdown.read_placements(text, answer)
-    known = {slot: question.images[k - 1].id for slot, k in numbers.items() if 1 <= k <= len(question.images)}
-    return markdown.convert(known, text, "after", policy)
+    placed = {slot: question.images[k - 1].id for slot, k in numbers.items() if 1 <= k <= len(question.images)}
+    return markdown.convert(placed, text, "after", policy)
 
 
-def _judged(
+def _score_answers(
     config: EvaluateConfig,
     mode: str,
     labels: Mapping[str, Relevance],
@@ -144,16 +144,16 @@ def _judged(
     answers: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write one mode's answers in the paper's formats and score them."""
-    placed = {id: read(answer, questions[id], config.label_slots) for id, answer in answers.items()}
+    placements = {id: read_placements(answer, questions[id], config.label_slots) for id, answer in answers.items()}
     paper_formats.write_jsonl(config.output / f"{mode}.jsonl", ({"id": id, "result": answers[id]} for id in answers))
     paper_formats.write_insertions(
         config.output / f"{mode}.insertion.jsonl",
-        (_insertion(questions[id], chosen, config.label_slots) for id, chosen in placed.items()),
+        (_insertion(questions[id], placed, config.label_slots) for id, placed in placements.items()),
     )
     try:
-        return summarise(labels, placed, config.paper, config.seed)
+        return summarise(labels, placements, config.paper, config.seed)
     except ValueError as error:
-        raise ConfigError(f"{config.output}: {error}; look at its quarantine and run.log") from None
+        raise ConfigError(f"{config.output}: {error}; see why: imageref inspect {config.output}") from None
 
 
 def _insertion(question: Question, placed: Placed | None, policy: markdown.Policy) -> paper_formats.Insertion:
@@ -164,28 +164,28 @@ def _insertion(question: Question, placed: Placed | None, policy: markdown.Polic
     return paper_formats.insertion(question.id, images, placed, slots)
 
 
-def _matching(config: EvaluateConfig) -> tuple[dict[str, Relevance], dict[str, Question]]:
+def _read_test_set(config: EvaluateConfig) -> tuple[dict[str, Relevance], dict[str, Question]]:
     """Labels and questions of the events that have both, at most `limit`, in the test set's order."""
     labels = paper_formats.read_labels(config.labels)
     questions = paper_formats.read_questions(config.data, config.root)
-    both = [id for id in questions if id in labels][: config.limit]
-    if not both:
+    ids = [id for id in questions if id in labels][: config.limit]
+    if not ids:
         raise ConfigError(
             f"no id of {config.data} ({len(questions)} samples) is in {config.labels} ({len(labels)} events); "
             "give the labels of this test set"
         )
-    return {id: labels[id] for id in both}, {id: questions[id] for id in both}
+    return {id: labels[id] for id in ids}, {id: questions[id] for id in ids}
 
 
 def _settings(config: EvaluateConfig) -> dict[str, Any]:
-    """What changes the numbers: the work's fingerprint."""
-    plain = config.model_dump(
+    """Every setting that changes the metrics: the run's fingerprint."""
+    values = config.model_dump(
         mode="json", include={"mode", "variant", "paper", "system", "max_tokens", "limit", "label_slots", "seed"}
     )
     files = {"data": manifest.content_identity(config.data), "labels": manifest.content_identity(config.labels)}
-    return {"job": "evaluate placement", **plain, **files, "engine": manifest.engine_settings(config.engine)}
+    return {"job": "evaluate placement", **values, **files, "engine": manifest.engine_settings(config.engine)}
 
 
-def _question(row: Row) -> Question:
+def _question_from_row(row: Row) -> Question:
     parts = tuple(part if isinstance(part, str) else from_row(Image, part) for part in row["prompt"])
     return Question(row["id"], parts, row["reference"])

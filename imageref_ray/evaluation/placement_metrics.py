@@ -1,7 +1,7 @@
-"""How good a placement is: labels and placements in, five numbers with intervals out.
+"""Placement metrics: labels and placements in, five metrics with intervals out.
 
-An event's labels say how relevant (1 to 3) each image is at each slot; its placement says which image
-stands at which slot. Everything here is pure and independent of the order of events, slots and files.
+An event's labels say how relevant (1 to 3) each image is at each slot; its placement says which image is at which
+slot. All functions are pure and independent of the order of events, slots and files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METRICS = ("recall_1", "recall_3", "precision", "f1", "score")
 
 @dataclass(frozen=True, slots=True)
 class EventScore:
-    """One event's values; `inserted` and `hits` count images at labelled slots, `labelled` slots that an image fits."""
+    """One event's metrics; `inserted`, `hits` count images at labelled slots, `labelled` slots that an image fits."""
 
     recall_1: float
     recall_3: float
@@ -37,33 +37,33 @@ class EventScore:
 def first_uses(placed: Placed) -> dict[int, str]:
     """Every image at the first of its slots only, in slot order."""
     seen: set[str] = set()
-    kept: dict[int, str] = {}
+    first: dict[int, str] = {}
     for slot in sorted(placed):
         if placed[slot] not in seen:
             seen.add(placed[slot])
-            kept[slot] = placed[slot]
-    return kept
+            first[slot] = placed[slot]
+    return first
 
 
-def best_total(relevance: Relevance, least: int = 1, weighted: bool = True) -> int:
-    """What the best answer reaches: the maximum-weight matching of slots and images, each used at most once.
+def best_total(relevance: Relevance, minimum: int = 1, weighted: bool = True) -> int:
+    """The best possible total: the maximum-weight matching of slots and images, each used at most once.
 
-    An edge is an image whose relevance at the slot is at least `least`; its weight is that relevance, or 1 where
-    not `weighted` (the maximum-cardinality matching). Unmatched counts 0.
+    An edge is an image whose relevance at the slot is at least `minimum`; its weight is that relevance, or 1 if not
+    `weighted` (then it is the maximum-cardinality matching). Unmatched slots and images count 0.
     """
     slots = sorted(relevance)
     images = sorted({image for slot in slots for image in relevance[slot]})
     weights = np.zeros((len(slots), len(images)), dtype=np.int64)
     for row, slot in enumerate(slots):
         for image, value in relevance[slot].items():
-            if value >= least:
+            if value >= minimum:
                 weights[row, images.index(image)] = value if weighted else 1
     rows, columns = linear_sum_assignment(weights, maximize=True)
     return int(weights[rows, columns].sum())
 
 
 def assess(relevance: Relevance, placed: Placed) -> EventScore:
-    """Score one event; images at slots without a label are not judged, a repeated image counts where it stands first.
+    """Score one event; images at slots without a label are not judged, a repeated image counts at its first slot only.
 
     recall_3 and recall_1 are hits (relevance 3, any relevance) over the most hits possible; precision is hits over
     images inserted; score is the gain (the relevance, -1 for a wrong image) over the best gain. Each is 1 where its
@@ -73,7 +73,7 @@ def assess(relevance: Relevance, placed: Placed) -> EventScore:
     hits = sum(value > 0 for value in values)
     return EventScore(
         recall_1=_ratio(hits, best_total(relevance, weighted=False)),
-        recall_3=_ratio(sum(value == 3 for value in values), best_total(relevance, least=3, weighted=False)),
+        recall_3=_ratio(sum(value == 3 for value in values), best_total(relevance, minimum=3, weighted=False)),
         precision=_ratio(hits, len(values)),
         score=_ratio(sum(value or -1 for value in values), best_total(relevance)),
         inserted=len(values),
@@ -83,22 +83,22 @@ def assess(relevance: Relevance, placed: Placed) -> EventScore:
 
 
 def verdicts(relevance: Relevance, placed: Placed) -> dict[int, Verdict]:
-    """Slot → what a reader should be told: right (3), fair (1 or 2), wrong, empty, or missed: empty where an image
-    belongs (3) that does not stand at such a place elsewhere."""
-    kept = first_uses(placed)
-    settled = {image for slot, image in kept.items() if relevance.get(slot, {}).get(image) == 3}
-    told: dict[int, Verdict] = {}
+    """Slot → verdict: right (relevance 3), fair (1 or 2), wrong, unlabelled, empty, or missed: empty although an image
+    of relevance 3 exists that is not placed right at another slot."""
+    first = first_uses(placed)
+    placed_right = {image for slot, image in first.items() if relevance.get(slot, {}).get(image) == 3}
+    by_slot: dict[int, Verdict] = {}
     for slot in sorted(set(relevance) | set(placed)):
-        fits = relevance.get(slot, {})
+        fitting = relevance.get(slot, {})
         if slot not in relevance:
-            told[slot] = "unlabelled"
+            by_slot[slot] = "unlabelled"
         elif slot in placed:
-            value = fits.get(placed[slot], 0) if slot in kept else 0
-            told[slot] = "right" if value == 3 else "fair" if value else "wrong"
+            value = fitting.get(placed[slot], 0) if slot in first else 0
+            by_slot[slot] = "right" if value == 3 else "fair" if value else "wrong"
         else:
-            lacking = any(value == 3 and image not in settled for image, value in fits.items())
-            told[slot] = "missed" if lacking else "empty"
-    return told
+            missed = any(value == 3 and image not in placed_right for image, value in fitting.items())
+            by_slot[slot] = "missed" if missed else "empty"
+    return by_slot
 
 
 def f1(precision: float, recall: float) -> float:
@@ -108,26 +108,26 @@ def f1(precision: float, recall: float) -> float:
 
 def summarise(
     labels: Mapping[str, Relevance],
-    answers: Mapping[str, Placed | None],
+    placements: Mapping[str, Placed | None],
     paper: bool = False,
     seed: int = 0,
     resamples: int = 2000,
 ) -> dict[str, Any]:
     """Means over all labelled events with 95 % bootstrap intervals, counts, and the share of unparsed answers.
 
-    `answers[id]` is None where the answer could not be parsed. Such an event, and one without any answer
-    (`missing`), counts as an empty answer; in paper mode both are dropped. Answers without labels are ignored.
-    Raises ValueError where no event is left.
+    `placements[id]` is None where the answer could not be parsed. Such an event, and one without any answer
+    (`missing`), counts as an answer without images; in paper mode both are dropped. Placements of events without
+    labels are ignored. Raises ValueError where no event is left.
     """
-    unparsed = sum(id in answers and answers[id] is None for id in labels)
-    missing = sum(id not in answers for id in labels)
-    kept = sorted(id for id in labels if not paper or answers.get(id) is not None)
-    if not kept:
+    unparsed = sum(id in placements and placements[id] is None for id in labels)
+    missing = sum(id not in placements for id in labels)
+    scored = sorted(id for id in labels if not paper or placements.get(id) is not None)
+    if not scored:
         raise ValueError(f"none of {len(labels)} labelled events has an answer that can be scored")
-    scores = [assess(labels[id], answers.get(id) or {}) for id in kept]
+    scores = [assess(labels[id], placements.get(id) or {}) for id in scored]
     table = np.array([[s.recall_1, s.recall_3, s.precision, s.score] for s in scores])
     return {
-        "events": len(kept),
+        "events": len(scored),
         **_means(table),
         "unparsed": unparsed / len(labels),
         "unparsed_events": unparsed,
@@ -159,8 +159,8 @@ def _intervals(table: np.ndarray[Any, Any], seed: int, resamples: int) -> dict[s
     events = len(table)
     draws = np.random.default_rng(seed).multinomial(events, [1 / events] * events, size=resamples)
     recall_1, recall_3, precision, score = (draws @ table / events).T
-    both = precision + recall_3
-    harmonic = np.divide(2 * precision * recall_3, both, out=np.zeros_like(both), where=both > 0)
-    samples: Sequence[Any] = (recall_1, recall_3, precision, harmonic, score)
-    bounds = {name: np.percentile(values, [2.5, 97.5]) for name, values in zip(METRICS, samples, strict=True)}
+    total = precision + recall_3
+    f1_values = np.divide(2 * precision * recall_3, total, out=np.zeros_like(total), where=total > 0)
+    resampled: Sequence[Any] = (recall_1, recall_3, precision, f1_values, score)
+    bounds = {name: np.percentile(values, [2.5, 97.5]) for name, values in zip(METRICS, resampled, strict=True)}
     return {name: [float(low), float(high)] for name, (low, high) in bounds.items()}

@@ -1,4 +1,4 @@
-"""Label CSV and insertion JSONL in, one JSON object of metrics out: `imageref score`, no engine needed."""
+"""Label CSV and insertion JSONL in, metrics out: `imageref score`, without an engine."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from imageref_ray.stages import parsing
 
 
 def score(labels: Path, predictions: Path, paper: bool = False, seed: int = 0) -> dict[str, Any]:
-    """Metrics of predictions over all labelled events, see `placement.summarise`; both files count the same slots.
+    """Metrics of predictions over all labelled events (see `placement_metrics.summarise`); both files number the same
+    slots.
 
-    `unparsed` is the share of labelled events whose answer is no predictions object. Predictions for events
-    without labels are not used. Raises ConfigError for a file that cannot be read, or files that do not match.
+    `unparsed` is the share of labelled events whose answer is not a predictions object. Predictions for events
+    without labels are ignored. Raises ConfigError for a file that cannot be read, or files that do not match.
     """
-    labelled = read_labels(labels)
-    given = read_insertions(predictions)
-    if not labelled:
+    relevance = read_labels(labels)
+    insertions = read_insertions(predictions)
+    if not relevance:
         raise ConfigError(f"{labels} holds no event; give the label CSV of the predicted events")
-    if not labelled.keys() & given.keys():
+    if not relevance.keys() & insertions.keys():
         raise ConfigError(
-            f"{predictions} ({len(given)} events) holds no event of {labels} ({len(labelled)} events); "
+            f"{predictions} ({len(insertions)} events) holds no event of {labels} ({len(relevance)} events); "
             "give files of the same data set"
         )
-    answers = {event: placed(given[event], relevance) for event, relevance in labelled.items() if event in given}
+    placements = {id: parse_insertion(insertions[id], relevance[id]) for id in relevance if id in insertions}
     try:
-        return summarise(labelled, answers, paper, seed)
+        return summarise(relevance, placements, paper, seed)
     except ValueError as error:
-        raise ConfigError(f"{predictions}: {error}; look at its result fields, or leave out --paper") from None
+        raise ConfigError(f"{predictions}: {error}; check its result fields, or leave out --paper") from None
 
 
-def placed(insertion: Insertion, relevance: Relevance) -> Placed | None:
+def parse_insertion(insertion: Insertion, relevance: Relevance) -> Placed | None:
     """The images an answer places, by slot; None where its text cannot be parsed."""
     slots = max([insertion.result.count("Position"), *relevance])
     try:
-        read = parsing.placement(insertion.result, insertion.images, slots)
+        placements = parsing.placement(insertion.result, insertion.images, slots)
     except parsing.ParseError:
         return None
-    return {placement.slot: placement.image_id for placement in read if placement.image_id is not None}
+    return {placement.slot: placement.image_id for placement in placements if placement.image_id is not None}

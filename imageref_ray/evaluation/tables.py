@@ -1,4 +1,4 @@
-"""What `imageref evaluate` says at its end: metrics → a table, and sentences on what to know."""
+"""What `imageref evaluate` prints at the end: metrics → a table, and notes on how to read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACEMENT = {
     "f1": "F1 of precision and recall_3",
     "score": "score",
 }
-"""Metric → its words; all are ratios, 1 is best."""
+"""Metric → its label; all are ratios, 1 is best."""
 
 VQA = {
     "official": "accuracy (VQA challenge)",
@@ -26,76 +26,76 @@ VQA = {
     "total": "choice by total likelihood",
     "mean": "choice by mean likelihood",
 }
-"""Metric → its words; all are in per cent."""
+"""Metric → its label; all are in per cent."""
 
-CAVEATS = {
+NOTES = {
     "missing_events": "{count} labelled events have no answer; the quarantine says why",
-    "unparsed_events": "{count} answers share no line with the reference and place nothing",
+    "unparsed_events": "{count} answers share no line with the reference and count as answers without images",
     "missing": "{count} of {questions} questions have no answer and count as wrong; the quarantine says why",
     "unlabelled": "{count} questions are left out: they have no annotators' answers, or no right choice",
-    "few_labels": "{count} of {questions} questions have fewer than the ten annotators of published accuracies",
+    "few_labels": "{count} of {questions} questions have fewer than ten annotators; published accuracies use ten",
     "cut": "{count} of {questions} answers were cut off by max_tokens",
 }
-"""Count in the metrics → what to know where it is not 0."""
+"""Count in the metrics → the note that is printed where it is not 0."""
 
 
-def show(console: Console, found: Table, summary: Mapping[str, Any]) -> None:
-    """The table, and under it the notes."""
-    console.print(found)
+def show(console: Console, table: Table, summary: Mapping[str, Any]) -> None:
+    """Print the table, and under it the notes."""
+    console.print(table)
     for note in notes(summary):
         console.print(note, highlight=False, soft_wrap=True)
 
 
 def placement(title: str, summary: Mapping[str, Any]) -> Table:
-    """One line a way of decoding and measure, with its 95 % interval."""
-    made = _empty(title, "decoding", "value", "events")
+    """One row per way of decoding and measure, with its 95 % interval."""
+    table = _empty_table(title, "decoding", "value", "events")
     for mode in MODES:
         if mode in summary:
-            _fill(made, mode, summary[mode], PLACEMENT, 3, "events")
-    return made
+            _add_rows(table, mode, summary[mode], PLACEMENT, 3, "events")
+    return table
 
 
 def vqa(title: str, summary: Mapping[str, Any]) -> Table:
-    """One line a set and measure, with its 95 % interval."""
-    made = _empty(title, "set", "%", "questions")
-    for _, name, found in _sets(summary):
-        _fill(made, name, found, VQA, 1, "questions")
-    return made
+    """One row per set and measure, with its 95 % interval."""
+    table = _empty_table(title, "set", "%", "questions")
+    for _, name, metrics in _sets(summary):
+        _add_rows(table, name, metrics, VQA, 1, "questions")
+    return table
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """One line for everything that bears on the numbers, and what the run's problems were."""
+    """One line for each count of `NOTES` that is not 0, and one for the run's problems."""
     modes = [(mode, summary[mode]) for mode in MODES if mode in summary]
-    sets = [(f"{name}, {mode}", found) for mode, name, found in _sets(summary)]
+    sets = [(f"{name}, {mode}", metrics) for mode, name, metrics in _sets(summary)]
     lines = [
-        f"{name}: " + sentence.format(count=f"{found[key]:,}", questions=f"{found.get('questions', 0):,}")
-        for name, found in (*modes, *sets)
-        for key, sentence in CAVEATS.items()
-        if found.get(key)
+        f"{name}: " + note.format(count=f"{metrics[key]:,}", questions=f"{metrics.get('questions', 0):,}")
+        for name, metrics in (*modes, *sets)
+        for key, note in NOTES.items()
+        if metrics.get(key)
     ]
     problems = ", ".join(f"{error} {count:,}" for error, count in summary["run"]["problems"].items())
     return [*lines, *([f"problems: {problems}"] if problems else [])]
 
 
-def _empty(title: str, what: str, unit: str, counted: str) -> Table:
-    made = Table(title=title, title_justify="left")
-    made.add_column(what)
-    made.add_column("measure")
+def _empty_table(title: str, first_column: str, unit: str, counted: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first_column)
+    table.add_column("measure")
     for name in (unit, "95 % interval", counted):
-        made.add_column(name, justify="right")
-    return made
+        table.add_column(name, justify="right")
+    return table
 
 
-def _fill(
-    made: Table, name: str, found: Mapping[str, Any], measures: Mapping[str, str], digits: int, counted: str
+def _add_rows(
+    table: Table, name: str, metrics: Mapping[str, Any], labels: Mapping[str, str], digits: int, counted: str
 ) -> None:
-    for key in (key for key in measures if key in found):
-        value, low, high = (f"{number:.{digits}f}" for number in (found[key], *found["intervals"][key]))
-        made.add_row(name, measures[key], value, f"{low} – {high}", f"{found[counted]:,}")
+    for key in (key for key in labels if key in metrics):
+        value, low, high = (f"{number:.{digits}f}" for number in (metrics[key], *metrics["intervals"][key]))
+        table.add_row(name, labels[key], value, f"{low} – {high}", f"{metrics[counted]:,}")
 
 
 def _sets(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Mode, set and metrics."""
+    """(mode, set, metrics) of a VQA summary."""
     for mode in ("direct", "choice"):
-        for name, found in summary.get(mode, {}).items():
-            yield mode, name, found
+        for name, metrics in summary.get(mode, {}).items():
+            yield mode, name, metrics

@@ -1,10 +1,10 @@
-"""How good short answers are: answers and annotators' answers in, two VQA accuracies and multiple choice out.
+"""VQA metrics: answers and annotators' answers in, two VQA accuracies and multiple-choice accuracy out.
 
     "The cats." ─normalise─▶ "cats" ─┬▶ official: mean over annotators left out of min(1, others who agree / 3)
                                      └▶ release: min(1, share of annotators who agree / 0.3)
 
 `official` and its normalisation (contractions, numbers, articles, punctuation) are the VQA challenge's (Antol et
-al. 2015); `release` is the VIGC release's variant. Both are named wherever they stand.
+al. 2015); `release` is the VIGC release's variant. Results always name the variant.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from imageref_ray.core.records import VisualQuestion
 from imageref_ray.sources.vqa_sets import ANNOTATORS
 
-CELLS = 2**20
-"""Most numbers of a bootstrap held at once: a published set has 214,354 questions."""
+MAX_CELLS = 2**20
+"""Numbers of a bootstrap held in memory at once, at most: a published set has 214,354 questions."""
 
 _CONTRACTED = (
     "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd "
@@ -35,7 +35,7 @@ _CONTRACTED = (
 CONTRACTIONS = {
     word[:at] + word[at + 1 :]: word for word in _CONTRACTED.split() for at, char in enumerate(word) if char == "'"
 } | {"somebody'd": "somebodyd"}
-"""A contraction that lacks one of its apostrophes → the whole; the one that goes the other way is published so."""
+"""Contraction with one apostrophe missing → the full form; the last entry is the other way round, as published."""
 
 NUMBERS = {"none": "0"} | {
     word: str(value)
@@ -60,16 +60,16 @@ class Choice(NamedTuple):
 def normalise(answer: str) -> str:
     """An answer as the VQA challenge compares it: lower case, digits for number words, no articles or punctuation.
 
-    A mark goes without trace where it stands beside a space anywhere, or the answer has a number such as 1,000; else
-    a space takes its place. A full stop goes unless a digit follows.
+    A punctuation mark is removed if it is next to a space anywhere in the answer, or if the answer has a number such as
+    1,000; else it becomes a space. A full stop is removed unless a digit follows.
     """
     text = answer.replace("\n", " ").replace("\t", " ").strip()
-    joined = bool(_THOUSANDS.search(text))
-    bare = text
+    has_thousands = bool(_THOUSANDS.search(text))
+    stripped = text
     for mark in _PUNCTUATION:
-        gone = joined or f"{mark} " in text or f" {mark}" in text
-        bare = bare.replace(mark, "" if gone else " ")
-    words = [NUMBERS.get(word, word) for word in _PERIOD.sub("", bare).lower().split()]
+        remove = has_thousands or f"{mark} " in text or f" {mark}" in text
+        stripped = stripped.replace(mark, "" if remove else " ")
+    words = [NUMBERS.get(word, word) for word in _PERIOD.sub("", stripped).lower().split()]
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
 
 
@@ -78,9 +78,9 @@ def official(answer: str, labels: Sequence[str]) -> float:
 
     `labels` are the annotators' answers, one each. Raises ValueError where there are no labels.
     """
-    _some(labels)
-    wanted = normalise(answer)
-    hits = [normalise(label) == wanted for label in labels]
+    _check_labels(labels)
+    normalised = normalise(answer)
+    hits = [normalise(label) == normalised for label in labels]
     return math.fsum(min(1.0, (sum(hits) - hit) / 3) for hit in hits) / len(hits)
 
 
@@ -89,29 +89,31 @@ def release(answer: str, labels: Sequence[str]) -> float:
 
     Raises ValueError where there are no labels.
     """
-    _some(labels)
-    wanted = normalise(answer)
-    return min(1.0, sum(normalise(label) == wanted for label in labels) / (0.3 * len(labels)))
+    _check_labels(labels)
+    normalised = normalise(answer)
+    return min(1.0, sum(normalise(label) == normalised for label in labels) / (0.3 * len(labels)))
 
 
 def choose(logprobs: Sequence[Sequence[float]]) -> Choice:
-    """Multiple choice from `logprobs[i]`, the log-probabilities of choice i's tokens; the first of equals wins.
+    """Multiple choice from `logprobs[i]`, the log-probabilities of choice i's tokens; of equals the first is taken.
 
     Raises ValueError where there is no choice, or one without tokens.
     """
     if not logprobs or not all(logprobs):
-        lacking = next((i for i, tokens in enumerate(logprobs) if not tokens), None)
-        what = "no choices" if lacking is None else f"choice {lacking} has no tokens"
-        raise ValueError(f"{what}: every choice needs the log-probability of at least one token")
+        empty = next((i for i, tokens in enumerate(logprobs) if not tokens), None)
+        problem = "no choices" if empty is None else f"choice {empty} has no tokens"
+        raise ValueError(f"{problem}: every choice needs the log-probability of at least one token")
     totals = [math.fsum(tokens) for tokens in logprobs]
     means = [total / len(tokens) for total, tokens in zip(totals, logprobs, strict=True)]
     return Choice(totals.index(max(totals)), means.index(max(means)))
 
 
 def labels(question: VisualQuestion) -> list[str]:
-    """The annotators' answers, one each; weights are the annotators' counts. Raises ValueError for other weights."""
+    """The annotators' answers, one each: weights must be counts of annotators. Raises ValueError for other weights."""
     if any(answer.weight != int(answer.weight) or answer.weight < 1 for answer in question.answers):
-        raise ValueError(f"question {question.id}: weights are no counts of annotators; read it from annotations")
+        raise ValueError(
+            f"question {question.id}: its answers' weights are not counts of annotators; read it from annotations"
+        )
     return [answer.text for answer in question.answers for _ in range(int(answer.weight))]
 
 
@@ -126,15 +128,15 @@ def summarise(
     counts: Counter[str] = Counter()
     scores = []
     for question in questions:
-        given, annotated = answers.get(question.id, ""), labels(question)
+        answer, annotated = answers.get(question.id, ""), labels(question)
         counts["missing"] += question.id not in answers
         counts["unlabelled"] += not annotated
         counts["few_labels"] += 0 < len(annotated) < ANNOTATORS
         if annotated:
-            scores.append((official(given, annotated), release(given, annotated)) if given.strip() else (0.0, 0.0))
+            scores.append((official(answer, annotated), release(answer, annotated)) if answer.strip() else (0.0, 0.0))
     if not scores:
         raise ValueError(f"none of {counts['unlabelled']} questions has annotated answers; give a labelled set")
-    return {"questions": len(scores), **_means(scores, ("official", "release"), seed, resamples), **_given(counts)}
+    return {"questions": len(scores), **_means(scores, ("official", "release"), seed, resamples), **_sorted(counts)}
 
 
 def summarise_choices(
@@ -158,35 +160,35 @@ def summarise_choices(
             counts["missing"] += 1
             scores.append((0.0, 0.0))
         else:
-            given = logprobs[question.id]
-            if len(given) != len(question.choices):
+            choice_logprobs = logprobs[question.id]
+            if len(choice_logprobs) != len(question.choices):
                 raise ValueError(
-                    f"question {question.id}: {len(given)} log-likelihoods, {len(question.choices)} choices"
+                    f"question {question.id}: {len(choice_logprobs)} log-likelihoods, {len(question.choices)} choices"
                 )
-            chosen = choose(given)
+            chosen = choose(choice_logprobs)
             scores.append((float(chosen.total == question.correct), float(chosen.mean == question.correct)))
     if not scores:
         raise ValueError(f"none of {counts['unlabelled']} questions has choices and a right one; give a labelled set")
-    return {"questions": len(scores), **_means(scores, Choice._fields, seed, resamples), **_given(counts)}
+    return {"questions": len(scores), **_means(scores, Choice._fields, seed, resamples), **_sorted(counts)}
 
 
-def _some(labels: Sequence[str]) -> None:
+def _check_labels(labels: Sequence[str]) -> None:
     if not labels:
-        raise ValueError("no labels: an answer is judged by at least one annotator's")
+        raise ValueError("no labels: an accuracy needs the answer of at least one annotator")
 
 
-def _given(counts: Counter[str]) -> dict[str, int]:
+def _sorted(counts: Counter[str]) -> dict[str, int]:
     return {name: counts[name] for name in sorted(counts)}
 
 
 def _means(scores: Sequence[tuple[float, ...]], names: Sequence[str], seed: int, resamples: int) -> dict[str, Any]:
     """Name → mean in per cent, and `intervals`: percentile bootstrap over questions."""
     table = 100 * np.array(scores)
-    rng, equal = np.random.default_rng(seed), np.full(len(table), 1 / len(table))
-    at_once = max(1, CELLS // len(table))
-    sizes = (min(at_once, resamples - done) for done in range(0, resamples, at_once))
-    drawn = np.concatenate([rng.multinomial(len(table), equal, size=size) @ table for size in sizes])
-    bounds = np.percentile(drawn / len(table), [2.5, 97.5], axis=0).T
+    rng, probabilities = np.random.default_rng(seed), np.full(len(table), 1 / len(table))
+    batch = max(1, MAX_CELLS // len(table))
+    sizes = (min(batch, resamples - done) for done in range(0, resamples, batch))
+    totals = np.concatenate([rng.multinomial(len(table), probabilities, size=size) @ table for size in sizes])
+    bounds = np.percentile(totals / len(table), [2.5, 97.5], axis=0).T
     means = {name: math.fsum(column) / len(table) for name, column in zip(names, table.T, strict=True)}
     return means | {
         "intervals": {name: [float(low), float(high)] for name, (low, high) in zip(names, bounds, strict=True)}

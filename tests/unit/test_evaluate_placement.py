@@ -1,4 +1,4 @@
-"""Evaluation around the engine: what a question asks, and where the images of an answer are read to stand."""
+"""Evaluation around the engine: what a question asks, and at which slots the images of an answer are."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from imageref_ray.core.records import Image, to_row
 from imageref_ray.dataset.paper_formats import Question, write_jsonl, write_labels
 from imageref_ray.engines.base import Reply, Request, RequestError
 from imageref_ray.evaluation import tables
-from imageref_ray.evaluation.evaluate_placement import ask, evaluate_placement, prepare, read
+from imageref_ray.evaluation.evaluate_placement import answer_question, evaluate_placement, prepare, read_placements
 from imageref_ray.evaluation.placement_metrics import METRICS
 
-PICTURES = tuple(Image(f"5/{k}.jpg", f"image/5/{k}.jpg") for k in range(3))
+IMAGES = tuple(Image(f"5/{k}.jpg", f"image/5/{k}.jpg") for k in range(3))
 REFERENCE = "# A fair\nMuch to see.\n### Boats\nTwo boats came.\nIMAGE_1\n### Charts\nSongs were counted.\nIMAGE_2"
 QUESTION = Question(
-    "1", ("Tell it.\nIMAGE_1: ", PICTURES[0], "\nIMAGE_2: ", PICTURES[1], "\nIMAGE_3: ", PICTURES[2]), REFERENCE
+    "1", ("Tell it.\nIMAGE_1: ", IMAGES[0], "\nIMAGE_2: ", IMAGES[1], "\nIMAGE_3: ", IMAGES[2]), REFERENCE
 )
 SETTINGS = {"modes": ("guided", "free"), "variant": "plain", "paper": False, "system": "Be brief.", "max_tokens": 9}
 
@@ -32,7 +32,7 @@ async def test_both_modes_ask_with_the_same_messages_and_guided_keeps_the_text()
             return Reply(("# Something else",))
         return Reply(("IMAGE_3\n" if request.prefix.endswith("Two boats came.\n") else "",))
 
-    answers = await ask(to_row(QUESTION), generate, **SETTINGS)
+    answers = await answer_question(to_row(QUESTION), generate, **SETTINGS)
     assert answers["guided"] == REFERENCE.replace("\nIMAGE_2", "").replace("IMAGE_1", "IMAGE_3")
     assert answers["free"] == "# Something else"
     assert {request.messages for request in requests} == {requests[0].messages}
@@ -42,24 +42,24 @@ async def test_both_modes_ask_with_the_same_messages_and_guided_keeps_the_text()
 
 
 def test_placements_are_read_in_the_slots_of_the_labels():
-    assert read(REFERENCE, QUESTION, "before") == {2: "5/0.jpg", 3: "5/1.jpg"}
-    assert read(REFERENCE, QUESTION, "after") == {2: "5/0.jpg", 3: "5/1.jpg"}
+    assert read_placements(REFERENCE, QUESTION, "before") == {2: "5/0.jpg", 3: "5/1.jpg"}
+    assert read_placements(REFERENCE, QUESTION, "after") == {2: "5/0.jpg", 3: "5/1.jpg"}
     longer = Question("1", QUESTION.prompt, REFERENCE.replace("Much to see.", "Much to see.\nAnd to hear."))
-    assert read(longer.reference, longer, "before") == {2: "5/0.jpg", 3: "5/1.jpg"}
-    assert read(longer.reference, longer, "after") == {3: "5/0.jpg", 4: "5/1.jpg"}
+    assert read_placements(longer.reference, longer, "before") == {2: "5/0.jpg", 3: "5/1.jpg"}
+    assert read_placements(longer.reference, longer, "after") == {3: "5/0.jpg", 4: "5/1.jpg"}
 
 
 def test_numbers_that_no_image_has_place_nothing():
-    assert read(REFERENCE.replace("IMAGE_1", "IMAGE_9"), QUESTION, "before") == {3: "5/1.jpg"}
+    assert read_placements(REFERENCE.replace("IMAGE_1", "IMAGE_9"), QUESTION, "before") == {3: "5/1.jpg"}
 
 
 def test_an_answer_that_shares_no_line_with_the_reference_is_unparsed():
-    assert read("I am sorry.\nIMAGE_1", QUESTION, "before") is None
-    assert read("", QUESTION, "before") is None
-    assert read("Two boats came.", QUESTION, "before") == {}
+    assert read_placements("I am sorry.\nIMAGE_1", QUESTION, "before") is None
+    assert read_placements("", QUESTION, "before") is None
+    assert read_placements("Two boats came.", QUESTION, "before") == {}
 
 
-def test_a_question_with_a_missing_picture_fails_as_a_whole():
+def test_a_question_with_a_missing_image_fails_as_a_whole():
     with pytest.raises(RequestError, match=r"image/5/0.jpg does not exist"):
         prepare(to_row(QUESTION))
 
@@ -90,10 +90,10 @@ def test_the_closing_lines_name_both_ways_of_decoding_and_what_is_missing() -> N
     screen = Console(file=io.StringIO(), width=140)
     screen.print(tables.placement("t", summary))
     printed = screen.file.getvalue()  # type: ignore[attr-defined]
-    for told in ("guided", "free", "0.750", "0.700 – 0.800", "1,200", "F1", "recall_3"):
-        assert told in printed
+    for text in ("guided", "free", "0.750", "0.700 – 0.800", "1,200", "F1", "recall_3"):
+        assert text in printed
     assert tables.notes(summary) == [
         "guided: 2 labelled events have no answer; the quarantine says why",
-        "free: 1 answers share no line with the reference and place nothing",
+        "free: 1 answers share no line with the reference and count as answers without images",
         "problems: MissingImage 2",
     ]

@@ -1,4 +1,4 @@
-"""VQA evaluation around the engine: what is asked and scored, what is refused before anything starts, what is told."""
+"""VQA evaluation around the engine: what is asked and scored, refused before anything starts, and printed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imageref_ray.core.config import ConfigError, OpenAIConfig, QuestionsConfig,
 from imageref_ray.core.records import Answer, Image, VisualQuestion, from_row, to_row
 from imageref_ray.engines.base import Message, Reply, Request, RequestError, Sampling
 from imageref_ray.evaluation import tables
-from imageref_ray.evaluation.evaluate_vqa import evaluate_vqa, prepare, work
+from imageref_ray.evaluation.evaluate_vqa import answer_question, evaluate_vqa, prepare
 from imageref_ray.stages.prompts.instruct import load_instruct
 from imageref_ray.stages.short_answer import likelihoods
 
@@ -49,9 +49,11 @@ class Listener:
 
 async def test_a_question_is_asked_once_and_each_choice_is_scored_after_the_same_words() -> None:
     model = Listener()
-    told = await work(row("cat", "black cat"), model.generate, modes=("direct", "choice"), pack=PACK, max_tokens=9)
+    answers = await answer_question(
+        row("cat", "black cat"), model.generate, modes=("direct", "choice"), pack=PACK, max_tokens=9
+    )
     expected = {"answer": "A cat.", "ended": "length", "logprobs": [[-0.5], [-0.5, -0.5]]}
-    assert told == {"id": "okvqa/7", **expected}
+    assert answers == {"id": "okvqa/7", **expected}
     asked, *scored = model.heard
     assert asked == Request(ASKED, Sampling(max_tokens=9))
     assert scored == [Request(ASKED, prefix=choice, scored=True) for choice in ("cat", "black cat")]
@@ -60,8 +62,8 @@ async def test_a_question_is_asked_once_and_each_choice_is_scored_after_the_same
 async def test_without_choices_or_their_mode_nothing_is_scored() -> None:
     model = Listener()
     settings: dict[str, Any] = {"pack": PACK, "max_tokens": 9}
-    assert "logprobs" not in await work(row(), model.generate, modes=("direct", "choice"), **settings)
-    assert "logprobs" not in await work(row("a", "b"), model.generate, modes=("direct",), **settings)
+    assert "logprobs" not in await answer_question(row(), model.generate, modes=("direct", "choice"), **settings)
+    assert "logprobs" not in await answer_question(row("a", "b"), model.generate, modes=("direct",), **settings)
     assert not any(request.scored for request in model.heard)
 
 
@@ -90,7 +92,7 @@ async def test_no_choice_is_still_being_scored_when_a_question_fails() -> None:
     assert running == 0
 
 
-def test_a_missing_picture_fails_its_question_with_the_path(tmp_path: Path) -> None:
+def test_a_missing_image_fails_its_question_with_the_path(tmp_path: Path) -> None:
     Pillow.new("RGB", (4, 3)).save(tmp_path / "7.png")
     there = to_row(VisualQuestion("7", Image("7.png", str(tmp_path / "7.png")), "okvqa", "What?", (Answer("cat"),)))
     found, failures = prepare({"id": "okvqa/7", "question": there})
@@ -102,7 +104,7 @@ def test_a_missing_picture_fails_its_question_with_the_path(tmp_path: Path) -> N
 
 
 def config(folder: Path, entries: Any, **more: Any) -> VqaConfig:
-    """One set of these entries and the picture 1.png; nothing of it reaches an engine."""
+    """One set of these entries and the image 1.png; nothing of it reaches an engine."""
     (folder / "q.json").write_text(json.dumps(entries))
     Pillow.new("RGB", (4, 4)).save(folder / "1.png")
     settings = {"sets": {"okvqa": QuestionsConfig(questions=folder / "q.json", images=folder)}, "prompts": "compact"}
@@ -117,14 +119,18 @@ def entry(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("entries", "more", "says"),
     [
-        ([], {}, r"sets\.okvqa: .*q\.json holds no question that can be asked \(the list is empty\)"),
-        ([{"image": "1.png", "question": "What?"}], {}, r"first one because: q\.json\[0\]: key answer is missing"),
+        ([], {}, r"sets\.okvqa: .*q\.json holds no usable question \(the list is empty\)"),
+        (
+            [{"image": "1.png", "question": "What?"}],
+            {},
+            r"no usable question; the first entry: q\.json\[0\]: key answer is missing",
+        ),
         ({"questions": []}, {}, "is one of a published pair of files; give the annotations file as well"),
         ("text", {}, "holds str, not a list of entries"),
         (
             [entry(image="2.png")],
             {},
-            r"not one of 1 questions has its picture, the first not .*2\.png; mend sets",
+            r"none of the images of 1 questions exists, e\.g\. .*2\.png; fix sets",
         ),
         ([entry()], {"mode": ("choice",)}, "no question of okvqa has choices and a right one"),
         ([entry(choices=["a"])], {"mode": ("choice",)}, "no question of okvqa has choices and a right one"),
@@ -162,11 +168,11 @@ def test_the_closing_lines_name_every_measure_and_all_that_bears_on_it() -> None
     screen = Console(file=io.StringIO(), width=140)
     screen.print(tables.vqa("t", summary))
     printed = screen.file.getvalue()  # type: ignore[attr-defined]
-    for told in ("61.2", "60.0 – 62.5", "63.0", "75.0", "70.0", "1,200", "by total", "by mean", "VIGC"):
-        assert told in printed
+    for text in ("61.2", "60.0 – 62.5", "63.0", "75.0", "70.0", "1,200", "by total", "by mean", "VIGC"):
+        assert text in printed
     assert tables.notes(summary) == [
         "okvqa, direct: 2 of 1,200 questions have no answer and count as wrong; the quarantine says why",
-        "okvqa, direct: 3 of 1,200 questions have fewer than the ten annotators of published accuracies",
+        "okvqa, direct: 3 of 1,200 questions have fewer than ten annotators; published accuracies use ten",
         "okvqa, direct: 1 of 1,200 answers were cut off by max_tokens",
         "okvqa, choice: 1,160 questions are left out: they have no annotators' answers, or no right choice",
         "problems: FewAnswers 3, MissingImage 2",

@@ -49,7 +49,7 @@ def test_the_matching_gives_a_contested_image_to_the_slot_where_the_total_is_gre
     relevance = {1: {"a": 3}, 2: {"a": 3, "b": 1}}
     assert best_total(relevance) == 4
     assert best_total(relevance, weighted=False) == 2
-    assert best_total(relevance, least=3, weighted=False) == 1
+    assert best_total(relevance, minimum=3, weighted=False) == 1
     assert assess(relevance, {2: "a"}).score == 0.75
     assert assess(relevance, {2: "a"}).recall_3 == 1
 
@@ -100,7 +100,7 @@ def test_matchings_agree_with_trying_everything(relevance):
     gains = [[relevance[slot].get(image, 0) for slot, image in answer.items()] for answer in all_answers(relevance)]
     assert best_total(relevance) == max(map(sum, gains))
     assert best_total(relevance, weighted=False) == max(sum(map(bool, gain)) for gain in gains)
-    assert best_total(relevance, least=3, weighted=False) == max(gain.count(3) for gain in gains)
+    assert best_total(relevance, minimum=3, weighted=False) == max(gain.count(3) for gain in gains)
 
 
 events = st.dictionaries(st.sampled_from("123456"), st.tuples(relevances, st.none() | placements), min_size=1)
@@ -176,5 +176,5 @@ def test_a_perfect_set_has_intervals_of_exactly_one():
 
 def test_verdicts_name_what_stands_and_what_is_missing():
     relevance = {1: {"a": 3}, 2: {"b": 2}, 3: {"c": 3}, 4: {"a": 3}, 5: {}, 7: {"d": 3}}
-    told = verdicts(relevance, {1: "a", 2: "b", 5: "d", 6: "e"})
-    assert told == {1: "right", 2: "fair", 3: "missed", 4: "empty", 5: "wrong", 6: "unlabelled", 7: "missed"}
+    by_slot = verdicts(relevance, {1: "a", 2: "b", 5: "d", 6: "e"})
+    assert by_slot == {1: "right", 2: "fair", 3: "missed", 4: "empty", 5: "wrong", 6: "unlabelled", 7: "missed"}

@@ -130,7 +130,7 @@ def test_a_summary_counts_what_is_missing_and_what_cannot_be_judged() -> None:
 
 
 def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once() -> None:
-    count, resamples = 1000, vqa_metrics.CELLS // 1000 + 9
+    count, resamples = 1000, vqa_metrics.MAX_CELLS // 1000 + 9
     asked = [question(str(n), {"cat": 10}) for n in range(count)]
     summary = summarise(asked, {str(n): "cat" if n % 3 else "dog" for n in range(count)}, 7, resamples)
     right = np.array([100.0 * bool(n % 3) for n in range(count)])
@@ -143,7 +143,7 @@ def test_an_empty_answer_is_never_right() -> None:
 
 
 def test_weights_that_are_no_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="question 1: weights are no counts"):
+    with pytest.raises(ValueError, match="question 1: its answers' weights are not counts"):
         summarise([question("1", {"cat": 0.4})], {"1": "cat"})
 
 

@@ -14,7 +14,7 @@ from imageref_ray.core.records import Instruction
 from imageref_ray.core.sentences import split
 from imageref_ray.dataset import paper_formats
 from imageref_ray.dataset.paper_formats import Placed, Relevance
-from imageref_ray.evaluation.score import placed
+from imageref_ray.evaluation.score import parse_insertion
 from imageref_ray.picturenews import judge_answers
 from imageref_ray.picturenews.events import Event, caption, response
 from imageref_ray.picturenews.scene_facts import Picture as Truth
@@ -59,7 +59,7 @@ def _pictures(event: Event, root: Path) -> list[Picture]:
 
 def _placed(path: Path, labels: Mapping[str, Relevance]) -> dict[str, Placed]:
     found = paper_formats.read_insertions(path)
-    return {id: placed(insertion, labels[id]) or {} for id, insertion in found.items()}
+    return {id: parse_insertion(insertion, labels[id]) or {} for id, insertion in found.items()}
 
 
 def _results(path: Path) -> dict[str, str]:
