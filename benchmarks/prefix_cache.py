@@ -24,7 +24,7 @@ from typing import Any
 
 from setting import ARGS, ENV, MODEL, tell
 
-from imageref_ray.commands.annotation.stage_inputs import Recipe, recipe
+from imageref_ray.commands.annotation.stage_inputs import Recipe, make_recipe
 from imageref_ray.core.config import BuildConfig, VllmConfig, check
 from imageref_ray.core.images import verify
 from imageref_ray.core.records import Image, Usage
@@ -86,7 +86,7 @@ def with_examples(root: Path) -> Recipe:
         "caption_examples": {"file": root / "caption_examples.json", "count": EXAMPLES},
         "place_examples": {"file": root / "place_examples.json", "count": EXAMPLES},
     }
-    return recipe(check(BuildConfig, values, "prefix_cache"))
+    return make_recipe(check(BuildConfig, values, "prefix_cache"))
 
 
 def captions(root: Path, made: Recipe, events: Sequence[Event]) -> Iterator[Request]:

@@ -1,1 +1,1 @@
-"""One module a command, the command line over them, and the pages they write."""
+"""One module per command, the command line over them, and the HTML pages they write."""

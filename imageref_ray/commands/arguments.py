@@ -1,4 +1,4 @@
-"""What a command and its arguments are, for table.py and those who read it."""
+"""Types and constructors for the command table: a command, its arguments and their common forms."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument: its names, its help, and argparse's own options.
+    """One argument: its names, its help, and options for argparse's `add_argument`.
 
-    With `sets`, its value goes into that setting of the job's config instead of to the function.
+    With `sets`, its value overrides that setting of the job's config and is not passed to the function.
     """
 
     names: tuple[str, ...]
@@ -25,8 +25,9 @@ class Argument:
 class Command:
     """One command: `call` is the `module:function` that runs it; an int that this returns is the exit code.
 
-    The function is given the arguments by name, and first, where `config` names a class of `core.config`, the `config`
-    read from `--config` (or from the file `default`) with its overrides.
+    The function gets the arguments by name. Where `config` names a class of `core.config`, it also gets `config`, read
+    from `--config` (or from the file `default`) with its overrides. `short` is the line in the list of commands,
+    `text` the text of `--help`.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Command:
 
 
 def path(text: str) -> Path:
-    """An argument that is a path. Raises ArgumentTypeError for an address: it would become a folder called `s3:`."""
+    """Parse an argument that is a path. Raises ArgumentTypeError for a URL: it would create a folder named `s3:`."""
     import argparse
 
     from imageref_ray.core.config.places import no_address
@@ -54,16 +55,19 @@ def option(name: str, metavar: str, help: str, **options: Any) -> Argument:
     return Argument((name,), help, {"metavar": metavar, **options})
 
 
-def folder(name: str, metavar: str, help: str, **options: Any) -> Argument:
+def path_option(name: str, metavar: str, help: str, **options: Any) -> Argument:
     return option(name, metavar, help, type=path, **options)
 
 
-def number(name: str, metavar: str, help: str, default: int) -> Argument:
+def int_option(name: str, metavar: str, help: str, default: int) -> Argument:
     return option(name, metavar, f"{help} (default {default})", type=int, default=default)
 
 
 BUDGET = Argument(
-    ("--max-budget",), "stop after so much: `2000000 tokens`, or money: `20`", {"metavar": "AMOUNT"}, sets="max_budget"
+    ("--max-budget",),
+    "stop after this cost: `2000000 tokens`, or money: `20`",
+    {"metavar": "AMOUNT"},
+    sets="max_budget",
 )
 SET = Argument(
     ("--set",), "change one setting; repeatable", {"metavar": "KEY=VALUE", "action": "append", "default": []}
@@ -71,12 +75,14 @@ SET = Argument(
 
 
 def config_arguments(command: Command) -> tuple[Argument, ...]:
-    """What every command with a config takes before its own arguments."""
+    """The arguments that every command with a config takes before its own."""
     note = " (default: the one in the package)" if command.default else ""
-    given = {"type": path, "required": command.default is None, "default": command.default, "metavar": "FILE"}
+    options = {"type": path, "required": command.default is None, "default": command.default, "metavar": "FILE"}
     return (
-        Argument(("--config",), f"YAML file with the job's settings{note}", given),
+        Argument(("--config",), f"YAML file with the job's settings{note}", options),
         SET,
         Argument(("--output",), "run directory (short for --set output=DIR)", {"metavar": "DIR"}, sets="output"),
-        Argument(("--dry-run",), "print the settings and what would be read and written", {"action": "store_true"}),
+        Argument(
+            ("--dry-run",), "print the settings and the paths that would be read and written", {"action": "store_true"}
+        ),
     )

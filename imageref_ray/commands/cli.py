@@ -1,7 +1,6 @@
-"""`imageref …`: arguments in, one function call, exit code out. What commands there are, table.py says.
+"""`imageref …`: arguments in, one function call, exit code out. The commands are listed in table.py.
 
-Nothing heavy is imported before a command runs. What the user gave wrong (`ConfigError`) is one line on
-stderr and exit code 2.
+Nothing heavy is imported before a command runs. Wrong input (`ConfigError`) is one line on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ RESUME = "Run the same command again to resume."
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed or breaches found, 2 wrong input, 130 interrupted, 141
-    output no longer read (`… | head`)."""
-    return streams.guarded(lambda: _run(argv))
+    output pipe closed (`… | head`)."""
+    return streams.run_guarded(lambda: _run(argv))
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -36,24 +35,24 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         return call(arguments.pop("command"), arguments)
     except ConfigError as error:
-        return _say(str(error), 2)
+        return _print_error(str(error), 2)
     except EngineError as error:
-        return _say(f"{str(error).rstrip('.')}. {RESUME}", 1)
+        return _print_error(f"{str(error).rstrip('.')}. {RESUME}", 1)
     except RunFailed as failed:
-        return _say(str(failed), 1)
+        return _print_error(str(failed), 1)
     except Stopped as stopped:
-        return _say(str(stopped), 130)
+        return _print_error(str(stopped), 130)
     except KeyboardInterrupt:
-        return _say(f"interrupted. {RESUME}", 130)
+        return _print_error(f"interrupted. {RESUME}", 130)
 
 
-def _say(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     print(f"imageref: {message}", file=sys.stderr)
     return code
 
 
 def call(command: Command, arguments: dict[str, Any]) -> int:
-    """Run what the command names with its parsed arguments; what it returns is the exit code if it is a number."""
+    """Run the command's function with the parsed arguments; returns the exit code: the function's int, else 0."""
     if command.config:
         arguments, dry_run = _with_config(command, arguments)
         if dry_run:
@@ -65,11 +64,11 @@ def call(command: Command, arguments: dict[str, Any]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _with_config(command: Command, given: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The arguments with the config that some of them make, and whether this is only a dry run."""
+def _with_config(command: Command, parsed: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The arguments, with the loaded config in place of those that change it; and whether this is only a dry run."""
     from imageref_ray.core import config
 
-    arguments = dict(given)
+    arguments = dict(parsed)
     file, overrides, dry_run = arguments.pop("config"), [*arguments.pop("set")], arguments.pop("dry_run")
     for argument in (*config_arguments(command), *command.arguments):
         if argument.sets and (value := arguments.pop(argument.sets)) is not None:
@@ -80,24 +79,24 @@ def _with_config(command: Command, given: dict[str, Any]) -> tuple[dict[str, Any
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands with their help."""
-    top = argparse.ArgumentParser(
+    """The parser of all commands, with their help."""
+    root = argparse.ArgumentParser(
         prog="imageref", description=PURPOSE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     groups: dict[str, Any] = {}
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")
         if group and group not in groups:
-            short, text = GROUPS[group]
-            made = commands.add_parser(group, help=short, description=text)
-            groups[group] = made.add_subparsers(title="what to measure", metavar="MEASURE", required=True)
-        _add(groups[group] if group else commands, name, command)
-    return top
+            summary, description = GROUPS[group]
+            group_parser = commands.add_parser(group, help=summary, description=description)
+            groups[group] = group_parser.add_subparsers(title="what to measure", metavar="MEASURE", required=True)
+        _add_command(groups[group] if group else commands, name, command)
+    return root
 
 
-def _add(commands: Any, name: str, command: Command) -> None:
-    made: argparse.ArgumentParser = commands.add_parser(
+def _add_command(subparsers: Any, name: str, command: Command) -> None:
+    command_parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=command.short,
         description=command.text,
@@ -105,8 +104,8 @@ def _add(commands: Any, name: str, command: Command) -> None:
     )
     arguments: Iterable[Argument] = command.arguments
     for argument in (*(config_arguments(command) if command.config else ()), *arguments):
-        made.add_argument(*argument.names, help=argument.help, **argument.options)
-    made.set_defaults(command=command)
+        command_parser.add_argument(*argument.names, help=argument.help, **argument.options)
+    command_parser.set_defaults(command=command)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`--dry-run`: a job's settings as they would be used, and what it would read and write. Starts and writes nothing."""
+"""`--dry-run`: print a job's resolved settings and the paths it would read and write. Starts and writes nothing."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from imageref_ray.core.config.places import named
 
 
 def show(job: str, config: BaseModel) -> int:
-    """Print all of it; 1 where something that is to be read is missing. Raises ConfigError for an unusable engine."""
+    """Print settings and paths; returns 1 where an input is missing. Raises ConfigError for an unusable engine."""
     for engine in _engines(config):
         engines.check(engine)  # type: ignore[arg-type]
     print(f"# imageref {job}: settings; nothing was started")
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
-    read = [(key, value, _state(value)) for key, value, reach in named(config) if not reach.written]
-    written = [(key, value, _held(value)) for key, value, reach in named(config) if reach.written]
-    for title, rows in (("reads", read), ("writes", written)):
+    inputs = [(key, value, _input_state(value)) for key, value, reach in named(config) if not reach.written]
+    outputs = [(key, value, _output_state(value)) for key, value, reach in named(config) if reach.written]
+    for title, rows in (("reads", inputs), ("writes", outputs)):
         print(title)
         for key, value, state in rows:
             print(f"  {key:<24} {value!s:<48} {state}")
-    return 1 if any(state == "MISSING" for *_, state in read) else 0
+    return 1 if any(state == "MISSING" for *_, state in inputs) else 0
 
 
 def _engines(config: BaseModel) -> Iterator[PoolConfig]:
@@ -39,19 +39,19 @@ def _engines(config: BaseModel) -> Iterator[PoolConfig]:
             yield from _engines(value)
 
 
-def _state(value: Path | str) -> str:
+def _input_state(value: Path | str) -> str:
     if value == EMBEDDED:
         return "in the package"
     if Path(value).exists():
         return "found"
-    by_path = isinstance(value, Path) or value.endswith((".yaml", ".yml")) or value.startswith((".", "/"))
-    return "MISSING" if by_path else "a name: in the package or on the hub"
+    is_path = isinstance(value, Path) or value.endswith((".yaml", ".yml")) or value.startswith((".", "/"))
+    return "MISSING" if is_path else "a name: in the package or on the hub"
 
 
-def _held(value: Path | str) -> str:
+def _output_state(value: Path | str) -> str:
     path = Path(value)
     if (path / "manifest.json").is_file():
-        return "finished run: nothing would be repeated"
+        return "finished run: would not be run again"
     if (path / "fingerprint.json").is_file():
         return "unfinished run: would be resumed"
     return "exists" if path.exists() else "new"

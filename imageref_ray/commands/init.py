@@ -11,17 +11,17 @@ PARTS = Path(__file__).parent / "starters"
 
 
 def starter(job: str, source: str = "folder", engine: str = "vllm") -> str:
-    """The YAML text of a starter config; `source` counts for a build only, `engine` where the job has one."""
-    text = _part(job)
-    for mark, name in (("SOURCE", f"source-{source}"), ("ENGINE", f"engine-{engine}")):
-        text = text.replace(f"# {mark}\n", _part(name))
+    """The YAML text of a starter config; `source` is used for a build only, `engine` where the job has one."""
+    text = _read_part(job)
+    for placeholder, name in (("SOURCE", f"source-{source}"), ("ENGINE", f"engine-{engine}")):
+        text = text.replace(f"# {placeholder}\n", _read_part(name))
     return text
 
 
 def run(job: str, source: str, engine: str, out: Path | None) -> None:
-    """Write the config, to `<job>.yaml` by default, for `-` to the screen. Raises ConfigError where it exists."""
+    """Write the config to `out` (default `<job>.yaml`; `-` prints it). Raises ConfigError where the file exists."""
     if job == "serve" and engine == "openai":
-        raise ConfigError("--engine openai: the endpoint serves a checkpoint on vLLM; leave --engine out")
+        raise ConfigError("--engine openai: the endpoint can only serve a checkpoint on vLLM; remove --engine")
     text = starter(job, source, engine)
     path = out or Path(f"{job}.yaml")
     if str(path) == "-":
@@ -31,14 +31,14 @@ def run(job: str, source: str, engine: str, out: Path | None) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise ConfigError(f"{path} exists; give another file with --out, or delete it") from None
+        raise ConfigError(f"{path} already exists; give another file with --out, or delete it") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); give another file with --out") from None
-    start = f"imageref serve --config {path}" if job == "serve" else f"imageref {_command(job)} --config {path}"
-    print(f"{path}: set its paths, then: {start}{'' if job == 'serve' else ' --dry-run'}")
+    dry_run = "" if job == "serve" else " --dry-run"
+    print(f"{path}: set its paths, then: imageref {_command(job)} --config {path}{dry_run}")
 
 
-def _part(name: str) -> str:
+def _read_part(name: str) -> str:
     return (PARTS / f"{name}.yaml").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""`imageref instruct`: images → questions with drafts → answers corrected against the image → training set (VIGC).
+"""`imageref instruct`: images → questions with draft answers → corrected against the image → training set (VIGC).
 
 images ─▶ verify ─▶ ask ─▶ correct      (conversation, detail, reasoning) ─▶ instructions ─▶ vig, vic, vqg rows
                      └──▶ candidates   (okvqa, a_okvqa)
@@ -41,27 +41,27 @@ from imageref_ray.stages.prompts.instruct import TASKS, InstructPack, load_instr
 def instruct(
     config: InstructConfig, console: Console | None = None, again: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Make, or finish making, the instructions in `config.output`; returns the run's summary, with `instructions`.
+    """Generate the instructions in `config.output`, or resume; returns the run's summary, with `instructions`.
 
     Raises as `run_job`, and RunFailed also where too few of the instructions are usable.
     """
     engines.check(config.engine)
     pack = load_instruct(config.prompts)
-    images, early = _images(config.images)
+    images, failures = _read_images(config.images)
 
     def run() -> Summary:
         from imageref_ray.batch.ray_data import run_pass
 
         rows = ({"id": image.id, "image": to_row(image)} for image in images)
-        return run_pass(_task(config, pack), chain(early, rows), again)
+        return run_pass(_make_pass(config, pack), chain(failures, rows), again)
 
     def finish(summary: Summary) -> Summary:
-        made = counts(instructions(config.output))
-        return {**summary, "instructions": made, "files": _export(config, pack, [image.id for image in images])}
+        counts = count_instructions(instructions(config.output))
+        return {**summary, "instructions": counts, "files": _export(config, pack, [image.id for image in images])}
 
     def show(summary: Summary, console: Console) -> None:
         console.print(closing_table(f"instruct: {config.output}", summary))
-        console.print(_told(summary["instructions"]))
+        console.print(_counts_table(summary["instructions"]))
 
     settings = fingerprint_settings(config, pack, images)
     summary = run_job(Job(config, settings, run, finish, show, partial(nothing_left, config, "images")), console)
@@ -70,125 +70,130 @@ def instruct(
 
 
 def _check_usable(config: InstructConfig) -> None:
-    """Raise RunFailed where the engine answered, but hardly ever with an instruction."""
-    found = [Failure(item.id, "generate", "Unusable", item.problem) for item in instructions(config.output)]
-    unusable = [failure for failure in found if failure.message]
-    good = len(found) - len(unusable)
-    if reason := outcome.why_failed(good, unusable, config.min_success, "instructions"):
+    """Raise RunFailed where too few of the engine's replies were instructions."""
+    total, unusable = 0, list[Failure]()
+    for item in instructions(config.output):
+        total += 1
+        if item.problem:
+            unusable.append(Failure(item.id, "generate", "Unusable", item.problem))
+    if reason := outcome.why_failed(total - len(unusable), unusable, config.min_success, "instructions"):
         raise RunFailed(f"{config.output}: {reason}. Change the prompt pack or the model and give another output")
 
 
 def instructions(directory: Path, ids: Iterable[str] | None = None) -> Iterator[Instruction]:
-    """Every instruction of a run, problems included, image by image: in the order of `ids`, else as they were kept."""
+    """Every instruction of a run, unusable ones included, image by image: in the order of `ids`, else as committed."""
     for result in store.results(directory) if ids is None else store.results_of(directory, ids):
         yield from (from_row(Instruction, row) for row in result.row["instructions"])
 
 
-def counts(items: Iterable[Instruction]) -> dict[str, Any]:
-    """What became of the instructions and of the units of their answers, with the units' mean probabilities."""
-    kinds: Counter[str] = Counter()
+def count_instructions(items: Iterable[Instruction]) -> dict[str, Any]:
+    """Instructions by task, units of their answers by action, and the units' mean probabilities."""
+    tasks: Counter[str] = Counter()
     units: Counter[str] = Counter()
-    sure: dict[str, list[float]] = {"before": [], "after": []}
+    probabilities: dict[str, list[float]] = {"before": [], "after": []}
     for item in items:
-        kinds[f"{item.task}: unusable" if item.problem else item.task] += 1
+        tasks[f"{item.task}: unusable" if item.problem else item.task] += 1
         for unit in item.units:
             units[unit.action] += 1
             for when, value in (("before", unit.before), ("after", unit.after)):
                 if value is not None:
-                    sure[when].append(value)
-    means = {when: round(math.fsum(values) / len(values), 4) for when, values in sure.items() if values}
-    return {"by_task": dict(sorted(kinds.items())), "units": dict(sorted(units.items())), "probability": means}
+                    probabilities[when].append(value)
+    means = {when: round(math.fsum(values) / len(values), 4) for when, values in probabilities.items() if values}
+    return {"by_task": dict(sorted(tasks.items())), "units": dict(sorted(units.items())), "probability": means}
 
 
-def _told(found: dict[str, Any]) -> Table:
-    """`counts` for people."""
+def _counts_table(counts: dict[str, Any]) -> Table:
+    """What `count_instructions` returned, as a table for the terminal."""
     table = Table(title="instructions", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    for task, count in found["by_task"].items():
+    for task, count in counts["by_task"].items():
         table.add_row(task, f"{count:,}")
     table.add_section()
-    all_units = sum(found["units"].values())
-    for action, count in found["units"].items():
+    all_units = sum(counts["units"].values())
+    for action, count in counts["units"].items():
         table.add_row(f"units {action}", f"{count:,} ({count / all_units:.1%})")
-    for when, mean in found["probability"].items():
+    for when, mean in counts["probability"].items():
         table.add_row(f"mean probability {when}", f"{mean:.3f}")
     return table
 
 
 def prepare(row: Row, max_bytes: int, max_pixels: int) -> tuple[Row, tuple[Failure, ...]]:
-    """The CPU step: the picture verified, or the record's failure."""
-    found = verify(from_row(Image, row["image"]), max_bytes, max_pixels)
-    if isinstance(found, Problem):
-        return row, (Failure(row["id"], "verify", found.error, found.message),)
-    return {**row, "image": to_row(found)}, ()
+    """The CPU step: the row with its image verified, or the record's failure."""
+    verified = verify(from_row(Image, row["image"]), max_bytes, max_pixels)
+    if isinstance(verified, Problem):
+        return row, (Failure(row["id"], "verify", verified.error, verified.message),)
+    return {**row, "image": to_row(verified)}, ()
 
 
-async def work(row: Row, generate: Generate, config: InstructConfig, pack: InstructPack) -> Row:
-    """All tasks of one image: `{"id", "instructions": [row, …]}`."""
+async def annotate(row: Row, generate: Generate, config: InstructConfig, pack: InstructPack) -> Row:
+    """The instructions of all tasks about one image: `{"id", "instructions": [row, …]}`."""
     image = from_row(Image, row["image"])
-    made: list[Instruction] = []
+    items: list[Instruction] = []
     for task in config.tasks:
         with stage("generate"):
-            asked = await ask(image, generate, pack, task, sampling(config.generate), config.questions, config.seed)
-        for item in asked:
+            drafts = await ask(image, generate, pack, task, sampling(config.generate), config.questions, config.seed)
+        for item in drafts:
             if TASKS[task] == "knowledge":
                 with stage("candidates"):
                     item = await candidates(item, generate, pack, SHORT, config.candidates)
             elif config.correct:
                 with stage("correct"):
                     item = await correct(item, generate, pack, sampling(config.answer), config.correct)
-            made.append(item)
-    return {"id": row["id"], "instructions": [to_row(item) for item in made]}
+            items.append(item)
+    return {"id": row["id"], "instructions": [to_row(item) for item in items]}
 
 
 def fingerprint_settings(config: InstructConfig, pack: InstructPack, images: Sequence[Image]) -> dict[str, Any]:
-    """Every setting that changes rows; not concurrency, time-outs, output or how rows become training samples."""
-    kept = {"tasks", "questions", "generate", "answer", "correct", "candidates", "seed"}
+    """Every setting that changes rows; not concurrency, timeouts, output or how rows become training samples."""
+    keys = {"tasks", "questions", "generate", "answer", "correct", "candidates", "seed"}
     return {
         "job": "instruct",
         "engine": manifest.engine_settings(config.engine),
         "prompts": {"name": config.prompts, "content": manifest.digest(pack.model_dump())},
         "images": manifest.digest([image.id for image in images]),
-        **config.model_dump(mode="json", include=kept),
+        **config.model_dump(mode="json", include=keys),
     }
 
 
-def _images(config: ImagesConfig) -> tuple[list[Image], list[Failure]]:
+def _read_images(config: ImagesConfig) -> tuple[list[Image], list[Failure]]:
+    """The images to ask about, and a failure for each entry that cannot be read."""
     exclude = image_sets.exclusions(config.exclude) if config.exclude else frozenset()
-    found = list(image_sets.read(config.kind, config.root, exclude))
-    images = [image for image in found if isinstance(image, Image)][: config.limit]
+    items = list(image_sets.read(config.kind, config.root, exclude))
+    images = [item for item in items if isinstance(item, Image)][: config.limit]
     if not images:
-        raise ConfigError(f"images: none of {config.root} is left after its exclusions; give other images")
-    return images, [failure for failure in found if isinstance(failure, Failure)]
+        raise ConfigError(f"images: no usable image is left in {config.root}; give other images or change exclude")
+    return images, [item for item in items if isinstance(item, Failure)]
 
 
-def _task(config: InstructConfig, pack: InstructPack) -> Pass:
+def _make_pass(config: InstructConfig, pack: InstructPack) -> Pass:
     images = config.images
     return pass_of(
         config,
         "instruct",
-        partial(work, config=config, pack=pack),
+        partial(annotate, config=config, pack=pack),
         prepare=partial(prepare, max_bytes=images.max_image_bytes, max_pixels=images.max_image_pixels),
-        weight=lambda row: 1,  # prompts are of one length: any image tells whether they fit
+        weight=lambda row: 1,  # all prompts have the same length: any image shows whether they fit
     )
 
 
 def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> dict[str, str]:
-    """The training set: one annotation file a task and use, and the mixture that names them with their ratios. Rows are
-    in the order of the images' `ids`, whichever was finished first."""
+    """Write the training set: one annotation file per task and use, and the mixture that lists them with their ratios.
+
+    Rows are in the order of the images' `ids`, whichever was finished first. Returns kind → path.
+    """
     folder = config.output / "dataset"
     folder.mkdir(parents=True, exist_ok=True)
     root = config.images.root if config.images.kind != "manifest" else config.images.root.parent
-    files, sets = {"instructions": folder / "instructions.jsonl"}, {}
+    files, lengths = {"instructions": folder / "instructions.jsonl"}, {}
     write_jsonl(files["instructions"], map(to_row, instructions(config.output, ids)))
     for task in config.tasks:
         corrected = config.correct is not None or TASKS[task] == "knowledge"
         for use in config.uses:
-            mine = (item for item in instructions(config.output, ids) if item.task == task)
-            good = (question for question in own(mine, corrected) if not isinstance(question, Failure))
-            drawn = rows(
-                good,
+            items = (item for item in instructions(config.output, ids) if item.task == task)
+            questions = (question for question in own(items, corrected) if not isinstance(question, Failure))
+            training_rows = rows(
+                questions,
                 [use],
                 pack,
                 root,
@@ -197,15 +202,15 @@ def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> d
                 topk=config.topk,
                 score_thr=config.score_thr,
             )
-            lines = [row for row in drawn if not isinstance(row, Failure)]
-            if lines:
+            usable = [row for row in training_rows if not isinstance(row, Failure)]
+            if usable:
                 name = f"{task}.{use}"
                 files[name] = folder / f"{name}.jsonl"
-                write_jsonl(files[name], lines)
-                sets[name] = len(lines)
+                write_jsonl(files[name], usable)
+                lengths[name] = len(usable)
     files["mixture"] = folder / "mixture.json"
-    ratios = {name: RATIOS[name.split(".")[0]] for name in sets}
-    times = repeat_times(sets, ratios) if sets else {}  # for trainers that know no ratio
+    ratios = {name: RATIOS[name.split(".")[0]] for name in lengths}
+    times = repeat_times(lengths, ratios) if lengths else {}  # for trainers that do not read ratios
     entries = {
         name: {
             "root": str(root),
@@ -214,7 +219,7 @@ def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> d
             "repeat_time": round(times[name], 6),
             "length": length,
         }
-        for name, length in sets.items()
+        for name, length in lengths.items()
     }
     files["mixture"].write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     return {kind: str(path) for kind, path in files.items()}

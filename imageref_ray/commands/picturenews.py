@@ -1,4 +1,4 @@
-"""`imageref picturenews`: the made-up world, or what the embedded checkpoint is trained on, written to a folder."""
+"""`imageref picturenews`: write the generated corpus, or the training data of the embedded checkpoint, to a folder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from imageref_ray.picturenews import corpus
 
 
 def run(events: int, out: Path, seed: int | None, skills: bool) -> None:
-    """Write the files and print how many of what."""
-    counts = _skills(events, out, seed) if skills else corpus.write(out, events, seed or 0)
+    """Write the files and print how many there are of each kind."""
+    counts = _write_skills(events, out, seed) if skills else corpus.write(out, events, seed or 0)
     print(f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-def _skills(events: int, out: Path, seed: int | None) -> dict[str, int]:
+def _write_skills(events: int, out: Path, seed: int | None) -> dict[str, int]:
     from imageref_ray.picturenews import skill_data, tiny_internvl  # torch and transformers: seconds to load
 
     counts = skill_data.write(out / "data", events, corpus.SEEDS["base"] if seed is None else seed)

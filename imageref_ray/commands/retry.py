@@ -1,4 +1,4 @@
-"""`imageref retry`: the quarantined records of a run, of whatever job, once more."""
+"""`imageref retry`: run the quarantined records of a run again, whatever its job."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ JOBS: Mapping[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
     "evaluate placement": (EvaluateConfig, evaluate_placement),
     "evaluate vqa": (VqaConfig, evaluate_vqa),
 }
-"""What a run's fingerprint calls its job → the job's settings and what does it."""
+"""Job name in a run's fingerprint → the class of its settings and the function that runs it."""
 
 
 def retry(
     run: Path, stage: str | None = None, error: str | None = None, console: Console | None = None
 ) -> dict[str, Any]:
-    """Run a run's quarantined records once more, all or those of one stage or error; returns the run's summary.
+    """Run a run's quarantined records again, all or those of one stage or error; returns the run's summary.
 
     Raises ConfigError where none matches, and what the job itself raises.
     """
     job, values = manifest.job_and_config(run)
     if job not in JOBS:
         raise ConfigError(f"{run} is a run of {job}, which has no quarantine; run the same command again to resume it")
-    settings, do = JOBS[job]
-    config = check(settings, values, str(run / "fingerprint.json")).model_copy(update={"output": run})
+    config_class, run_job = JOBS[job]
+    config = check(config_class, values, str(run / "fingerprint.json")).model_copy(update={"output": run})
     check_places(config)
-    whole = [failure for failure in store.failures(run) if not failure.item]
-    chosen = [f for f in whole if stage in (None, f.stage) and error in (None, f.error)]
-    if not chosen:
-        reasons = sorted({f"--stage {failure.stage} --error {failure.error}" for failure in whole})
-        told = f"it has {'; '.join(reasons)}" if reasons else "its quarantine is empty"
-        raise ConfigError(f"{run}: no quarantined record matches; {told}")
+    quarantined = [failure for failure in store.failures(run) if not failure.item]
+    matching = [f for f in quarantined if stage in (None, f.stage) and error in (None, f.error)]
+    if not matching:
+        options = sorted({f"--stage {failure.stage} --error {failure.error}" for failure in quarantined})
+        hint = f"it has {'; '.join(options)}" if options else "its quarantine is empty"
+        raise ConfigError(f"{run}: no quarantined record matches; {hint}")
     manifest.reopen(run)
-    return do(config, console, frozenset(f.record_id for f in chosen))
+    return run_job(config, console, frozenset(failure.record_id for failure in matching))

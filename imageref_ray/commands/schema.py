@@ -19,10 +19,10 @@ CONFIGS: dict[str, type[config.Config]] = {
 
 
 def schema(job: str) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of what a YAML file for this job may hold."""
+    """The JSON Schema (draft 2020-12) of a YAML file for this job."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **CONFIGS[job].model_json_schema()}
 
 
 def run(job: str) -> None:
-    """Print it."""
+    """Print the schema."""
     print(json.dumps(schema(job), indent=2, ensure_ascii=False))

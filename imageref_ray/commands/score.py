@@ -1,4 +1,4 @@
-"""`imageref score`: metrics of answers that are there, as one JSON object."""
+"""`imageref score`: metrics of existing answers, as one JSON object."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The standard streams of a command: what happens where nobody reads on, where nothing can be written, or where they
-are closed. In between a command prints as if all were well."""
+"""A command's standard streams: a closed pipe, a full disk or closed streams end it quietly, with the right exit code.
+
+The command itself prints as if nothing could go wrong.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +12,20 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-UNREAD = 141
-"""Exit code of a command whose output nobody reads on (`… | head`): what a shell says of one that SIGPIPE ended."""
+PIPE_CLOSED = 141
+"""Exit code of a command whose output pipe was closed (`… | head`): what a shell reports for a process that SIGPIPE
+ended."""
 
 
-def guarded(run: Callable[[], int]) -> int:
-    """Run a command until all it printed is out; its exit code, `UNREAD`, or 1 where a disk is full (one line)."""
-    _stand_in()
+def run_guarded(run: Callable[[], int]) -> int:
+    """Run a command and flush its output; returns its exit code, `PIPE_CLOSED`, or 1 for a full disk (one line)."""
+    _replace_closed_streams()
     try:
-        code = _flushed(run)
+        code = _run_and_flush(run)
     except BrokenPipeError:
-        if not _unread():  # somebody else's pipe
+        if not _output_pipe_closed():  # another pipe broke, e.g. a connection
             raise
-        code = UNREAD
+        code = PIPE_CLOSED
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -30,25 +33,25 @@ def guarded(run: Callable[[], int]) -> int:
         with suppress(OSError):
             print(f"imageref: {where}{error.strerror}", file=sys.stderr)
         code = 1
-    _silence()
+    _discard_unwritten()
     if isinstance(code, SystemExit):
         raise code
     return code
 
 
-def _flushed(run: Callable[[], int]) -> int | SystemExit:
+def _run_and_flush(run: Callable[[], int]) -> int | SystemExit:
     code: int | SystemExit
     try:
         code = run()
-    except SystemExit as stop:  # argparse's end, or rich's where a pipe is closed
-        code = UNREAD if isinstance(stop.__context__, BrokenPipeError) else stop
+    except SystemExit as stop:  # raised by argparse, or by rich where a pipe is closed
+        code = PIPE_CLOSED if isinstance(stop.__context__, BrokenPipeError) else stop
     sys.stdout.flush()
     sys.stderr.flush()
     return code
 
 
-def _stand_in() -> None:
-    """Put nothing in the place of streams that are closed (`>&-`): else the next file that is opened would be one."""
+def _replace_closed_streams() -> None:
+    """Open the null device for streams that are closed (`>&-`): the next file opened would take their number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -61,16 +64,16 @@ def _stand_in() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
-def _unread() -> bool:
-    """Whether stdout or stderr is a pipe that nobody reads."""
-    watch = select.poll()
+def _output_pipe_closed() -> bool:
+    """Whether stdout or stderr is a pipe whose reader is gone."""
+    poll = select.poll()
     for number in (1, 2):
-        watch.register(number, 0)
-    return bool(watch.poll(0))
+        poll.register(number, 0)
+    return bool(poll.poll(0))
 
 
-def _silence() -> None:
-    """Send nowhere what a stream still holds and cannot write: Python would try, and complain, at its end."""
+def _discard_unwritten() -> None:
+    """Send to the null device what a stream cannot write: Python would try again at exit, and complain."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()

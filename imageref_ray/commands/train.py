@@ -1,4 +1,4 @@
-"""`imageref train`: the training, then its summary as one JSON object."""
+"""`imageref train`: train, then print the summary as one JSON object."""
 
 from __future__ import annotations
 

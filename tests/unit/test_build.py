@@ -13,7 +13,7 @@ from imageref_ray.batch import manifest
 from imageref_ray.batch.budget import Cost, gpu_seconds, over_budget, over_budget_by_now
 from imageref_ray.batch.store import ENGINES, RECORDS, Result, Store, engine_seconds
 from imageref_ray.commands.annotation.passes import passes, verify
-from imageref_ray.commands.annotation.stage_inputs import recipe
+from imageref_ray.commands.annotation.stage_inputs import make_recipe
 from imageref_ray.commands.build import fingerprint_settings
 from imageref_ray.commands.cost_estimator import totals
 from imageref_ray.core.config import BuildConfig, PriceConfig, SourceConfig, VllmConfig, check
@@ -38,7 +38,7 @@ def config(root: Path, **more: Any) -> BuildConfig:
     [
         (3, 0, ["TooManyImages"], "3 images, more than the 2 of max_images"),
         (2, 1, ["MissingImage"], "does not exist"),
-        (0, 1, ["MissingImage", "NoImages"], "no usable picture is left"),
+        (0, 1, ["MissingImage", "NoImages"], "no usable image is left"),
     ],
 )
 def test_the_cpu_step_refuses_with_numbers(
@@ -132,7 +132,7 @@ def test_an_engines_time_is_the_file_systems_whatever_this_machines_clock_says(
 def test_the_fingerprint_follows_what_changes_rows_and_nothing_else(tmp_path: Path) -> None:
     def of(**more: Any) -> str:
         made = config(tmp_path, **more)
-        return manifest.fingerprint(fingerprint_settings(made, recipe(made)))
+        return manifest.fingerprint(fingerprint_settings(made, make_recipe(made)))
 
     first = of()
     assert of(output="elsewhere", commit_records=1) == first

@@ -71,7 +71,7 @@ def test_picturenews_and_score_run_without_any_engine(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- a list", "is no Ray Serve config"),
+        ("- a list", "is not a Ray Serve config"),
         ("applications: [{name: a, import_path: 'serve.ap:build'}]", "No module named 'serve.ap'"),
         ("applications: [{name: a, import_path: 'serve.app:build', args: {nam: x}}]", "did you mean name?"),
         (

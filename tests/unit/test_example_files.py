@@ -9,7 +9,7 @@ import pytest
 
 from imageref_ray import sources
 from imageref_ray.batch import manifest
-from imageref_ray.commands.annotation.stage_inputs import recipe
+from imageref_ray.commands.annotation.stage_inputs import make_recipe
 from imageref_ray.commands.build import fingerprint_settings
 from imageref_ray.core import markdown
 from imageref_ray.core.config import BuildConfig, ConfigError, SourceConfig, check
@@ -65,7 +65,7 @@ def caption_entry(**more: Any) -> dict[str, Any]:
 
 
 def of(settings: BuildConfig) -> str:
-    return manifest.fingerprint(fingerprint_settings(settings, recipe(settings)))
+    return manifest.fingerprint(fingerprint_settings(settings, make_recipe(settings)))
 
 
 def test_the_papers_files_are_read_first_similar_or_not_at_all(news: Path) -> None:
@@ -73,18 +73,18 @@ def test_the_papers_files_are_read_first_similar_or_not_at_all(news: Path) -> No
         names = ("caption_examples", "place_examples")
         return config(news, **{name: {"file": str(news / f"{name}.json"), **how} for name in names})
 
-    first = recipe(settings())
+    first = make_recipe(settings())
     assert [len(examples.pool) for examples in (first.caption_examples, first.place_examples)] == [2, 2]
     example = first.caption_examples.first[0]
     assert example.image.sha256 and example.document.images == (example.image,)
     assert markdown.slots(first.place_examples.first[0].response, "before")
-    similar = recipe(settings(choose="similar"))
+    similar = make_recipe(settings(choose="similar"))
     assert len(similar.caption_examples.pool) == len(similar.place_examples.pool) == 4
     for examples in (similar.caption_examples, similar.place_examples):
         assert len(examples.like("")) == 2
     own_text = markdown.render(similar.caption_examples.pool[3].document)
     assert similar.caption_examples.pool[3] in similar.caption_examples.like(own_text)
-    none = recipe(settings(choose="none"))
+    none = make_recipe(settings(choose="none"))
     assert none.caption_examples == NO_EXAMPLES
     assert none.place_examples == NO_EXAMPLES
     marks = [of(settings(**how)) for how in ({}, {"count": 1}, {"choose": "similar"}, {"choose": "none"})]
@@ -113,7 +113,7 @@ def test_a_caption_example_is_found_in_a_source_of_any_kind_or_brings_its_docume
         ("paper", caption_entry(document=document(), image=0)),
         ("folder", caption_entry(image_path=page.sample.images[0].id)),
     ):
-        made = recipe(config(pages, kind, caption_examples={"file": file(pages, entry), "count": 1}))
+        made = make_recipe(config(pages, kind, caption_examples={"file": file(pages, entry), "count": 1}))
         (example,) = made.caption_examples.pool
         assert example.image.id.endswith("/0.png") and example.image.uri == str(pages / "pier.png")
         assert example.document.title == "Pier" and example.document.images == (example.image,)
@@ -127,8 +127,11 @@ def test_a_caption_example_is_found_in_a_source_of_any_kind_or_brings_its_docume
         (caption_entry(image_path="d/0.png", document={}), r"example 1: .*give either image_path"),
         (caption_entry(image_path="d/7.png"), r"example 1: no image d/7\.png in .*name it as the source does"),
         (caption_entry(image_path="d/1.png"), r"example 1: .*text\.png is not a picture"),
-        (caption_entry(document={"id": "d"}), r"example 1: document d has no text; mend its document"),
-        (caption_entry(document=document(), image=2), r"example 1: its document has 2 images, none is number 2"),
+        (caption_entry(document={"id": "d"}), r"example 1: document d has no text; fix its document"),
+        (
+            caption_entry(document=document(), image=2),
+            r"example 1: image is 2, but its document has 2 images, counted from 0",
+        ),
         (caption_entry(document=document() | {"images": ["../pier.png"]}), r"example 1: .*outside the source's root"),
         (caption_entry(document=document() | {"images": [3]}), r"example 1: image d/0 has no address"),
         ("text", r"example 1: .*valid dictionary"),
@@ -136,7 +139,7 @@ def test_a_caption_example_is_found_in_a_source_of_any_kind_or_brings_its_docume
 )
 def test_a_caption_example_that_cannot_be_shown_is_refused_by_its_number(entry: Any, words: str, pages: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^caption_examples: .*examples\.json, {words}"):
-        recipe(config(pages, "samples", caption_examples={"file": file(pages, entry), "count": 1}))
+        make_recipe(config(pages, "samples", caption_examples={"file": file(pages, entry), "count": 1}))
 
 
 @pytest.mark.parametrize(
@@ -151,20 +154,20 @@ def test_a_caption_example_that_cannot_be_shown_is_refused_by_its_number(entry: 
 )
 def test_a_placement_example_that_cannot_be_shown_is_refused_by_its_number(entry: Any, words: str, pages: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^place_examples: .*examples\.json, {words}"):
-        recipe(config(pages, "samples", place_examples={"file": file(pages, entry), "count": 1}))
+        make_recipe(config(pages, "samples", place_examples={"file": file(pages, entry), "count": 1}))
 
 
 def test_files_and_packs_that_cannot_serve_are_refused(news: Path, pages: Path) -> None:
     def refused(match: str, **more: Any) -> None:
         with pytest.raises(ConfigError, match=match):
-            recipe(config(news, **more))
+            make_recipe(config(news, **more))
 
     refused("place_examples: events 5 are not in", place_examples={
         "file": file(pages, {"event_id": 5, "caption_str": ["A."], "result": RESULT}), "count": 1})  # fmt: skip
     refused("cannot be read as JSON", caption_examples={"file": str(pages / "gone.json")})
     refused("has 1 examples, fewer than place_examples.count \\(2\\)", place_examples={"file": file(pages, PLACE)})
     shown = {"file": str(news / "place_examples.json")}
-    refused("pack compact shows no examples; leave place_examples out", place_examples=shown, prompts="compact")
+    refused("pack compact takes no examples; remove place_examples", place_examples=shown, prompts="compact")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ def test_the_examples_reasons_are_as_long_as_those_asked_for(
     words: int | None, reasons: tuple[str | None, str | None], news: Path, pages: Path
 ) -> None:
     more = {"place_examples": {"file": file(pages, PLACE), "count": 1}, "place": {"analysis_words": words}}
-    made = recipe(config(news, **more))
+    made = make_recipe(config(news, **more))
     (entry,) = json.loads(made.place_examples.pool[0].result)["predictions"]
     assert (entry.get("analysis"), entry.get("explanation")) == reasons
     assert entry["image"] == "IMAGE_1" and made.analysis_words == words
@@ -183,13 +186,13 @@ def test_the_examples_reasons_are_as_long_as_those_asked_for(
 
 def test_reasons_a_pack_has_no_words_for_are_refused(news: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"place\.analysis_words is 9, but the prompt pack compact asks for no"):
-        recipe(config(news, prompts="compact", place={"analysis_words": 9}))
-    assert recipe(config(news, prompts="compact", place={"analysis_words": 0})).analysis_words == 0
+        make_recipe(config(news, prompts="compact", place={"analysis_words": 9}))
+    assert make_recipe(config(news, prompts="compact", place={"analysis_words": 0})).analysis_words == 0
     tasks = {
         "describe": "{image}", "caption": "{image}", "respond": "{documents}", "place": "{captions}", "answer": ""
     }  # fmt: skip
     own = tmp_path / "own.yaml"
     own.write_text(json.dumps({"name": "own", **{name: {"user": user} for name, user in tasks.items()}}))
-    assert recipe(config(news, prompts=str(own))).analysis_words is None
+    assert make_recipe(config(news, prompts=str(own))).analysis_words is None
     with pytest.raises(ConfigError, match=r"the prompt pack own has no place_reply\.none to ask for it"):
-        recipe(config(news, prompts=str(own), place={"analysis_words": 0}))
+        make_recipe(config(news, prompts=str(own), place={"analysis_words": 0}))

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from imageref_ray import sources
 from imageref_ray.batch import manifest, store
-from imageref_ray.commands.annotation.stage_inputs import recipe
+from imageref_ray.commands.annotation.stage_inputs import make_recipe
 from imageref_ray.commands.build import build, fingerprint_settings
 from imageref_ray.core.config import BuildConfig, check
 from imageref_ray.core.records import Placement, Record, to_row
@@ -41,7 +41,7 @@ def run(tmp_path: Path, news: Path) -> Path:
     placed = tuple(Placement(slot) for slot in (1, 2))
     records = [Record(item.sample, RESPONSE, placements=placed) for item in found]
     store.Store(done.output).write([store.Result(record.sample.id, to_row(record)) for record in records], [])
-    made = recipe(done)
+    made = make_recipe(done)
     settings = fingerprint_settings(done, made)
     manifest.begin(done.output, settings, done.model_dump(mode="json"))
     to = target(done.source.root, made.pack, done.export)
@@ -68,7 +68,7 @@ def test_a_changed_export_is_written_from_the_records_and_nothing_of_the_old_one
     summary, said = again(run, formats=["plain", "llava"], split=split, license="cc-by-4.0")
     wrote = ["annotation.plain.test.jsonl", "annotation.plain.train.jsonl", "llava.test.json", "llava.train.json"]
     assert names(run) == ["README.md", *wrote]
-    assert "is done: 5 records; export.formats, export.license, export.split changed: wrote README.md, " in said
+    assert "is done: 5 records; export.formats, export.license, export.split changed; wrote README.md, " in said
     assert "without any engine; removed annotation.plain.jsonl, dataset_info.json, messages.jsonl" in said
     lines = [line for part in wrote[:2] for line in (run / "dataset" / part).read_text(encoding="utf-8").splitlines()]
     assert len({json.loads(line)["id"] for line in lines}) == len(lines) == 5
@@ -90,5 +90,5 @@ def test_a_changed_export_is_written_from_the_records_and_nothing_of_the_old_one
 def test_a_file_that_is_gone_is_written_again(run: Path) -> None:
     (run / "dataset" / "messages.jsonl").unlink()
     _, said = again(run, formats=["plain", "messages"])
-    assert "; messages.jsonl was gone: wrote README.md, annotation.plain.jsonl" in said and "removed" not in said
+    assert "; missing: messages.jsonl; wrote README.md, annotation.plain.jsonl" in said and "removed" not in said
     assert "messages.jsonl" in names(run)

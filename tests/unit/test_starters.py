@@ -14,7 +14,7 @@ from imageref_ray.commands.schema import CONFIGS, schema
 from imageref_ray.commands.table import JOBS
 from imageref_ray.core.config import check
 from imageref_ray.picturenews import corpus
-from imageref_ray.serving.arguments import read
+from imageref_ray.serving.arguments import read_settings
 
 ROOT = Path(__file__).parents[2]
 BUILDS = [(source, engine) for source in ("folder", "samples", "paper") for engine in ("vllm", "openai")]
@@ -31,7 +31,7 @@ def test_every_starter_is_a_valid_config_without_a_mark_left(job: str, source: s
     assert not {"# SOURCE", "# ENGINE"} & set(text.splitlines())
     assert max(map(len, text.splitlines())) <= 140
     if job == "serve":
-        assert read(values(text)["applications"][0]["args"]).engine.kind == "vllm"
+        assert read_settings(values(text)["applications"][0]["args"]).engine.kind == "vllm"
     else:
         check(CONFIGS[job], values(text), job)
 
@@ -46,7 +46,7 @@ def test_what_a_starter_suggests_in_comments_is_valid_too(job: str, source: str,
         lines.append(line)
     config = values("\n".join(lines))
     if job == "serve":
-        read(config["applications"][0]["args"])
+        read_settings(config["applications"][0]["args"])
     else:
         check(CONFIGS[job], config, job)
 
@@ -61,7 +61,7 @@ def test_init_writes_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert main(["init", "build", "--source", "paper"]) == 0
     assert "imageref build --config build.yaml --dry-run" in capsys.readouterr().out
     assert main(["init", "build"]) == 2
-    assert "build.yaml exists; give another file" in capsys.readouterr().err
+    assert "build.yaml already exists; give another file" in capsys.readouterr().err
     assert main(["init", "train", "--out", "-"]) == 0
     assert values(capsys.readouterr().out)["model"] == "embedded"
     assert main(["init", "serve", "--engine", "openai"]) == 2

@@ -55,7 +55,7 @@ def unread(arguments: str, folder: Path, both: bool = False, **environment: str)
 
 def test_what_is_longer_than_a_pipe_ends_with_its_reader(files: Path) -> None:
     codes, told = shell("{imageref} check {folder}/many.jsonl --first 100000 | head -n 1", files)
-    assert (codes, told) == ([streams.UNREAD, 0], "")
+    assert (codes, told) == ([streams.PIPE_CLOSED, 0], "")
 
 
 @pytest.mark.parametrize(
@@ -69,28 +69,28 @@ def test_what_is_longer_than_a_pipe_ends_with_its_reader(files: Path) -> None:
     ],
 )
 def test_nobody_reads_and_nothing_is_said_of_it(arguments: str, files: Path) -> None:
-    assert unread(arguments, files) == (streams.UNREAD, b"")
+    assert unread(arguments, files) == (streams.PIPE_CLOSED, b"")
 
 
 def test_an_output_without_a_buffer_ends_quietly_too(files: Path) -> None:
-    assert unread("check {folder}/many.jsonl", files, PYTHONUNBUFFERED="1") == (streams.UNREAD, b"")
+    assert unread("check {folder}/many.jsonl", files, PYTHONUNBUFFERED="1") == (streams.PIPE_CLOSED, b"")
 
 
 def test_an_error_that_nobody_reads_ends_quietly_too(files: Path) -> None:
-    assert unread("score --labels nowhere.csv --predictions nowhere.jsonl", files, both=True)[0] == streams.UNREAD
-    assert unread("check {folder}/many.jsonl", files, both=True)[0] == streams.UNREAD
+    assert unread("score --labels nowhere.csv --predictions nowhere.jsonl", files, both=True)[0] == streams.PIPE_CLOSED
+    assert unread("check {folder}/many.jsonl", files, both=True)[0] == streams.PIPE_CLOSED
 
 
 def test_a_table_of_rich_ends_quietly_too() -> None:
     code = (
         "import sys; from imageref_ray.commands import streams; from rich.console import Console\n"
-        "sys.exit(streams.guarded(lambda: Console().print('a table') or 0))"
+        "sys.exit(streams.run_guarded(lambda: Console().print('a table') or 0))"
     )
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (streams.UNREAD, b"")
+    assert (done.returncode, done.stderr) == (streams.PIPE_CLOSED, b"")
 
 
 @pytest.mark.parametrize("command", ["check {folder}/many.jsonl --first 100000", "check {folder}/many.jsonl", "--help"])
@@ -114,7 +114,7 @@ def test_a_closed_output_is_never_the_next_file_that_is_opened(tmp_path: Path) -
         "    file = open(sys.argv[1], 'w')\n"
         "    print('to nobody'); sys.stdout.flush(); subprocess.run(['echo', 'to nobody'], check=True)\n"
         "    return file.fileno()\n"
-        "sys.exit(streams.guarded(run))"
+        "sys.exit(streams.run_guarded(run))"
     )
     line = f'{sys.executable} -c "$CODE" {tmp_path / "file"}'
     done = subprocess.run(
@@ -129,4 +129,4 @@ def test_somebody_elses_broken_pipe_is_not_taken_for_ours() -> None:
         raise BrokenPipeError("a connection to an endpoint")
 
     with pytest.raises(BrokenPipeError):
-        streams.guarded(run)
+        streams.run_guarded(run)

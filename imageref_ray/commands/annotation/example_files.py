@@ -1,12 +1,12 @@
-"""Example files → in-context examples, checked before anything is paid: an entry that cannot be shown is refused.
+"""Example files → in-context examples. An entry that cannot be used is refused before any request is paid for.
 
     captions    {"image_path": "<document>/<k>.<ext>", "description", "caption"}
              or {"document": {"id", "title"?, "text", "images"}, "image": k, "description", "caption"}
     placement   {"event_id", "caption_str": ["IMAGE_1: …", …], "result": {"predictions": […]}}
              or {"response": "# …", "caption_str", "result"}
 
-The first form of each is the paper's: it refers to the source at hand (captions: of any kind; placement: to the event
-file). The second brings its document or response along; its relative addresses start from the example file.
+The first form of each is the paper's: it refers to the build's source (captions: of any kind; placement: its event
+file). The second contains its document or response; relative paths in it start from the example file's folder.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from imageref_ray.stages.prompts import (
     first_words,
 )
 
-REASONS = ("analysis", "explanation")
+REASON_KEYS = ("analysis", "explanation")
 
 
 class CaptionEntry(Config):
-    """One caption example as its file has it; other keys are passed over."""
+    """One caption example as written in its file; unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     image_path: str = ""
@@ -58,7 +58,7 @@ class CaptionEntry(Config):
 
 
 class PlaceEntry(Config):
-    """One placement example as its file has it; other keys are passed over."""
+    """One placement example as written in its file; unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     event_id: int | str | None = None
@@ -74,45 +74,48 @@ class PlaceEntry(Config):
 
 
 Entry = TypeVar("Entry", CaptionEntry, PlaceEntry)
-E = TypeVar("E", CaptionExample, PlaceExample)
+Example = TypeVar("Example", CaptionExample, PlaceExample)
 
 
 def caption_examples(
-    wanted: ExamplesConfig | None, source: SourceConfig, pack: Pack, folder: Path
+    config: ExamplesConfig | None, source: SourceConfig, pack: Pack, folder: Path
 ) -> Examples[CaptionExample]:
-    """The examples with their pictures verified; those on the web are fetched into `folder`. Raises ConfigError."""
-    if wanted is None or wanted.choose == "none":
+    """The examples with verified images; images on the web are downloaded into `folder`. Raises ConfigError."""
+    if config is None or config.choose == "none":
         return NO_EXAMPLES
-    entries = _read(wanted, "caption_examples", CaptionEntry, pack)
-    found = _of_source(source, {entry.image_path: where for where, entry in entries.items() if entry.image_path})
-    made = []
+    entries = _read_entries(config, "caption_examples", CaptionEntry, pack)
+    in_source = _images_of_source(
+        source, {entry.image_path: where for where, entry in entries.items() if entry.image_path}
+    )
+    examples = []
     for where, entry in entries.items():
-        root = source.root if entry.image_path else wanted.file.parent
-        document, image = found[entry.image_path] if entry.image_path else _own(where, entry, root)
-        document, image = _verified(where, document, image, source.model_copy(update={"root": root}), folder)
-        made.append(CaptionExample(document, image, entry.description, entry.caption))
-    return _chosen(made, wanted)
+        root = source.root if entry.image_path else config.file.parent
+        document, image = in_source[entry.image_path] if entry.image_path else _own_document(where, entry, root)
+        document, image = _verify(where, document, image, source.model_copy(update={"root": root}), folder)
+        examples.append(CaptionExample(document, image, entry.description, entry.caption))
+    return _select(examples, config)
 
 
 def place_examples(
-    wanted: ExamplesConfig | None, source: SourceConfig, pack: Pack, words: int | None
+    config: ExamplesConfig | None, source: SourceConfig, pack: Pack, words: int | None
 ) -> Examples[PlaceExample]:
-    """The examples, their reasons no longer than what is asked for (`words` as in `prompts.place`).
+    """The examples, their reasons cut to the length the prompt asks for (`words` as in `prompts.place`).
 
     Raises ConfigError.
     """
-    if wanted is None or wanted.choose == "none":
+    if config is None or config.choose == "none":
         return NO_EXAMPLES
-    entries = _read(wanted, "place_examples", PlaceEntry, pack)
-    texts = _of_events(source, {str(e.event_id): where for where, e in entries.items() if e.event_id is not None})
-    made = [
-        _placed(where, entry, entry.response or texts[str(entry.event_id)], words) for where, entry in entries.items()
+    entries = _read_entries(config, "place_examples", PlaceEntry, pack)
+    texts = _event_texts(source, {str(e.event_id): where for where, e in entries.items() if e.event_id is not None})
+    examples = [
+        _place_example(where, entry, entry.response or texts[str(entry.event_id)], words)
+        for where, entry in entries.items()
     ]
-    return _chosen(made, wanted)
+    return _select(examples, config)
 
 
 def identity(examples: Examples[Any]) -> list[Any]:
-    """What of the examples changes rows: their content and how they are chosen, not where their pictures lie."""
+    """What of the examples changes rows: their content and how they are chosen, not where their images are stored."""
     rows = []
     for example in examples.pool:
         row = to_row(example)
@@ -123,133 +126,142 @@ def identity(examples: Examples[Any]) -> list[Any]:
     return rows if examples.index is None else [{"similar": examples.count}, *rows]
 
 
-def _chosen(made: Sequence[E], wanted: ExamplesConfig) -> Examples[E]:
-    return by_likeness(made, wanted.count) if wanted.choose == "similar" else Examples(tuple(made), wanted.count)
+def _select(examples: Sequence[Example], config: ExamplesConfig) -> Examples[Example]:
+    if config.choose == "similar":
+        return by_likeness(examples, config.count)
+    return Examples(tuple(examples), config.count)
 
 
-def _read(wanted: ExamplesConfig, key: str, kind: type[Entry], pack: Pack) -> dict[str, Entry]:
-    """Where an entry stands → the entry, of those that may be shown."""
+def _read_entries(config: ExamplesConfig, key: str, kind: type[Entry], pack: Pack) -> dict[str, Entry]:
+    """Where an entry is (`key: file, example n`, for messages) → the entry; only entries that may be used."""
     if not pack.examples:
-        raise ConfigError(f"{key}: the prompt pack {pack.name} shows no examples; leave {key} out or take another pack")
+        raise ConfigError(
+            f"{key}: the prompt pack {pack.name} takes no examples; remove {key} or choose another prompt pack"
+        )
     try:
-        found = json.loads(wanted.file.read_text(encoding="utf-8"))
+        values = json.loads(config.file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{key}: {wanted.file} cannot be read as JSON ({error}); mend it or leave {key} out"
+            f"{key}: {config.file} cannot be read as JSON ({error}); fix the file or remove {key}"
         ) from None
-    if not isinstance(found, list):
-        kind_found = type(found).__name__
-        raise ConfigError(f"{key}: {wanted.file} holds {kind_found}, not a list; mend it or leave {key} out")
-    if len(found) < wanted.count:
+    if not isinstance(values, list):
         raise ConfigError(
-            f"{key}: {wanted.file} has {len(found)} examples, fewer than {key}.count ({wanted.count}); change one"
+            f"{key}: {config.file} holds {type(values).__name__}, not a list; fix the file or remove {key}"
         )
-    entries = {f"{key}: {wanted.file}, example {number}": entry for number, entry in enumerate(found, 1)}
-    used = list(entries.items()) if wanted.choose == "similar" else list(entries.items())[: wanted.count]
-    return {where: check(kind, entry, where) for where, entry in used}
-
-
-def _of_source(source: SourceConfig, wanted: Mapping[str, str]) -> dict[str, tuple[Document, Image]]:
-    """Image id → document and image, for the wanted ids (id → where it is asked for) of a source of any kind."""
-    found: dict[str, tuple[Document, Image]] = {}
-    for document in _documents(source, wanted) if wanted else ():
-        found |= {image.id: (document, image) for image in document.images if image.id in wanted}
-        if len(found) == len(wanted):
-            break
-    if missing := [id for id in wanted if id not in found]:
+    if len(values) < config.count:
         raise ConfigError(
-            f"{wanted[missing[0]]}: no image {missing[0]} in {source.root}; name it as the source does "
+            f"{key}: {config.file} has {len(values)} examples, fewer than {key}.count ({config.count}); "
+            f"add examples or lower {key}.count"
+        )
+    candidates = values if config.choose == "similar" else values[: config.count]
+    places = (f"{key}: {config.file}, example {number}" for number, _ in enumerate(candidates, 1))
+    return {where: check(kind, value, where) for where, value in zip(places, candidates, strict=True)}
+
+
+def _images_of_source(source: SourceConfig, ids: Mapping[str, str]) -> dict[str, tuple[Document, Image]]:
+    """Image id → document and image, for `ids` (id → the entry that names it) in a source of any kind."""
+    images: dict[str, tuple[Document, Image]] = {}
+    for document in _documents(source, ids) if ids else ():
+        images |= {image.id: (document, image) for image in document.images if image.id in ids}
+        if len(images) == len(ids):
+            break
+    if missing := [id for id in ids if id not in images]:
+        raise ConfigError(
+            f"{ids[missing[0]]}: no image {missing[0]} in {source.root}; name it as the source does "
             "(document/index.ext), or give the example a document of its own"
         )
-    return found
+    return images
 
 
-def _documents(source: SourceConfig, wanted: Mapping[str, str]) -> Iterator[Document]:
-    """Where the wanted images may be: the articles that their ids name, or all documents of the source."""
+def _documents(source: SourceConfig, ids: Mapping[str, str]) -> Iterator[Document]:
+    """Where the images may be: the articles that their ids name, or all documents of the source."""
     if source.kind == "paper":
-        for id, where in wanted.items():
+        for id, where in ids.items():
             try:
                 yield paper.document(source.root, id.partition("/")[0])
             except ConfigError as error:
                 raise ConfigError(f"{where}: {error}") from None
         return
-    for item in sources.read(source.model_copy(update={"limit": None})):  # examples may lie beyond the build's limit
+    for item in sources.read(source.model_copy(update={"limit": None})):  # examples may be beyond the build's limit
         if isinstance(item, Record):
             yield from item.sample.documents
 
 
-def _own(where: str, entry: CaptionEntry, root: Path) -> tuple[Document, Image]:
-    """The document that an entry brings along."""
+def _own_document(where: str, entry: CaptionEntry, root: Path) -> tuple[Document, Image]:
+    """The document and image that an entry contains."""
     try:
         document, failures = samples.parse_document(where, entry.document, root, FilterConfig())
     except Unusable as problem:
-        raise ConfigError(f"{where}: {problem}; mend its document") from None
+        raise ConfigError(f"{where}: {problem}; fix its document") from None
     if failures:
-        raise ConfigError(f"{where}: {failures[0].message}; mend its document")
+        raise ConfigError(f"{where}: {failures[0].message}; fix its document")
     image = next((image for image in document.images if image.index == entry.image), None)
     if image is None:
-        raise ConfigError(f"{where}: its document has {len(document.images)} images, none is number {entry.image}")
+        raise ConfigError(
+            f"{where}: image is {entry.image}, but its document has {len(document.images)} images, counted from 0"
+        )
     return document, image
 
 
-def _verified(
-    where: str, document: Document, image: Image, source: SourceConfig, folder: Path
-) -> tuple[Document, Image]:
-    """The document with this picture alone, as a file that is certain to decode; chosen by hand, it is not filtered."""
-    alone = Sample("example", "", (dataclasses.replace(document, images=(image,)),))
-    found, failures = gather(alone, source.model_copy(update={"filters": FilterConfig()}), folder)
+def _verify(where: str, document: Document, image: Image, source: SourceConfig, folder: Path) -> tuple[Document, Image]:
+    """The document with only this image, as a file that decodes. The image filters do not apply: it was chosen by hand.
+
+    Raises ConfigError for an image that cannot be used.
+    """
+    sample = Sample("example", "", (dataclasses.replace(document, images=(image,)),))
+    sample, failures = gather(sample, source.model_copy(update={"filters": FilterConfig()}), folder)
     if failures:
-        raise ConfigError(f"{where}: {failures[0].message}; give an example whose picture can be used")
-    return found.documents[0], found.images[0]
+        raise ConfigError(f"{where}: {failures[0].message}; choose an example whose image can be used")
+    return sample.documents[0], sample.images[0]
 
 
-def _of_events(source: SourceConfig, wanted: Mapping[str, str]) -> dict[str, str]:
-    """Event id → its reference text, for the wanted ids (id → where it is asked for)."""
-    if not wanted:
+def _event_texts(source: SourceConfig, ids: Mapping[str, str]) -> dict[str, str]:
+    """Event id → its reference text, for `ids` (id → the entry that names it)."""
+    if not ids:
         return {}
     if source.kind != "paper":
         raise ConfigError(
-            f"{next(iter(wanted.values()))}: event_id names an event, and a source of kind {source.kind} has none; "
+            f"{next(iter(ids.values()))}: event_id names an event, and a source of kind {source.kind} has none; "
             "give the example a response of its own"
         )
     events = source.root / source.events
     try:
-        texts = paper.responses(events, set(wanted))
+        texts = paper.responses(events, set(ids))
     except OSError as error:
         raise ConfigError(f"place_examples: {events} cannot be read: {error.strerror}; set source.events") from None
-    if missing := sorted(set(wanted) - set(texts)):
-        raise ConfigError(f"place_examples: events {', '.join(missing)} are not in {events}; mend the example file")
+    if missing := sorted(set(ids) - set(texts)):
+        raise ConfigError(f"place_examples: events {', '.join(missing)} are not in {events}; fix the example file")
     return texts
 
 
-def _placed(where: str, entry: PlaceEntry, text: str, words: int | None) -> PlaceExample:
+def _place_example(where: str, entry: PlaceEntry, text: str, words: int | None) -> PlaceExample:
     response = markdown.strip_images(text)
     slots = len(markdown.slots(response, "before"))
     if not slots:
-        raise ConfigError(f"{where}: its response has no header line (`# …`) for a picture to stand under; add one")
-    reply = json.dumps(_worded(entry.result, words), ensure_ascii=False)
+        raise ConfigError(f"{where}: its response has no header line (`# …`), so no image can be placed; add one")
+    reply = json.dumps(_shorten_reasons(entry.result, words), ensure_ascii=False)
     try:
         parsing.placement(reply, entry.caption_str, slots)
     except parsing.ParseError as error:
-        raise ConfigError(f"{where}: {error}; mend its result") from None
+        raise ConfigError(f"{where}: {error}; fix its result") from None
     return PlaceExample(entry.caption_str, response, reply)
 
 
-def _worded(result: Any, words: int | None) -> Any:
-    """The result with its reasons cut to so many words; None leaves them as they are, 0 takes them out."""
+def _shorten_reasons(result: Any, words: int | None) -> Any:
+    """The result with its reasons cut to `words` words; None leaves them as they are, 0 removes them."""
     if words is None:
         return result
     if isinstance(result, dict):
-        return {**result, "predictions": _worded(result.get("predictions"), words)}
+        return {**result, "predictions": _shorten_reasons(result.get("predictions"), words)}
     if not isinstance(result, list):
         return result
     return [
         {
-            key: first_words(value, words) if key in REASONS and isinstance(value, str) else value
-            for key, value in entry.items()
-            if words or key not in REASONS
+            key: first_words(value, words) if key in REASON_KEYS and isinstance(value, str) else value
+            for key, value in prediction.items()
+            if words or key not in REASON_KEYS
         }
-        if isinstance(entry, dict)
-        else entry
-        for entry in result
+        if isinstance(prediction, dict)
+        else prediction
+        for prediction in result
     ]

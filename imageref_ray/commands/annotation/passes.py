@@ -1,7 +1,7 @@
-"""A build's work on its records, pass by pass: records in, annotated records on disk.
+"""A build's passes: records in, annotated records on disk.
 
-verify pictures ─▶ respond ─▶ caption ─▶ place ─▶ check the contract
-                 └── consecutive stages on one engine are one pass ──┘
+verify images ─▶ respond ─▶ caption ─▶ place ─▶ check the contract
+               └── consecutive stages on one engine are one pass ──┘
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ STAGES = ("respond", "caption", "place")
 
 
 def records(config: BuildConfig) -> Iterator[Record | Failure]:
-    """What there is to build and what of the source could not be read, one after the other, read anew by every call.
+    """The source's records, and a failure for each entry that cannot be read; every call reads the source again.
 
-    Raises ConfigError before anything is paid.
+    Raises ConfigError for an unusable engine, before any request is paid for.
     """
     for _, engine, _ in passes(config):
         engines.check(engine)
@@ -43,51 +43,52 @@ def records(config: BuildConfig) -> Iterator[Record | Failure]:
 
 
 def passes(config: BuildConfig) -> list[tuple[Path, EngineConfig, tuple[str, ...]]]:
-    """Where each pass commits, its engine and its stages: consecutive stages on equal engines share one pool.
+    """Each pass's directory, engine and stages: consecutive stages on equal engines share one pool.
 
-    The last pass commits to the run itself, those before it to folders of the run.
+    The last pass commits to the run directory itself, earlier ones to directories inside it.
     """
-    wanted = [(getattr(config, name).engine or config.engine, name) for name in STAGES]
-    grouped = itertools.groupby(wanted, lambda pair: pair[0])
-    plan = [(engine, tuple(name for _, name in group)) for engine, group in grouped]
-    folders = [config.output / "passes" / f"{n}-{'-'.join(stages)}" for n, (_, stages) in enumerate(plan[:-1], 1)]
-    return [(folder, *one) for folder, one in zip([*folders, config.output], plan, strict=True)]
+    engine_and_stage = [(getattr(config, name).engine or config.engine, name) for name in STAGES]
+    groups = itertools.groupby(engine_and_stage, lambda pair: pair[0])
+    pooled = [(engine, tuple(name for _, name in group)) for engine, group in groups]
+    earlier = [config.output / "passes" / f"{n}-{'-'.join(stages)}" for n, (_, stages) in enumerate(pooled[:-1], 1)]
+    directories = [*earlier, config.output]
+    return [(directory, engine, stages) for directory, (engine, stages) in zip(directories, pooled, strict=True)]
 
 
 def run_passes(
     config: BuildConfig,
-    made: Recipe,
-    chosen: Iterable[Record | Failure],
+    recipe: Recipe,
+    items: Iterable[Record | Failure],
     again: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """All passes over these records: the results of one are the rows of the next, its failures are the next one's too.
+    """Run all passes: the results of each are the rows of the next, and its failures are carried along.
 
-    Returns the summary of all.
+    Returns the summary over all passes. Quarantined records whose ids are in `again` are run again.
     """
     from imageref_ray.batch.ray_data import run_pass, summary
 
-    rows: Iterable[Row | Failure] = map(_row, chosen)
-    paid = Cost()
+    rows: Iterable[Row | Failure] = map(_to_pass_row, items)
+    cost = Cost()
     for directory, engine, stages in passes(config):
-        run_pass(_task(config, made, directory, engine, stages, paid), rows, again)
+        run_pass(_make_pass(config, recipe, directory, engine, stages, cost), rows, again)
         results = ({"id": result.id, "record": result.row} for result in store.results(directory))
         failures = (dataclasses.replace(failure, usage=Usage()) for failure in store.failures(directory))
         rows = itertools.chain(failures, results)
-        paid = Cost(paid.usage + store.spent(directory), paid.seconds + gpu_seconds(directory, engine))
+        cost = Cost(cost.usage + store.spent(directory), cost.seconds + gpu_seconds(directory, engine))
     return summary(config.output, [directory for directory, _, _ in passes(config)[:-1]])
 
 
-def _row(found: Record | Failure) -> Row | Failure:
-    return found if isinstance(found, Failure) else {"id": found.id, "record": to_row(found)}
+def _to_pass_row(item: Record | Failure) -> Row | Failure:
+    return item if isinstance(item, Failure) else {"id": item.id, "record": to_row(item)}
 
 
 def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tuple[Row, tuple[Failure, ...]]:
-    """The CPU step: pictures fetched and verified, bad ones left out; the record fails without any or with too many."""
+    """The CPU step: fetch and verify the images, leave out bad ones; a record with none or too many of them fails."""
     record = from_row(Record, row["record"])
     sample, failures = gather(record.sample, source, folder)
     count = len(sample.images)
     if count == 0:
-        failures += (Failure(sample.id, "verify", "NoImages", "no usable picture is left"),)
+        failures += (Failure(sample.id, "verify", "NoImages", "no usable image is left"),)
     if count > max_images:
         message = f"{count} images, more than the {max_images} of max_images"
         failures += (Failure(sample.id, "verify", "TooManyImages", message),)
@@ -95,9 +96,9 @@ def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tup
 
 
 async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequence[str] = STAGES) -> Row:
-    """One record through these stages; raises ValueError (ParseError, RequestError) when one of them fails.
+    """Run one record through these stages; raises ValueError (ParseError, RequestError) when one of them fails.
 
-    A record that brings its response keeps it.
+    A record that already has a response keeps it.
     """
     record = from_row(Record, row["record"])
     for name in stages:
@@ -119,37 +120,37 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
                     record = await place(
                         record, generate, recipe.pack, recipe.place, recipe.place_examples, recipe.analysis_words
                     )
-                    _hold(record)
+                    _check_contract(record)
     return to_row(record)
 
 
-def _hold(record: Record) -> None:
-    """The reference contract over both variants of the answer; raises ValueError with every breach."""
+def _check_contract(record: Record) -> None:
+    """Check both variants of the answer against the reference contract; raises ValueError with every breach."""
     with stage("assemble"):
         for variant in VARIANTS:
             if breaches := markdown.check(answer(record, variant), record.sample):
-                told = "; ".join(breach.message for breach in breaches)
-                raise ValueError(f"the answer breaks the reference contract: {told}")
+                messages = "; ".join(breach.message for breach in breaches)
+                raise ValueError(f"the answer breaks the reference contract: {messages}")
 
 
 def weight(row: Row) -> float:
-    """How long a record's prompts are, roughly, in tokens: four characters a token, 256 tokens an image."""
+    """A rough length of a record's prompts in tokens: four characters per token, 256 tokens per image."""
     sample = from_row(Record, row["record"]).sample
     return sum(len(document.text) for document in sample.documents) / 4 + 256 * len(sample.images)
 
 
-def _task(
-    config: BuildConfig, made: Recipe, directory: Path, engine: EngineConfig, stages: tuple[str, ...], paid: Cost
+def _make_pass(
+    config: BuildConfig, recipe: Recipe, directory: Path, engine: EngineConfig, stages: tuple[str, ...], before: Cost
 ) -> Pass:
-    images = partial(verify, source=config.source, folder=config.output / "images", max_images=config.max_images)
+    prepare = partial(verify, source=config.source, folder=config.output / "images", max_images=config.max_images)
     return pass_of(
         config,
         "build" if stages == STAGES else f"build: {', '.join(stages)}",
-        partial(annotate, recipe=made, stages=stages),
-        prepare=images if stages[0] == STAGES[0] else None,
+        partial(annotate, recipe=recipe, stages=stages),
+        prepare=prepare if stages[0] == STAGES[0] else None,
         weight=weight,
         engine=engine,
         directory=directory,
-        before=paid,
+        before=before,
         replies=config.cache,
     )

@@ -13,7 +13,7 @@ from imageref_ray.stages.prompts import NO_EXAMPLES, CaptionExample, Examples, P
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recipe:
-    """What the stages need besides the record; travels to the actors."""
+    """What the stages need besides the record; it is sent to the actors."""
 
     pack: Pack
     respond: Sampling
@@ -27,7 +27,7 @@ class Recipe:
     analysis_words: int | None = None
 
 
-def recipe(config: BuildConfig) -> Recipe:
+def make_recipe(config: BuildConfig) -> Recipe:
     """The prompt pack, sampling and examples of a build. Raises ConfigError for files that cannot be used."""
     pack = prompts.load_pack(config.prompts)
     words = _analysis_words(config.place.analysis_words, pack)
@@ -48,23 +48,26 @@ def recipe(config: BuildConfig) -> Recipe:
 
 
 def sampling(config: SamplingConfig) -> Sampling:
-    """The settings as an engine takes them."""
+    """A stage's sampling settings in the engine's form."""
     return Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
 
 
 def _analysis_words(words: int | None, pack: Pack) -> int | None:
-    """As `prompts.place` takes them: 0 for a pack without reasons. Raises ConfigError for what the pack cannot ask."""
+    """`words` as `prompts.place` takes them: 0 for a pack without reasons.
+
+    Raises ConfigError where the pack has no wording for them.
+    """
     if not pack.analysis:
         if words:
             raise ConfigError(
                 f"place.analysis_words is {words}, but the prompt pack {pack.name} asks for no analysis; "
-                "leave it out or take another pack"
+                "remove the setting or choose another prompt pack"
             )
         return 0
-    form = "short" if words else "none"
-    if words is not None and not getattr(pack.place_reply, form):
+    wording = "short" if words else "none"
+    if words is not None and not getattr(pack.place_reply, wording):
         raise ConfigError(
-            f"place.analysis_words is {words}, but the prompt pack {pack.name} has no place_reply.{form} to ask "
-            "for it; add that wording or leave place.analysis_words out"
+            f"place.analysis_words is {words}, but the prompt pack {pack.name} has no place_reply.{wording} to ask "
+            "for it; add that wording or remove place.analysis_words"
         )
     return words
