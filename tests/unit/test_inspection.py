@@ -1,4 +1,4 @@
-"""The page about a run: everything in it, nothing unescaped, nothing from outside, whatever state the run is in."""
+"""The page about a run: complete, escaped, self-contained, in every state of the run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from imageref_ray.batch import manifest
 from imageref_ray.batch.store import Result, Store
 from imageref_ray.commands import inspection
 from imageref_ray.commands.cli import main
-from imageref_ray.commands.inspection.cards import MOST_TEXT, card
-from imageref_ray.commands.inspection.thumbnails import alike, embed
+from imageref_ray.commands.inspection.cards import MAX_TEXT, make_card
+from imageref_ray.commands.inspection.thumbnails import find_near_duplicates, make_thumbnail
 from imageref_ray.commands.pages import figures
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Caption, Document, Failure, Image, Placement, Record, Sample, Usage, to_row
@@ -32,7 +32,7 @@ TEXT = "# A fair\nMuch to see.\n### Boats\nTwo boats came.\n### Songs"
 
 
 def record(name: str, folder: Path, **changes: Any) -> Record:
-    """Two pictures, one of them placed at slot 2."""
+    """Two images, one of them placed at slot 2."""
     images = []
     for k, colour in enumerate(("teal", "orange")):
         path = folder / f"{k}.png"
@@ -42,13 +42,13 @@ def record(name: str, folder: Path, **changes: Any) -> Record:
     document = Document(
         name, "The Post", "It rained.\n[Image 0]\nThen it did not.", tuple(images), "https://post.example"
     )
-    made = Record(
+    built = Record(
         Sample(name, f"What happened at fair {name}?", (document,), "fairs"),
         TEXT,
         tuple(Caption(image.id, f"seen {k}", f"known {k}") for k, image in enumerate(images)),
         (Placement(1), Placement(2, f"{name}/0.png", "it shows boats"), Placement(3)),
     )
-    return dataclasses.replace(made, **changes)
+    return dataclasses.replace(built, **changes)
 
 
 def build(folder: Path, records: list[Record], failures: list[Failure] = [], done: bool = True) -> Path:  # noqa: B006
@@ -63,13 +63,13 @@ def build(folder: Path, records: list[Record], failures: list[Failure] = [], don
 
 
 def page_of(run: Path, samples: int = 48) -> str:
-    written = inspection.write(inspection.read(run, samples), run / "inspect.html")
-    assert written.bytes == (run / "inspect.html").stat().st_size
-    return written.path.read_text(encoding="utf-8")
+    page = inspection.write_page(inspection.read_run(run, samples), run / "inspect.html")
+    assert page.bytes == (run / "inspect.html").stat().st_size
+    return page.path.read_text(encoding="utf-8")
 
 
 class Reader(HTMLParser):
-    """Collects tags with attributes and the text, and minds that every tag is closed."""
+    """Collects tags with attributes and the text, and checks that every tag is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,36 +134,36 @@ def test_nothing_from_data_or_models_becomes_markup(tmp_path: Path) -> None:
     Store(run).write([Result(EVIL, {EVIL: EVIL, "list": [EVIL]})], [])
     (run / "reason.json").write_text(json.dumps({"kind": "engine", "message": EVIL}))
     (run / "fingerprint.json").write_text(json.dumps({"fingerprint": EVIL, "settings": {EVIL: EVIL, "job": EVIL}}))
-    found = parsed(page_of(run))
-    assert [tag for tag, _ in found.tags].count("script") == 1
-    assert not [(tag, name) for tag, given in found.tags for name in given if name.startswith("on")]
-    assert found.text.count(EVIL) >= 20
-    assert any(given.get("alt") == EVIL for _, given in found.tags)
+    page = parsed(page_of(run))
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not [(tag, name) for tag, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert page.text.count(EVIL) >= 20
+    assert any(attributes.get("alt") == EVIL for _, attributes in page.tags)
 
 
 def test_only_the_pages_own_script_may_run_and_nothing_is_loaded(tmp_path: Path) -> None:
     html = page_of(build(tmp_path, [record("1", tmp_path)]))
     script = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
-    policies = [given["content"] for _, given in parsed(html).tags if given.get("http-equiv")]
+    policies = [attributes["content"] for _, attributes in parsed(html).tags if attributes.get("http-equiv")]
     assert policies == [f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"]
-    sources = [given["src"] for _, given in parsed(html).tags if "src" in given]
+    sources = [attributes["src"] for _, attributes in parsed(html).tags if "src" in attributes]
     assert sources and all(source and source.startswith("data:image/jpeg;base64,") for source in sources)
 
 
-def test_a_card_shows_the_answer_with_its_picture_and_what_was_left(tmp_path: Path) -> None:
+def test_a_card_shows_the_answer_with_its_image_and_those_not_placed(tmp_path: Path) -> None:
     html = page_of(build(tmp_path, [record("7", tmp_path)]))
-    told = words(html)
-    assert "1 of 2 pictures placed" in told
-    answer, rest = told.split("Not placed", 1)
-    assert "slot 1: no picture" in answer
-    assert "Two boats came. slot 2 · IMAGE_1 known 0 Seen: seen 0 The Post" in answer
-    assert "why here it shows boats" in answer
-    assert rest.lstrip().startswith("IMAGE_2 known 1 Seen: seen 1")
+    text = words(html)
+    assert "1 of 2 images placed" in text
+    answer, rest = text.split("Images not placed", 1)
+    assert "slot 1: no image" in answer
+    assert "Two boats came. slot 2 · IMAGE_1 known 0 Description: seen 0 The Post" in answer
+    assert "why this image it shows boats" in answer
+    assert rest.lstrip().startswith("IMAGE_2 known 1 Description: seen 1")
     assert "It rained. IMAGE_1 Then it did not." in rest
-    pictures = [given for tag, given in parsed(html).tags if tag == "img"]
-    assert [given["alt"] for given in pictures] == ["known 0", "known 1"]
-    packed = base64.b64decode(str(pictures[0]["src"]).partition(",")[2])
+    images = [attributes for tag, attributes in parsed(html).tags if tag == "img"]
+    assert [attributes["alt"] for attributes in images] == ["known 0", "known 1"]
+    packed = base64.b64decode(str(images[0]["src"]).partition(",")[2])
     assert PIL.Image.open(io.BytesIO(packed)).size == (320, 160)
 
 
@@ -174,30 +174,30 @@ def test_settings_are_shown_and_secrets_are_not(tmp_path: Path) -> None:
     assert "hf_verysecret" not in html
 
 
-def test_a_finished_run_tells_its_time_and_costs(tmp_path: Path) -> None:
-    told = words(page_of(build(tmp_path, [record("1", tmp_path), record("2", tmp_path)])))
-    assert "Finished" in told and "No record is missing." in told
-    assert "1 min 15 s" in told and "generated tokens/s as the run measured 904" in told
-    assert "prompt tokens 1,210 median 605 a record" in told
+def test_a_finished_run_shows_its_time_and_costs(tmp_path: Path) -> None:
+    text = words(page_of(build(tmp_path, [record("1", tmp_path), record("2", tmp_path)])))
+    assert "Finished" in text and "No record failed." in text
+    assert "1 min 15 s" in text and "generated tokens/s as the run measured 904" in text
+    assert "prompt tokens 1,210 median 605 per record" in text
 
 
-def test_a_failed_run_says_what_stopped_it_and_how_to_go_on(tmp_path: Path) -> None:
+def test_a_failed_run_says_what_stopped_it_and_how_to_resume(tmp_path: Path) -> None:
     failures = [Failure(str(k), "place", "ParseError", f"no slot {k}") for k in range(9)]
     failures.append(Failure("1", "verify", "MissingImage", "1/7.png does not exist", item="1/7.png"))
     run = build(tmp_path, [record("a", tmp_path)], failures, done=False)
     (run / "reason.json").write_text(json.dumps({"kind": "engine", "message": "the endpoint refuses"}))
-    told = words(page_of(run))
-    assert "Stopped by an error" in told and "It stopped: the endpoint refuses" in told
-    assert f"imageref build --config … --output {run} goes on" in told
-    assert "ParseError in place: 9 records" in told and "5 of 9 are shown." in told
-    assert "MissingImage in verify: 1 item" in told and "1/7.png does not exist" in told
+    text = words(page_of(run))
+    assert "Stopped by an error" in text and "It stopped: the endpoint refuses" in text
+    assert f"run the same command again to resume: imageref build --config … --output {run}" in text
+    assert "ParseError in place: 9 records" in text and "5 of 9 are shown." in text
+    assert "MissingImage in verify: 1 item" in text and "1/7.png does not exist" in text
 
 
 def test_a_run_that_ended_with_too_little_is_red_and_says_why(tmp_path: Path) -> None:
     failures = [Failure(str(k), "place", "ParseError", f"no slot {k}") for k in range(9)]
     run = build(tmp_path, [], failures)
     html = page_of(run)
-    assert "Finished, but failed" in words(html) and 'class="state wrong"' in html
+    assert "Finished, but too few records succeeded" in words(html) and 'class="state wrong"' in html
     assert "0 of 9 records succeeded; most often ParseError in place (9 times), for example: no slot 0" in words(html)
     assert f"imageref retry {run}" in words(html)
 
@@ -205,14 +205,14 @@ def test_a_run_that_ended_with_too_little_is_red_and_says_why(tmp_path: Path) ->
 def test_an_unfinished_run_can_be_looked_at_any_time(tmp_path: Path) -> None:
     run = tmp_path / "run"
     manifest.begin(run, {"job": "evaluate placement"})
-    told = words(page_of(run))
-    assert "Not finished" in told and "Nothing is committed yet." in told
+    text = words(page_of(run))
+    assert "Not finished" in text and "Nothing is committed yet." in text
     store = Store(run)
     store.begin("a")
     store.write([Result("a", {"id": "a", "guided": "# A\n<b>IMAGE_1</b>", "n": {"free": [1, 2]}})], [])
-    told = words(page_of(run))
-    assert "1 batch in flight" in told and "imageref evaluate placement --config" in told
-    assert "guided # A <b>IMAGE_1</b> n.free [ 1, 2 ]" in told
+    text = words(page_of(run))
+    assert "1 batch in flight" in text and "imageref evaluate placement --config" in text
+    assert "guided # A <b>IMAGE_1</b> n.free [ 1, 2 ]" in text
 
 
 def test_metrics_of_an_evaluation_are_its_outcome(tmp_path: Path) -> None:
@@ -220,76 +220,75 @@ def test_metrics_of_an_evaluation_are_its_outcome(tmp_path: Path) -> None:
     manifest.begin(tmp_path, settings)
     numbers = {"records": 1, "seconds": 12.0, "tokens_per_second": 3.0}
     manifest.finish(tmp_path, {}, settings, {"guided": {"f1": 0.25, "intervals": {"f1": [0.1, 0.4]}}, "run": numbers})
-    told = words(page_of(tmp_path))
-    assert "guided f1 0.25 intervals.f1 0.1 – 0.4" in told and "12 s" in told
+    text = words(page_of(tmp_path))
+    assert "guided f1 0.25 intervals.f1 0.1 – 0.4" in text and "12 s" in text
 
 
-def test_a_picture_that_is_gone_or_changed_is_said_in_its_place(tmp_path: Path) -> None:
-    made = record("1", tmp_path)
-    run = build(tmp_path, [made])
+def test_an_image_that_is_missing_or_changed_is_reported_in_its_place(tmp_path: Path) -> None:
+    run = build(tmp_path, [record("1", tmp_path)])
     (tmp_path / "0.png").unlink()
     PIL.Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
-    told = words(page_of(run))
-    assert f"not shown: {tmp_path / '0.png'} does not exist" in told
-    assert "1.png is not the file that the run saw" in told
+    text = words(page_of(run))
+    assert f"not shown: {tmp_path / '0.png'} does not exist" in text
+    assert "1.png has changed since the run" in text
 
 
-def test_relative_pictures_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_images_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     PIL.Image.new("RGB", (9, 9)).save(tmp_path / "0.png")
     run = tmp_path / "runs" / "build"
     run.mkdir(parents=True)
     monkeypatch.chdir(run)
-    assert embed(Image("d/0.png", "0.png"), run).src
+    assert make_thumbnail(Image("d/0.png", "0.png"), run).src
 
 
-def test_copies_look_alike_and_different_pictures_do_not(tmp_path: Path) -> None:
+def test_copies_are_near_duplicates_and_different_images_are_not(tmp_path: Path) -> None:
     rng = random.Random(3)
     first = PIL.Image.radial_gradient("L").convert("RGB")
     second = PIL.Image.linear_gradient("L").convert("RGB")
     copy, worse = draw.near_duplicate(first, rng)
     for k, (picture, quality) in enumerate([(first, 90), (second, 90), (copy, worse)]):
         picture.save(tmp_path / f"{k}.jpg", quality=quality)
-    shown = [embed(Image(f"d/{k}.jpg", str(tmp_path / f"{k}.jpg")), tmp_path) for k in range(4)]
-    assert alike(shown) == [[2], [], [0], []]
+    thumbnails = [make_thumbnail(Image(f"d/{k}.jpg", str(tmp_path / f"{k}.jpg")), tmp_path) for k in range(4)]
+    assert find_near_duplicates(thumbnails) == [[2], [], [0], []]
 
 
-def test_the_page_stays_below_its_size_and_says_what_had_no_room(tmp_path: Path) -> None:
+def test_the_page_stays_below_its_size_and_says_what_did_not_fit(tmp_path: Path) -> None:
     run = build(tmp_path, [record(str(k), tmp_path) for k in range(9)])
-    written = inspection.write(inspection.read(run, 8), run / "inspect.html", room=20_000)
-    assert 0 < written.samples < 8
-    assert f"{8 - written.samples} more were drawn but had no room" in words(written.path.read_text(encoding="utf-8"))
+    page = inspection.write_page(inspection.read_run(run, 8), run / "inspect.html", max_card_bytes=20_000)
+    assert 0 < page.samples < 8
+    assert f"{8 - page.samples} more were chosen but did not fit" in words(page.path.read_text(encoding="utf-8"))
 
 
 def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
     long = record("1", tmp_path, response="# T\n" + "word " * 10_000)
-    told = words(page_of(build(tmp_path, [long])))
-    assert "(cut: 50,004 characters in all)" in told
-    assert len(told) < 2 * MOST_TEXT
+    text = words(page_of(build(tmp_path, [long])))
+    assert "(cut: 50,004 characters in all)" in text
+    assert len(text) < 2 * MAX_TEXT
 
 
 def test_placements_without_a_place_are_notes_not_errors(tmp_path: Path) -> None:
     odd = (Placement(2, "9/9.png"), Placement(3, "1/0.png"), Placement(8, "1/1.png"))
-    shown = card(Result("1", to_row(record("1", tmp_path, placements=odd))), (), tmp_path)
+    shown = make_card(Result("1", to_row(record("1", tmp_path, placements=odd))), (), tmp_path)
     assert shown["notes"] == [
-        "slot 8 was filled, but the response has 3 slots",
+        "slot 8 does not exist: the response has 3 slots",
         "slot 3 holds 1/0.png, but its section has no paragraph",
         "slot 2 holds 9/9.png, which is not an image of this sample",
     ]
-    broken = card(Result("1", {"sample": 3, "response": "", "captions": [], "placements": []}), (), tmp_path)
+    broken = make_card(Result("1", {"sample": 3, "response": "", "captions": [], "placements": []}), (), tmp_path)
     assert broken["kind"] == "row" and "cannot be read as a record" in broken["notes"][0]
 
 
-def test_the_same_samples_are_drawn_while_a_run_grows(tmp_path: Path) -> None:
+def test_the_same_samples_are_chosen_while_a_run_grows(tmp_path: Path) -> None:
     run = tmp_path / "run"
     manifest.begin(run, {})
     store = Store(run)
     store.write([Result(str(k), {}) for k in range(40)], [])
-    before = {result.id for result in inspection.read(run, 10).chosen}
+    before = {result.id for result in inspection.read_run(run, 10).samples}
     store.write([Result(str(k), {}) for k in range(40, 44)], [])
-    after = {result.id for result in inspection.read(run, 10).chosen}
+    after = {result.id for result in inspection.read_run(run, 10).samples}
     assert len(before) == 10 and len(before & after) >= 8
-    assert {result.id for result in inspection.read(run, 10, seed=1).chosen} != after
-    assert len(inspection.read(run, 0).costs) == 44
+    assert {result.id for result in inspection.read_run(run, 10, seed=1).samples} != after
+    assert len(inspection.read_run(run, 0).costs) == 44
 
 
 def test_the_command_says_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,11 +299,13 @@ def test_the_command_says_where_the_page_is(tmp_path: Path, capsys: pytest.Captu
     assert printed.count("\n") == 1 and (tmp_path / "new" / "page.html").is_file()
 
 
-def test_what_is_no_run_is_refused_with_the_nearest_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_a_run_directory_is_refused_with_the_nearest_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = build(tmp_path, [record("1", tmp_path)])
     for arguments, message in (
-        ([str(tmp_path / "gone")], "gone is no folder; give the run directory"),
-        ([str(tmp_path)], f"is no run: it has neither fingerprint.json nor records/; did you mean {run}?"),
+        ([str(tmp_path / "gone")], "gone is not a folder; give the run directory"),
+        ([str(tmp_path)], f"is not a run directory: it has neither fingerprint.json nor records/; did you mean {run}?"),
         ([str(run), "--samples", "-1"], "--samples -1: give 0 or more"),
         ([str(run), "--out", str(run)], "cannot be written: Is a directory"),
     ):
@@ -317,11 +318,11 @@ def test_a_damaged_run_names_the_file(tmp_path: Path, name: str) -> None:
     run = build(tmp_path, [record("1", tmp_path)], done=False)
     (run / name).write_text("[1")
     with pytest.raises(ConfigError, match=r"cannot be read"):
-        inspection.read(run, 3)
+        inspection.read_run(run, 3)
 
 
 def test_figures_say_their_numbers() -> None:
     assert "tokens per record: from 3 to 9, median 5" in figures.histogram([3, 5, 9], "tokens")
     assert figures.histogram([4, 4], "tokens").count("<rect") == 1
-    assert figures.histogram([], "tokens") == "" == figures.rise([(0, 0)])
-    assert "64 records committed within 9.0 s" in figures.rise([(0, 0), (4, 32), (9, 64)])
+    assert figures.histogram([], "tokens") == "" == figures.records_over_time([(0, 0)])
+    assert "64 records committed within 9.0 s" in figures.records_over_time([(0, 0), (4, 32), (9, 64)])

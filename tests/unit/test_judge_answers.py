@@ -108,17 +108,17 @@ def test_the_skills_in_words_of_correction_tell_the_truth() -> None:
 
 def test_what_correction_changed_is_marked_where_it_was(tmp_path: Path) -> None:
     good, bad = " ".join(descriptions.sentences(BOATS)), "The picture shows two boats. The boats are blue."
-    same, mended = about("1", good, good, good), about("2", bad, good, good)
+    same, fixed = about("1", good, good, good), about("2", bad, good, good)
     truth = {"1": BOATS, "2": BOATS}
-    runs = {"after": [same, mended], "verify": [same, replace(mended, corrected="The picture shows two boats.")]}
+    runs = {"after": [same, fixed], "verify": [same, replace(fixed, corrected="The picture shows two boats.")]}
     first, second = report_data.corrections(runs, truth, 8)
     assert [sentence["true"] for sentence in first["draft"]] == [True, False]
-    assert [(one["text"], one["mark"]) for one in first["versions"]["after"]] == [
+    assert [(sentence["text"], sentence["mark"]) for sentence in first["versions"]["after"]] == [
         ("The picture shows two boats.", ""),
-        ("The boats are blue.", "gone"),
+        ("The boats are blue.", "removed"),
         ("The boats are red.", "new"),
         ("They are at the harbour.", "new"),
     ]
-    assert [one["mark"] for one in first["versions"]["verify"]] == ["", "gone"]
-    assert not any(one["mark"] for told in second["versions"].values() for one in told)
+    assert [sentence["mark"] for sentence in first["versions"]["verify"]] == ["", "removed"]
+    assert not any(sentence["mark"] for version in second["versions"].values() for sentence in version)
     assert len(report_data.corrections(runs, truth, 1)) == 1

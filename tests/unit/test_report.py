@@ -1,4 +1,4 @@
-"""The report: every number and picture in one page, nothing from outside, nothing unescaped."""
+"""The report: every number and image in one page, nothing from outside, nothing unescaped."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ TEXT = "# A fair\nMuch to see.\n### Boats\nTwo <boats> came.\n### Charts\nSongs 
 RELEVANCE = {1: {}, 2: {"5/0.jpg": 3}, 3: {"5/1.jpg": 3}}
 
 
-def said(text, true, mark=""):
+def sentence(text, true, mark=""):
     return {"text": text, "true": true, "mark": mark}
 
 
 @pytest.fixture
 def data(tmp_path):
     Image.new("RGB", (800, 400), "teal").save(tmp_path / "0.png")
-    (tmp_path / "1.jpg").write_text("no picture")
-    pictures = [
+    (tmp_path / "1.jpg").write_text("no image")
+    images = [
         {"id": f"5/{k}.jpg", "number": k + 1, "path": str(tmp_path / name), "caption": f"cap {k}", "document": "Post"}
         for k, name in enumerate(("0.png", "1.jpg"))
     ]
-    told = {"units": 20, "false": 5, "share": 0.25}
-    better = {"units": 20, "false": 2, "share": 0.1, "difference": -0.15, "interval": [-0.25, -0.05]}
-    measured = {"judged": 8, "cached_share": 0.31, "draft": told, "one pass": better, "corrected": better}
+    draft = {"units": 20, "false": 5, "share": 0.25}
+    corrected = {"units": 20, "false": 2, "share": 0.1, "difference": -0.15, "interval": [-0.25, -0.05]}
+    measured = {"judged": 8, "cached_share": 0.31, "draft": draft, "one pass": corrected, "corrected": corrected}
     answers = {"base": {2: "5/1.jpg"}, "tuned": {2: "5/0.jpg"}}
-    event = {"id": "1", "question": "<script>alert(1)</script>", "pictures": pictures, "text": TEXT}
+    event = {"id": "1", "question": "<script>alert(1)</script>", "images": images, "text": TEXT}
     return {
         "title": "A run",
         "lead": "What was done.",
@@ -49,9 +49,13 @@ def data(tmp_path):
             {
                 "path": str(tmp_path / "0.png"),
                 "question": "What is <shown>?",
-                "draft": [said("Two boats.", True), said("A dog.", False)],
+                "draft": [sentence("Two boats.", True), sentence("A dog.", False)],
                 "versions": {
-                    "after": [said("Two boats.", True), said("A dog.", False, "gone"), said("A cat.", True, "new")]
+                    "after": [
+                        sentence("Two boats.", True),
+                        sentence("A dog.", False, "removed"),
+                        sentence("A cat.", True, "new"),
+                    ]
                 },
             }
         ],
@@ -79,20 +83,20 @@ def test_right_wrong_and_missed_are_said_in_words(data):
     page = " ".join(re.sub(r"<[^>]*>", " ", render(data).split("Answers, side by side")[1]).split())
     tuned, base = page.split("Base", 1)
     assert "✓ 1 right" in tuned and "○ 1 missed" in tuned
-    assert "✓ Right IMAGE_1" in tuned and "○ Missed wanted: IMAGE_2" in tuned
-    assert "✕ Wrong IMAGE_2 wanted: IMAGE_1" in base
+    assert "✓ Right IMAGE_1" in tuned and "○ Missed expected: IMAGE_2" in tuned
+    assert "✕ Wrong IMAGE_2 expected: IMAGE_1" in base
 
 
 def test_what_correction_changed_is_said_and_marked(data):
     page = render(data).split("drafted and corrected")[1]
     assert "What is &lt;shown&gt;?" in page
     assert "<del>A dog.</del>" in page and "<ins>A cat.</ins>" in page
-    assert page.count('aria-label="false"') == 2  # the draft's dog, and that it is gone
+    assert page.count('aria-label="false"') == 2  # in the draft, and where it is removed
     assert "25.0 %" in page and "-15.0 points" in page and "-25.0 to -5.0" in page and "31 %" in page
 
 
-def test_a_picture_that_does_not_open_leaves_a_note(data):
-    assert "picture could not be opened" in render(data)
+def test_an_image_that_does_not_open_leaves_a_note(data):
+    assert "image could not be opened" in render(data)
 
 
 def test_the_page_is_well_formed_and_lands_where_it_was_asked(data, tmp_path):

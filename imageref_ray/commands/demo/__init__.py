@@ -1,6 +1,6 @@
-"""`imageref demo`: corpus → build → train → evaluate base and student → instruct → report, every part the real job.
+"""`imageref demo`: corpus → build → train → evaluate base and student → instruct → report; every part is the real job.
 
-Killed anywhere and called again, it goes on: each part knows what it has done.
+Run again after a crash, it resumes: each part skips what it has already done.
 """
 
 from __future__ import annotations
@@ -51,81 +51,84 @@ BUILD_KEYS = (
     "generated_tokens",
     "seconds",
 )
-CORRECTED = ("after", "verify")
-"""Modes of correction that are compared; the third, `continue`, is the answer in one pass, which every run holds."""
+CORRECTION_MODES = ("after", "verify")
+"""Modes of correction that are compared; the third, `continue`, is the answer in one pass, which every run contains."""
 
 
 def demo(config: DemoConfig) -> dict[str, Any]:
-    """Run all parts; returns what report.json holds. Raises ConfigError for what the user can mend."""
-    to_build, to_train = _build_config(config), _train_config(config)
-    to_instruct = {mode: _instruct_config(config, mode) for mode in CORRECTED}
-    part, silent = _parts(config.output), Console(quiet=True)  # the report compares both evaluations in one table
+    """Run all parts; returns the content of report.json. Raises ConfigError for what the user can fix."""
+    build_config, train_config = _build_config(config), _train_config(config)
+    instruct_configs = {mode: _instruct_config(config, mode) for mode in CORRECTION_MODES}
+    part, silent = _timed_parts(config.output), Console(quiet=True)  # one table at the end has both evaluations
     with part("corpus", f"{config.train_events} training and {config.test_events} test events"):
-        counts = {split: _corpus(config, split) for split in ("train", "test")}
+        counts = {split: _write_corpus(config, split) for split in ("train", "test")}
     with part("build", "the embedded checkpoint writes responses, captions and placements") as console:
-        built = build(to_build, console)
-        if not built["records"]:
-            raise ConfigError(f"no record was built; {to_build.output / 'quarantine'} says why, for each of them")
-        agreed = _agreement(config, to_build)
-    with part("train", f"the student learns the end-to-end task in {to_train.steps} steps"):
-        trained = train(to_train)
+        build_summary = build(build_config, console)
+        if not build_summary["records"]:
+            raise ConfigError(f"every record failed; see why: imageref inspect {build_config.output}")
+        agreement = _agreement(config, build_config)
+    with part("train", f"the student learns the end-to-end task in {train_config.steps} steps"):
+        student = train(train_config)["model"]
     with part("evaluate base", "the untuned checkpoint answers the test events"):
-        measured = {"base": evaluate_placement(_evaluate_config(config, "base", config.engine.model), silent)}
+        metrics = {"base": evaluate_placement(_evaluate_config(config, "base", config.engine.model), silent)}
     with part("evaluate tuned", "the student answers the same events"):
-        measured["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", trained["model"]), silent)
-    with part("instruct", "questions about the test pictures, answers corrected against them") as console:
-        instructed = {mode: instruct(one, console) for mode, one in to_instruct.items()}
-        corrected = {mode: _by_id(instructions(one.output)) for mode, one in to_instruct.items()}
-    with part("report", "numbers and pictures") as console:
-        report = _report(config, counts, built, agreed, measured, instructed, corrected)
-        console.print(_table(report))
-        console.print(_false_units(report))
+        metrics["tuned"] = evaluate_placement(_evaluate_config(config, "tuned", student), silent)
+    with part("instruct", "questions about the test images, answers corrected against them") as console:
+        instruct_summaries = {mode: instruct(job, console) for mode, job in instruct_configs.items()}
+        corrected = {mode: _sort_by_id(instructions(job.output)) for mode, job in instruct_configs.items()}
+    with part("report", "numbers and images") as console:
+        report = _write_report(config, counts, build_summary, agreement, metrics, instruct_summaries, corrected)
+        console.print(_metrics_table(report))
+        console.print(_false_units_table(report))
         console.print(f"report: {config.output / 'report.html'}", highlight=False, soft_wrap=True)
     return report
 
 
-def _by_id(found: Iterable[Instruction]) -> list[Instruction]:
-    """In an order that does not hang on which was finished first: the report shows the first of them."""
-    return sorted(found, key=lambda item: item.id)
+def _sort_by_id(items: Iterable[Instruction]) -> list[Instruction]:
+    """In an order that does not depend on which was finished first: the report shows the first of them."""
+    return sorted(items, key=lambda item: item.id)
 
 
-def _parts(output: Path) -> Callable[[str, str], AbstractContextManager[Console]]:
-    """Announces each part and keeps its seconds in times.json; a part that was done before keeps its old time."""
+def _timed_parts(output: Path) -> Callable[[str, str], AbstractContextManager[Console]]:
+    """Returns a context manager that prints a part's title and writes its seconds to times.json.
+
+    A part that was done by an earlier call keeps its earlier, longer time.
+    """
     console, numbers = Console(), itertools.count(1)
 
     @contextmanager
-    def part(name: str, what: str) -> Iterator[Console]:
-        console.print(f"[bold]{next(numbers)}/7 {name}[/bold]: {what}", highlight=False, soft_wrap=True)
-        began = time.monotonic()
+    def part(name: str, description: str) -> Iterator[Console]:
+        console.print(f"[bold]{next(numbers)}/7 {name}[/bold]: {description}", highlight=False, soft_wrap=True)
+        started = time.monotonic()
         yield console
-        held = _times(output)
-        held[name] = max(round(time.monotonic() - began, 1), held.get(name, 0.0))
-        manifest.write_json(output / "times.json", held)
+        times = _read_times(output)
+        times[name] = max(round(time.monotonic() - started, 1), times.get(name, 0.0))
+        manifest.write_json(output / "times.json", times)
 
     return part
 
 
-def _times(output: Path) -> dict[str, float]:
+def _read_times(output: Path) -> dict[str, float]:
     path = output / "times.json"
-    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    times: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return times
 
 
-def _corpus(config: DemoConfig, split: str) -> dict[str, int]:
-    """Write one split unless it is there; a folder made for other numbers is refused."""
+def _write_corpus(config: DemoConfig, split: str) -> dict[str, int]:
+    """Write one split unless it exists; returns its counts. Raises ConfigError where it has other numbers of events."""
     folder = config.output / "corpus" / split
-    wanted = {"seed": corpus.SEEDS[split], "events": getattr(config, f"{split}_events")}
-    done = folder / "corpus.json"
-    if done.is_file():
-        held: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        if {key: held[key] for key in wanted} != wanted:
+    settings = {"seed": corpus.SEEDS[split], "events": getattr(config, f"{split}_events")}
+    path = folder / "corpus.json"
+    if path.is_file():
+        existing: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if {key: existing[key] for key in settings} != settings:
             raise ConfigError(
-                f"{config.output} holds a demo with {held['events']} {split} events, not {wanted['events']}; "
+                f"{config.output} holds a demo with {existing['events']} {split} events, not {settings['events']}; "
                 f"give another output or delete {config.output}"
             )
-        return held["counts"]  # type: ignore[no-any-return]
-    counts = corpus.write(folder, wanted["events"], wanted["seed"])
-    manifest.write_json(done, {**wanted, "counts": counts})
+        return existing["counts"]  # type: ignore[no-any-return]
+    counts = corpus.write(folder, settings["events"], settings["seed"])
+    manifest.write_json(path, {**settings, "counts": counts})
     return counts
 
 
@@ -174,88 +177,94 @@ def _instruct_config(config: DemoConfig, mode: str) -> InstructConfig:
 
 
 def _events(config: DemoConfig, split: str) -> dict[str, Event]:
-    made = (make_event(corpus.SEEDS[split], n) for n in range(getattr(config, f"{split}_events")))
-    return {event.id: event for event in made}
+    events = (make_event(corpus.SEEDS[split], n) for n in range(getattr(config, f"{split}_events")))
+    return {event.id: event for event in events}
 
 
-def _agreement(config: DemoConfig, built: BuildConfig) -> judge_build.Agreement:
-    records = (from_row(Record, result.row) for result in store.results(built.output))
+def _agreement(config: DemoConfig, build_config: BuildConfig) -> judge_build.Agreement:
+    """The built placements and captions against the corpus's truth."""
+    records = (from_row(Record, result.row) for result in store.results(build_config.output))
     return judge_build.agreement(records, _events(config, "train"))
 
 
-def _report(
+def _write_report(
     config: DemoConfig,
     counts: Mapping[str, Any],
-    built: Mapping[str, Any],
-    agreed: judge_build.Agreement,
-    measured: Mapping[str, Any],
-    instructed: Mapping[str, Any],
+    build_summary: Mapping[str, Any],
+    agreement: judge_build.Agreement,
+    metrics: Mapping[str, Any],
+    instruct_summaries: Mapping[str, Any],
     corrected: Mapping[str, Sequence[Instruction]],
 ) -> dict[str, Any]:
-    """Write report.json and report.html; returns the former's content."""
-    times = _times(config.output)
-    metrics = progress.read(config.output / "train" / "metrics.jsonl")
-    agreement = {name: round(getattr(agreed, name), 4) for name in ("precision", "recall", "captions")}
+    """Write report.json and report.html; returns the content of report.json."""
+    times = _read_times(config.output)
+    steps = progress.read(config.output / "train" / "metrics.jsonl")
+    shares = {name: round(getattr(agreement, name), 4) for name in ("precision", "recall", "captions")}
     events = _events(config, "test")
     pictures = judge_answers.pictures(events.values())
-    value = {
-        "corpus": {f"{split}_{name}": n for split, found in counts.items() for name, n in found.items()},
-        "build": {key: built[key] for key in BUILD_KEYS} | {"agreement": agreement},
+    report = {
+        "corpus": {f"{split}_{name}": n for split, by_name in counts.items() for name, n in by_name.items()},
+        "build": {key: build_summary[key] for key in BUILD_KEYS} | {"agreement": shares},
         "train": {
-            "steps": metrics[-1]["step"],
-            "first_loss": metrics[0]["loss"],
-            "last_loss": metrics[-1]["loss"],
+            "steps": steps[-1]["step"],
+            "first_loss": steps[0]["loss"],
+            "last_loss": steps[-1]["loss"],
             "seconds": times["train"],
         },
-        "evaluate": {name: found["guided"] | {"free": found["free"]} for name, found in measured.items()},
+        "evaluate": {name: modes["guided"] | {"free": modes["free"]} for name, modes in metrics.items()},
         "instruct": {
-            mode: judge_answers.measure(items, pictures)
-            | {"cached_share": round(instructed[mode]["cached_tokens"] / instructed[mode]["prompt_tokens"], 4)}
+            mode: judge_answers.measure(items, pictures) | {"cached_share": _cached_share(instruct_summaries[mode])}
             for mode, items in corrected.items()
         },
         "seconds": round(sum(times.values()), 1),
     }
-    manifest.write_json(config.output / "report.json", value)
+    manifest.write_json(config.output / "report.json", report)
     write_report(
         config.output / "report.html",
         {
-            **value,  # type: ignore[typeddict-item]
-            "title": "The right pictures in the right places",
+            **report,  # type: ignore[typeddict-item]
+            "title": "The right images in the right places",
             "lead": f"A {_size(config.engine.model)} InternVL learns from {counts['train']['events']} events that it "
-            "annotated itself, skill by skill, to do the whole task in one go.",
-            "loss": [(line["step"], line["loss"]) for line in metrics],
+            "annotated itself, skill by skill, to do the whole task in one step.",
+            "loss": [(line["step"], line["loss"]) for line in steps],
             "stages": list(times.items()),
             "events": report_data.events(config, list(events.values())[: config.shown_events]),
             "corrections": report_data.corrections(corrected, pictures, config.shown_pictures),
         },
     )
-    return value
+    return report
+
+
+def _cached_share(summary: Mapping[str, Any]) -> float:
+    """The share of a run's prompt tokens that came from the prefix cache."""
+    share: float = summary["cached_tokens"] / summary["prompt_tokens"]
+    return round(share, 4)
 
 
 def _size(model: str) -> str:
-    """The checkpoint's size in words, from its weights file."""
+    """The size of the checkpoint's weight files, or "pretrained" where they are not on this machine."""
     files = list(Path(located(model)).glob("*.safetensors"))
     return f"{sum(path.stat().st_size for path in files) / 1e6:.0f} MB" if files else "pretrained"
 
 
-def _table(report: Mapping[str, Any]) -> Table:
-    """The one table at the end: placement metrics before and after."""
-    table = Table(title="Pictures in the right places (guided decoding)", title_justify="left")
+def _metrics_table(report: Mapping[str, Any]) -> Table:
+    """Placement metrics before and after training."""
+    table = Table(title="Images in the right places (guided decoding)", title_justify="left")
     for name in ("", *METRICS):
         table.add_column(name, justify="right")
-    for name, found in report["evaluate"].items():
-        table.add_row(name, *(f"{found[metric]:.3f}" for metric in METRICS))
+    for name, metrics in report["evaluate"].items():
+        table.add_row(name, *(f"{metrics[metric]:.3f}" for metric in METRICS))
     return table
 
 
-def _false_units(report: Mapping[str, Any]) -> Table:
-    """How many units of the answers are false, as drafted and as corrected."""
-    table = Table(title="False units in answers about pictures", title_justify="left")
+def _false_units_table(report: Mapping[str, Any]) -> Table:
+    """The share of false units in the answers, as drafted and as corrected."""
+    table = Table(title="False units in answers about images", title_justify="left")
     for name in ("", *judge_answers.VERSIONS.values(), "corrected − draft, points (95 %)"):
         table.add_column(name, justify="right")
-    for mode, found in report["instruct"].items():
-        low, high = found["corrected"]["interval"]
-        shares = (f"{found[name]['share']:.1%}" for name in judge_answers.VERSIONS.values())
-        points = f"{100 * found['corrected']['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    for mode, versions in report["instruct"].items():
+        low, high = versions["corrected"]["interval"]
+        shares = (f"{versions[name]['share']:.1%}" for name in judge_answers.VERSIONS.values())
+        points = f"{100 * versions['corrected']['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
         table.add_row(mode, *shares, points)
     return table

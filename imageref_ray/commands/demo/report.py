@@ -1,7 +1,6 @@
-"""The demo's report: numbers, pictures and answers in, one self-contained HTML page out.
+"""The demo's report: numbers, images and answers in, one self-contained HTML page out.
 
-No scripts, no outside files: figures are inline SVG, pictures are data URIs. Everything that came from a
-document or a model is escaped.
+No scripts, no other files: charts are inline SVG, images are data URIs. All text from documents and models is escaped.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from imageref_ray.core.images import open_rgb
 from imageref_ray.dataset.paper_formats import Placed, Relevance
 from imageref_ray.evaluation.placement_metrics import verdicts
 
-LARGEST = 320
-"""Longest side of an embedded picture in pixels."""
+MAX_SIDE = 320
+"""Longest side of an embedded image in pixels."""
 
-Shown = dict[str, Any]
-"""A `Picture` with `src`, its data URI."""
+TemplateImage = dict[str, Any]
+"""A `ShownImage` with `src`, its data URI."""
 
 Block = dict[str, Any]
 """One piece of an answer as the template shows it: `kind` title, header or text with `text`; or slot with `verdict`,
-`picture` (None where nothing stands) and `wanted` (the numbers of the pictures that fit best)."""
+`image` (None for an empty slot) and `best` (the numbers of the images that fit best)."""
 
-WORDS = {
+VERDICTS = {
     "right": ("✓", "Right"),
     "fair": ("≈", "Fits"),
     "wrong": ("✕", "Wrong"),
     "missed": ("○", "Missed"),
     "unlabelled": ("?", "Not judged"),
 }
-"""Verdict → sign and word (the sign and the frame tell it without colour)."""
+"""Verdict → sign and word (sign and frame show it without colour)."""
 
 
-class Picture(TypedDict):
-    """One image of an event; `number` is k of `IMAGE_k`, `document` the title it stands in."""
+class ShownImage(TypedDict):
+    """One image of an event; `number` is k of `IMAGE_k`, `document` the title of its document."""
 
     id: str
     number: int
@@ -48,14 +47,14 @@ class Picture(TypedDict):
     document: str
 
 
-class Event(TypedDict):
-    """One test event. `text` is the reference answer without images, on which both models were guided;
-    `relevance`, `base` and `tuned` hold slots of `policy` ("before" by default) and image ids. `free` is what
-    the tuned model writes when nothing guides it."""
+class ShownEvent(TypedDict):
+    """One test event. `text` is the reference answer without images, which both models repeat in guided decoding;
+    `relevance`, `base` and `tuned` hold slots of `policy` ("before" by default) and image ids. `free` is the tuned
+    model's answer in free decoding."""
 
     id: str
     question: str
-    pictures: Sequence[Picture]
+    images: Sequence[ShownImage]
     text: str
     relevance: Relevance
     base: Placed
@@ -64,35 +63,35 @@ class Event(TypedDict):
     free: NotRequired[str]
 
 
-class Sentence(TypedDict):
-    """A sentence of an answer, whether it is true of the picture, and its `mark`: kept (empty), new or gone."""
+class ShownSentence(TypedDict):
+    """A sentence of an answer, whether it is true of the image, and its `mark`: "new", "removed" or empty (kept)."""
 
     text: str
     true: bool
     mark: str
 
 
-class Correction(TypedDict):
-    """A question about a picture with its drafted answer, and by mode what correction made of it (`new`, `gone`)."""
+class ShownCorrection(TypedDict):
+    """A question about an image, its draft answer, and the corrected answer by mode of correction."""
 
     path: str
     question: str
-    draft: Sequence[Sentence]
-    versions: Mapping[str, Sequence[Sentence]]
+    draft: Sequence[ShownSentence]
+    versions: Mapping[str, Sequence[ShownSentence]]
 
 
 class ReportData(TypedDict):
-    """What `write_report` needs. `corpus`, `build`, `train`, `evaluate` and `seconds` are report.json's values:
+    """What `write_report` needs. All but the last four and the title are as in report.json:
 
-    * `corpus`: name → number, shown as they are
+    * `corpus`: name → number
     * `build`: records, quarantined, requests, prompt_tokens, image_tokens, cached_tokens, generated_tokens,
-      seconds and `agreement` {precision, recall, captions}, shares of 1
+      seconds and `agreement` {precision, recall, captions}, shares from 0 to 1
     * `train`: steps, first_loss, last_loss, seconds
-    * `evaluate`: `base` and `tuned`, each a summary of `placement.summarise`
-    * `instruct`: mode of correction → false units in drafts and in corrected answers (`picturenews.units.measure`), and
+    * `evaluate`: `base` and `tuned`, each a summary of `placement_metrics.summarise`
+    * `instruct`: mode of correction → false units in drafts and in corrected answers (`judge_answers.measure`), and
       `cached_share` of the prompt tokens
-    * `loss`: (step, loss) as logged; `stages`: (name, seconds) in the order they ran; `seconds`: the whole
-    * `events`, `corrections`: the ones to show
+    * `loss`: (step, loss) as logged; `stages`: (name, seconds) in the order they ran; `seconds`: their sum
+    * `events`, `corrections`: those to show
     """
 
     title: str
@@ -105,12 +104,12 @@ class ReportData(TypedDict):
     loss: Sequence[tuple[float, float]]
     stages: Sequence[tuple[str, float]]
     seconds: float
-    events: Sequence[Event]
-    corrections: Sequence[Correction]
+    events: Sequence[ShownEvent]
+    corrections: Sequence[ShownCorrection]
 
 
 def write_report(path: Path, data: ReportData) -> None:
-    """Write the page to `path` (its folder is made). A picture that cannot be opened becomes a note in its place."""
+    """Write the page to `path` and create its folder. For an image that cannot be opened the page shows a note."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(data), encoding="utf-8")
 
@@ -125,67 +124,75 @@ def render(data: ReportData) -> str:
         data=data,
         base=base,
         tuned=tuned,
-        names=figures.NAMES,
+        names=figures.METRIC_NAMES,
         duration=figures.duration,
-        words=WORDS,
+        verdicts=VERDICTS,
         loss=Markup(figures.loss_curve(data["loss"])),
         bars=Markup(figures.metric_bars(base, tuned)),
         time=Markup(figures.time_bar(data["stages"])),
-        events=[_event(event) for event in data["events"]],
-        corrections=[{**one, "src": _data_uri(one["path"]), "caption": one["question"]} for one in data["corrections"]],
+        events=[_event_view(event) for event in data["events"]],
+        corrections=[
+            {**correction, "src": _data_uri(correction["path"]), "caption": correction["question"]}
+            for correction in data["corrections"]
+        ],
     )
 
 
-def _event(event: Event) -> dict[str, Any]:
-    pictures: dict[str, Shown] = {p["id"]: {**p, "src": _data_uri(p["path"])} for p in event["pictures"]}
+def _event_view(event: ShownEvent) -> dict[str, Any]:
+    """The event as the template shows it: images with `src`, answers as blocks."""
+    images: dict[str, TemplateImage] = {
+        image["id"]: {**image, "src": _data_uri(image["path"])} for image in event["images"]
+    }
     return {
         **event,
-        "pictures": list(pictures.values()),
-        "tuned": _answer(event, event["tuned"], pictures),
-        "base": _answer(event, event["base"], pictures),
-        "free": _blocks(event.get("free", ""), {picture["number"]: picture for picture in pictures.values()}),
+        "images": list(images.values()),
+        "tuned": _guided_answer(event, event["tuned"], images),
+        "base": _guided_answer(event, event["base"], images),
+        "free": _free_answer(event.get("free", ""), {image["number"]: image for image in images.values()}),
     }
 
 
-def _answer(event: Event, placed: Placed, pictures: Mapping[str, Shown]) -> dict[str, Any]:
+def _guided_answer(event: ShownEvent, placed: Placed, images: Mapping[str, TemplateImage]) -> dict[str, Any]:
     """The answer as blocks in reading order, and how often each verdict was given."""
     text, policy = event["text"], event.get("policy", "before")
-    told = verdicts(event["relevance"], placed)
-    marks: dict[int, Block] = {}
-    for slot in set(told).intersection(range(1, len(markdown.slots(text, policy)) + 1)):
-        best = [image for image, value in event["relevance"].get(slot, {}).items() if value == 3]
-        wanted = [pictures[image]["number"] for image in best if image in pictures]
-        shown = pictures.get(placed[slot]) if slot in placed else None
-        marks[slot] = {"kind": "slot", "verdict": told[slot], "picture": shown, "wanted": wanted}
-    after = markdown.convert(marks, text, policy, "after")
-    place = {line: slot for slot, line in enumerate(markdown.slots(text, "after"), 1)}
+    verdict_of = verdicts(event["relevance"], placed)
+    slots: dict[int, Block] = {}
+    for slot in set(verdict_of).intersection(range(1, len(markdown.slots(text, policy)) + 1)):
+        best_ids = [id for id, relevance in event["relevance"].get(slot, {}).items() if relevance == 3]
+        best = [images[id]["number"] for id in best_ids if id in images]
+        image = images.get(placed[slot]) if slot in placed else None
+        slots[slot] = {"kind": "slot", "verdict": verdict_of[slot], "image": image, "best": best}
+    slots_after = markdown.convert(slots, text, policy, "after")
+    slot_of_line = {line: slot for slot, line in enumerate(markdown.slots(text, "after"), 1)}
     blocks: list[Block] = []
     for number, line in enumerate(markdown.lines(text)):
-        mark = after.get(place.get(number, 0))
-        blocks += [pages.line(line), mark] if mark and mark["verdict"] != "empty" else [pages.line(line)]
-    return {"blocks": blocks, "counts": Counter(told.values())}
+        blocks.append(pages.line_block(line))
+        block = slots_after.get(slot_of_line.get(number, 0))
+        if block and block["verdict"] != "empty":
+            blocks.append(block)
+    return {"blocks": blocks, "counts": Counter(verdict_of.values())}
 
 
-def _blocks(answer: str, pictures: Mapping[int, Shown]) -> list[Block]:
-    """A free answer as blocks: its lines, and a picture for each reference that exists."""
-    found = markdown.references(answer)
+def _free_answer(answer: str, images: Mapping[int, TemplateImage]) -> list[Block]:
+    """A free answer as blocks: its lines, and an image for each reference that exists."""
+    references = markdown.references(answer)
     blocks: list[Block] = []
     for number, line in enumerate(markdown.lines(answer)):
-        if rest := markdown.strip_images(line):
-            blocks.append(pages.line(rest))
+        if text := markdown.strip_images(line):
+            blocks.append(pages.line_block(text))
         blocks += [
-            {"kind": "slot", "verdict": "unlabelled", "picture": pictures[ref.k], "wanted": []}
-            for ref in found
-            if ref.line == number and ref.k in pictures
+            {"kind": "slot", "verdict": "unlabelled", "image": images[reference.k], "best": []}
+            for reference in references
+            if reference.line == number and reference.k in images
         ]
     return blocks
 
 
 def _data_uri(path: str) -> str:
-    """A picture as a data URI, at most `LARGEST` pixels wide or high; empty where it cannot be opened."""
+    """An image as a data URI, at most `MAX_SIDE` pixels wide and high; empty where it cannot be opened."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return pages.data_uri(open_rgb(path), LARGEST)
+        return pages.data_uri(open_rgb(path), MAX_SIDE)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return ""

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from imageref_ray.commands.demo.report import Correction, Picture, Sentence
-from imageref_ray.commands.demo.report import Event as Shown
+from imageref_ray.commands.demo.report import ShownCorrection, ShownEvent, ShownImage, ShownSentence
 from imageref_ray.core.config import DemoConfig
 from imageref_ray.core.records import Instruction
 from imageref_ray.core.sentences import split
@@ -17,25 +16,25 @@ from imageref_ray.dataset.paper_formats import Placed, Relevance
 from imageref_ray.evaluation.score import parse_insertion
 from imageref_ray.picturenews import judge_answers
 from imageref_ray.picturenews.events import Event, caption, response
-from imageref_ray.picturenews.scene_facts import Picture as Truth
+from imageref_ray.picturenews.scene_facts import Picture
 
 
-def events(config: DemoConfig, chosen: Iterable[Event]) -> list[Shown]:
-    """Test events with their pictures, truth, and both models' answers."""
+def events(config: DemoConfig, chosen: Iterable[Event]) -> list[ShownEvent]:
+    """Test events with their images, labels, and both models' answers."""
     test = config.output / "corpus" / "test"
     labels = paper_formats.read_labels(test / "label.csv")
     runs = {name: config.output / "evaluate" / name for name in ("base", "tuned")}
-    answers = {name: _placed(run / "guided.insertion.jsonl", labels) for name, run in runs.items()}
-    free = _results(runs["tuned"] / "free.jsonl")
+    placements = {name: _read_placements(run / "guided.insertion.jsonl", labels) for name, run in runs.items()}
+    free = _read_answers(runs["tuned"] / "free.jsonl")
     return [
         {
             "id": event.id,
             "question": event.title,
-            "pictures": _pictures(event, test),
+            "images": _images(event, test),
             "text": response(event),
             "relevance": labels[event.id],
-            "base": answers["base"].get(event.id, {}),
-            "tuned": answers["tuned"].get(event.id, {}),
+            "base": placements["base"].get(event.id, {}),
+            "tuned": placements["tuned"].get(event.id, {}),
             "policy": "before",
             "free": free.get(event.id, ""),
         }
@@ -43,7 +42,7 @@ def events(config: DemoConfig, chosen: Iterable[Event]) -> list[Shown]:
     ]
 
 
-def _pictures(event: Event, root: Path) -> list[Picture]:
+def _images(event: Event, root: Path) -> list[ShownImage]:
     titles = {shot.id: article.title for article in event.articles for shot in article.shots}
     return [
         {
@@ -57,57 +56,66 @@ def _pictures(event: Event, root: Path) -> list[Picture]:
     ]
 
 
-def _placed(path: Path, labels: Mapping[str, Relevance]) -> dict[str, Placed]:
-    found = paper_formats.read_insertions(path)
-    return {id: parse_insertion(insertion, labels[id]) or {} for id, insertion in found.items()}
+def _read_placements(path: Path, labels: Mapping[str, Relevance]) -> dict[str, Placed]:
+    insertions = paper_formats.read_insertions(path)
+    return {id: parse_insertion(insertion, labels[id]) or {} for id, insertion in insertions.items()}
 
 
-def _results(path: Path) -> dict[str, str]:
+def _read_answers(path: Path) -> dict[str, str]:
     rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return {row["id"]: row["result"] for row in rows}
 
 
 def corrections(
-    runs: Mapping[str, Sequence[Instruction]], pictures: Mapping[str, Truth], most: int
-) -> list[Correction]:
-    """At most `most` instructions with one draft in all runs and every correction of it, changed ones first."""
+    runs: Mapping[str, Sequence[Instruction]], pictures: Mapping[str, Picture], limit: int
+) -> list[ShownCorrection]:
+    """At most `limit` instructions with the same draft in all runs, and each run's correction; changed ones first.
+
+    `runs`: mode of correction → its instructions. `pictures`: image id → what was drawn.
+    """
     by_draft: dict[tuple[str, str, str], dict[str, Instruction]] = {}
     for mode, items in runs.items():
         for item in items:
             by_draft.setdefault((item.id, item.question, item.draft), {})[mode] = item
-    made = [_correction(items, pictures) for items in by_draft.values() if len(items) == len(runs)]
-    known = [found for found in made if found]
-    return sorted(known, key=lambda found: not any(s["mark"] for told in found["versions"].values() for s in told))[
-        :most
-    ]
+    in_all_runs = (by_mode for by_mode in by_draft.values() if len(by_mode) == len(runs))
+    shown = [correction for by_mode in in_all_runs if (correction := _correction(by_mode, pictures))]
+    return sorted(shown, key=lambda correction: not _is_changed(correction))[:limit]
 
 
-def _correction(items: Mapping[str, Instruction], pictures: Mapping[str, Truth]) -> Correction | None:
-    """None for an instruction without a question whose answer the corpus knows."""
-    some = next(iter(items.values()))
-    truth = pictures[some.image.id]
-    if some.problem or judge_answers.judge(truth, some.question, some.draft) is None:
+def _is_changed(correction: ShownCorrection) -> bool:
+    return any(sentence["mark"] for sentences in correction["versions"].values() for sentence in sentences)
+
+
+def _correction(by_mode: Mapping[str, Instruction], pictures: Mapping[str, Picture]) -> ShownCorrection | None:
+    """None for an unusable instruction, and for a question to which the corpus does not know the answer."""
+    first = next(iter(by_mode.values()))
+    picture = pictures[first.image.id]
+    if first.problem or judge_answers.judge(picture, first.question, first.draft) is None:
         return None
-    draft = _sentences(truth, some.question, some.draft)
-    versions = {mode: _changes(draft, _sentences(truth, item.question, item.corrected)) for mode, item in items.items()}
-    return Correction(path=some.image.uri, question=some.question, draft=draft, versions=versions)
+    draft = _judge_sentences(picture, first.question, first.draft)
+    versions = {
+        mode: _mark_changes(draft, _judge_sentences(picture, item.question, item.corrected))
+        for mode, item in by_mode.items()
+    }
+    return ShownCorrection(path=first.image.uri, question=first.question, draft=draft, versions=versions)
 
 
-def _sentences(truth: Truth, question: str, text: str) -> list[Sentence]:
-    told = [part.strip() for part in split(text.strip())]
+def _judge_sentences(picture: Picture, question: str, text: str) -> list[ShownSentence]:
+    sentences = [part.strip() for part in split(text.strip())]
     return [
-        Sentence(text=part, true=bool(judge_answers.judge(truth, question, part) == [True]), mark="") for part in told
+        ShownSentence(text=sentence, true=judge_answers.judge(picture, question, sentence) == [True], mark="")
+        for sentence in sentences
     ]
 
 
-def _changes(before: Sequence[Sentence], after: Sequence[Sentence]) -> list[Sentence]:
-    """What is said afterwards in order, new sentences marked, and those that are gone where they were."""
+def _mark_changes(before: Sequence[ShownSentence], after: Sequence[ShownSentence]) -> list[ShownSentence]:
+    """The sentences of `after`, new ones marked, and the removed ones of `before` where they were."""
     before_texts, after_texts = ([sentence["text"] for sentence in side] for side in (before, after))
-    changed: list[Sentence] = []
+    marked: list[ShownSentence] = []
     for kind, a, b, c, d in SequenceMatcher(None, before_texts, after_texts, autojunk=False).get_opcodes():
         if kind == "equal":
-            changed += after[c:d]
+            marked += after[c:d]
         else:
-            changed += [{**sentence, "mark": "gone"} for sentence in before[a:b]]
-            changed += [{**sentence, "mark": "new"} for sentence in after[c:d]]
-    return changed
+            marked += [{**sentence, "mark": "removed"} for sentence in before[a:b]]
+            marked += [{**sentence, "mark": "new"} for sentence in after[c:d]]
+    return marked

@@ -1,19 +1,20 @@
-"""`imageref inspect`: a run directory, in whatever state → one HTML page to look at.
+"""`imageref inspect`: a run directory, finished, running or failed → one HTML page.
 
-manifest, fingerprint, parts ─▶ run ─▶ cards (samples with their pictures) ─▶ sheet ─▶ inspect.html
+read: manifest, fingerprint, parts ─▶ run_state.Run ─┬─▶ cards: samples with thumbnails ─┐
+                                                     └───────────────────────────────────┴─▶ page: inspect.html
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from imageref_ray.commands.inspection.page import Written, line, write
-from imageref_ray.commands.inspection.run_state import Run, read
+from imageref_ray.commands.inspection.page import Page, summary_line, write_page
+from imageref_ray.commands.inspection.run_state import Run, read_run
 
-__all__ = ["Run", "Written", "inspect", "line", "read", "write"]
+__all__ = ["Page", "Run", "inspect", "read_run", "summary_line", "write_page"]
 
 
 def inspect(directory: Path, samples: int, seed: int, out: Path | None = None) -> None:
-    """Write the page of a run and print where it is. Raises ConfigError for a folder that is no run."""
-    run = read(directory, samples, seed)
-    print(line(run, write(run, out or run.directory / "inspect.html")))
+    """Write the page of a run and print its path. Raises ConfigError where `directory` is not a run directory."""
+    run = read_run(directory, samples, seed)
+    print(summary_line(run, write_page(run, out or run.directory / "inspect.html")))

@@ -1,8 +1,8 @@
-"""What all pages of the project share: values + a template ─▶ one self-contained HTML page.
+"""Shared by all pages: values + a template ─▶ one self-contained HTML page.
 
-`base.html` holds the frame and the look (light and dark), `parts.html` small pieces. A page loads nothing from
-outside; everything that came from a document or a model is escaped, and the page's Content-Security-Policy lets
-no script run but the page's own, whose hash it names.
+`base.html` holds the frame and the styles (light and dark), `parts.html` small macros. A page loads nothing from
+elsewhere; text from documents and models is escaped, and the page's Content-Security-Policy allows only the page's own
+script, by its hash.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JPEG_QUALITY = 85
 
 @functools.cache
 def environment(folder: Path) -> Environment:
-    """Templates of `folder` and of this package; values are escaped, a missing one is an error."""
+    """The templates of `folder` and of this package; values are escaped, a missing one is an error."""
     import jinja2
 
     return jinja2.Environment(
@@ -36,7 +36,7 @@ def environment(folder: Path) -> Environment:
 
 
 def render(template: Path, script: str = "", **values: Any) -> str:
-    """The page of `template`, which extends `base.html`. `script` is our own JavaScript: no data may be in it."""
+    """Fill in `template`, which extends `base.html`. `script` is this project's JavaScript, never data."""
     from markupsafe import Markup
 
     # The HTML parser turns line ends into \n before it hashes; anything else must be kept as it is.
@@ -46,17 +46,17 @@ def render(template: Path, script: str = "", **values: Any) -> str:
     return page.render(script=Markup(script), allowed=allowed, **values)
 
 
-def data_uri(picture: PIL.Image.Image, longest: int) -> str:
-    """An RGB picture as a JPEG data URI, at most `longest` pixels wide and high."""
-    small = picture.copy()
-    small.thumbnail((longest, longest))
-    packed = io.BytesIO()
-    small.save(packed, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
+def data_uri(image: PIL.Image.Image, max_side: int) -> str:
+    """An RGB image as a JPEG data URI, scaled down to at most `max_side` pixels wide and high."""
+    thumbnail = image.copy()
+    thumbnail.thumbnail((max_side, max_side))
+    buffer = io.BytesIO()
+    thumbnail.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def line(text: str) -> dict[str, str]:
-    """One line of a response without its marks: `kind` (title, header or text) and `text`."""
-    level = len(text) - len(text.lstrip("#"))
+def line_block(line: str) -> dict[str, str]:
+    """One Markdown line of a response as a block: `kind` (title, header or text) and `text` without its `#` marks."""
+    level = len(line) - len(line.lstrip("#"))
     kind = "text" if not level else "title" if level == 1 else "header"
-    return {"kind": kind, "text": text.lstrip("#").strip()}
+    return {"kind": kind, "text": line.lstrip("#").strip()}

@@ -1,4 +1,4 @@
-"""Small figures as inline SVG: numbers in, markup out; colours come from the page's CSS variables."""
+"""Small charts as inline SVG: numbers in, markup out; colours come from the page's CSS variables."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-NAMES = {"f1": "F1", "precision": "Precision", "recall_3": "Recall 3", "recall_1": "Recall 1", "score": "Score"}
-"""Metric key → its name for people, in the order the report shows them."""
+METRIC_NAMES = {"f1": "F1", "precision": "Precision", "recall_3": "Recall 3", "recall_1": "Recall 1", "score": "Score"}
+"""Metric key → its displayed name, in the report's order."""
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 260, 42, 28, 14
-"""Size of a chart and the margins of its plot, in SVG units."""
+"""Size of a chart and its margins, in SVG units."""
 
 
 def loss_curve(points: Sequence[tuple[float, float]]) -> str:
-    """Training loss over steps: every logged value thin, their running mean thick."""
+    """Training loss over steps: the logged values as a thin line, their moving average as a thick one."""
     if len(points) < 2:
         return ""
     ticks = _ticks(max(loss for _, loss in points))
     first, last = points[0][0], points[-1][0]
 
-    def at(step: float, loss: float) -> str:
-        return f"{_scale(step, first, last, LEFT, WIDTH - 12):.1f},{_height(loss, ticks[-1]):.1f}"
+    def point(step: float, loss: float) -> str:
+        return f"{_scale(step, first, last, LEFT, WIDTH - 12):.1f},{_y(loss, ticks[-1]):.1f}"
 
     mean, smooth = points[0][1], []
     for step, loss in points:
         mean = 0.7 * mean + 0.3 * loss
-        smooth.append(at(step, mean))
-    raw = " ".join(at(step, loss) for step, loss in points)
+        smooth.append(point(step, mean))
+    raw = " ".join(point(step, loss) for step, loss in points)
     body = _grid(ticks, "{:g}")
     body += f'<polyline points="{raw}" fill="none" stroke="var(--tuned)" stroke-opacity=".35" stroke-width="1.2"/>'
     body += f'<polyline points="{" ".join(smooth)}" fill="none" stroke="var(--tuned)" stroke-width="2.5"/>'
@@ -38,23 +38,23 @@ def loss_curve(points: Sequence[tuple[float, float]]) -> str:
 
 
 def metric_bars(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> str:
-    """Base and tuned beside each other for every metric, with values and 95 % intervals.
+    """Bars for base and tuned beside each other for every metric, with values and 95 % intervals.
 
-    Both are summaries of `placement.summarise`; a score below 0 is drawn as 0, its number tells.
+    Both are summaries of `placement_metrics.summarise`; a score below 0 has a bar of height 0 and its number.
     """
     ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
-    group = (WIDTH - LEFT) / len(NAMES)
+    group_width = (WIDTH - LEFT) / len(METRIC_NAMES)
     body = _grid(ticks, "{:.2f}")
-    for number, (key, name) in enumerate(NAMES.items()):
-        middle = LEFT + (number + 0.5) * group
-        body += _bar(middle - 36, base, key, "var(--base)") + _bar(middle + 2, tuned, key, "var(--tuned)")
-        body += _text(middle, HEIGHT - 8, name, "middle", strong=True)
-    told = "; ".join(f"{name} {base[key]:.2f} before, {tuned[key]:.2f} after" for key, name in NAMES.items())
-    return _svg(told, HEIGHT, body)
+    for number, (key, name) in enumerate(METRIC_NAMES.items()):
+        centre = LEFT + (number + 0.5) * group_width
+        body += _bar(centre - 36, base, key, "var(--base)") + _bar(centre + 2, tuned, key, "var(--tuned)")
+        body += _text(centre, HEIGHT - 8, name, "middle", strong=True)
+    label = "; ".join(f"{name} {base[key]:.2f} before, {tuned[key]:.2f} after" for key, name in METRIC_NAMES.items())
+    return _svg(label, HEIGHT, body)
 
 
 def time_bar(stages: Sequence[tuple[str, float]]) -> str:
-    """Where the time went: one bar, one part a stage, numbered as in the list below it."""
+    """One horizontal bar with a segment per stage, as long as its time, numbered as in the list below it."""
     total = sum(seconds for _, seconds in stages) or 1.0
     body, start = "", 0.0
     for number, (name, seconds) in enumerate(stages, 1):
@@ -64,44 +64,42 @@ def time_bar(stages: Sequence[tuple[str, float]]) -> str:
         if width > 24:
             body += f'<text x="{start + width / 2 - 1:.1f}" y="22" text-anchor="middle" class="onpart">{number}</text>'
         start += width
-    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in stages)
-    return f'<svg viewBox="0 0 1080 34" class="time" role="img" aria-label="{escape(told)}">{body}</svg>'
+    label = ", ".join(f"{name} {duration(seconds)}" for name, seconds in stages)
+    return f'<svg viewBox="0 0 1080 34" class="time" role="img" aria-label="{escape(label)}">{body}</svg>'
 
 
 def histogram(values: Sequence[float], name: str) -> str:
-    """How many records have which value: up to 24 bars from the least to the most, a line at the median."""
+    """A histogram of a value per record: up to 24 bars from the least to the greatest, a dashed line at the median."""
     if not values:
         return ""
-    low, high, middle = min(values), max(values), statistics.median(values)
-    whole = all(value == int(value) for value in values)
-    bars = min(24, int(high - low) + 1) if whole else 24 if high > low else 1
+    low, high, median = min(values), max(values), statistics.median(values)
+    integers = all(value == int(value) for value in values)
+    bars = min(24, int(high - low) + 1) if integers else 24 if high > low else 1
     counts = [0] * bars
     for value in values:
         counts[min(int((value - low) / ((high - low) or 1) * bars), bars - 1)] += 1
-    wide, body = 240 / bars, ""
+    width, body = 240 / bars, ""
     for number, count in enumerate(counts):
-        tall = max(count / max(counts) * 62, 1.5 if count else 0)
-        body += (
-            f'<rect x="{number * wide + 0.5:.1f}" y="{66 - tall:.1f}" width="{wide - 1:.1f}" height="{tall:.1f}" rx="1"'
-        )
-        body += ' fill="var(--tuned)"/>'
+        height = max(count / max(counts) * 62, 1.5 if count else 0)
+        body += f'<rect x="{number * width + 0.5:.1f}" y="{66 - height:.1f}" width="{width - 1:.1f}" '
+        body += f'height="{height:.1f}" rx="1" fill="var(--tuned)"/>'
     body += '<line x1="0" x2="240" y1="66.5" y2="66.5" class="grid"/>'
-    at = _scale(middle, low, high, wide / 2, 240 - wide / 2) if high > low else 120
-    body += f'<path d="M{at:.1f} 2V66" class="whisker" stroke-dasharray="3 3"/>'
+    x = _scale(median, low, high, width / 2, 240 - width / 2) if high > low else 120
+    body += f'<path d="M{x:.1f} 2V66" class="whisker" stroke-dasharray="3 3"/>'
     body += _text(0, 86, f"{low:,.0f}") + (_text(240, 86, f"{high:,.0f}", "end") if high > low else "")
-    told = f"{name} per record: from {low:,.0f} to {high:,.0f}, median {middle:,.0f}"
-    return f'<svg viewBox="0 0 240 92" role="img" aria-label="{escape(told)}">{body}</svg>'
+    label = f"{name} per record: from {low:,.0f} to {high:,.0f}, median {median:,.0f}"
+    return f'<svg viewBox="0 0 240 92" role="img" aria-label="{escape(label)}">{body}</svg>'
 
 
-def rise(points: Sequence[tuple[float, int]]) -> str:
-    """Records committed over seconds, as steps: a part is there at once."""
+def records_over_time(points: Sequence[tuple[float, int]]) -> str:
+    """Records committed over seconds, as a step line: all records of a part are committed at once."""
     if len(points) < 2:
         return ""
     ticks = _ticks(points[-1][1])
     last = points[-1][0] or 1.0
-    path = f"M{LEFT} {_height(0, ticks[-1]):.1f}"
+    path = f"M{LEFT} {_y(0, ticks[-1]):.1f}"
     for seconds, count in points:
-        path += f"H{_scale(seconds, 0, last, LEFT, WIDTH - 12):.1f}V{_height(count, ticks[-1]):.1f}"
+        path += f"H{_scale(seconds, 0, last, LEFT, WIDTH - 12):.1f}V{_y(count, ticks[-1]):.1f}"
     body = _grid(ticks, "{:,g}") + f'<path d="{path}" fill="none" stroke="var(--tuned)" stroke-width="2.5"/>'
     body += _text(LEFT, HEIGHT - 8, "start") + _text(WIDTH - 12, HEIGHT - 8, duration(last), "end")
     return _svg(f"{points[-1][1]:,} records committed within {duration(last)}", HEIGHT, body)
@@ -120,53 +118,53 @@ def duration(seconds: float) -> str:
 
 
 def _hue(number: int) -> int:
-    """Which of the page's six part colours the stage with this number has."""
+    """The number of the page's part colour (1 to 6) for the stage with this number."""
     return (number - 1) % 6 + 1
 
 
 def _bar(left: float, summary: Mapping[str, Any], key: str, colour: str) -> str:
+    """The bar of one metric with its value above it, and a whisker for its interval if the summary has one."""
     value = summary[key]
-    top = _height(max(value, 0), 1)
-    foot = HEIGHT - BOTTOM
+    top, foot = _y(max(value, 0), 1), HEIGHT - BOTTOM
     low, high = summary.get("intervals", {}).get(key, (value, value))
     body = f'<rect x="{left:.1f}" y="{top:.1f}" width="34" height="{max(foot - top, 1):.1f}" rx="3" fill="{colour}"/>'
-    tip = top
+    x = left + 17
     if high > low:
-        tip, end = _height(max(high, 0), 1), _height(max(low, 0), 1)
-        x = left + 17
-        body += f'<path d="M{x:.1f} {tip:.1f}V{end:.1f}m-4 0h8M{x - 4:.1f} {tip:.1f}h8" class="whisker"/>'
-    return body + _text(left + 17, tip - 5, f"{value:.2f}", "middle", strong=True)
+        top, bottom = _y(max(high, 0), 1), _y(max(low, 0), 1)
+        body += f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}m-4 0h8M{x - 4:.1f} {top:.1f}h8" class="whisker"/>'
+    return body + _text(x, top - 5, f"{value:.2f}", "middle", strong=True)
 
 
 def _scale(value: float, low: float, high: float, start: float, end: float) -> float:
+    """`value` on an axis from `low` to `high`, as a position between `start` and `end`."""
     return start + (value - low) / ((high - low) or 1) * (end - start)
 
 
-def _height(value: float, most: float) -> float:
-    """The y of a value on an axis from 0 to `most`."""
-    return _scale(value, 0, most, HEIGHT - BOTTOM, TOP + 8)
+def _y(value: float, maximum: float) -> float:
+    """The y position of a value on an axis from 0 to `maximum`."""
+    return _scale(value, 0, maximum, HEIGHT - BOTTOM, TOP + 8)
 
 
-def _ticks(most: float) -> list[float]:
-    """Three to six round numbers from 0 to at least `most`."""
-    power = 10.0 ** math.floor(math.log10(most or 1))
-    step = next(power * share for share in (0.2, 0.5, 1, 2) if power * share * 5 >= most)
-    return [step * i for i in range(math.ceil(most / step - 1e-9) + 1)] if most > 0 else [0.0, 1.0]
+def _ticks(maximum: float) -> list[float]:
+    """Three to six round numbers from 0 to at least `maximum`."""
+    power = 10.0 ** math.floor(math.log10(maximum or 1))
+    step = next(power * share for share in (0.2, 0.5, 1, 2) if power * share * 5 >= maximum)
+    return [step * i for i in range(math.ceil(maximum / step - 1e-9) + 1)] if maximum > 0 else [0.0, 1.0]
 
 
-def _grid(ticks: Sequence[float], form: str) -> str:
+def _grid(ticks: Sequence[float], number_format: str) -> str:
     body = ""
     for tick in ticks:
-        y = _height(tick, ticks[-1])
+        y = _y(tick, ticks[-1])
         body += f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
-        body += _text(LEFT - 8, y + 4, form.format(round(tick, 10)), "end")
+        body += _text(LEFT - 8, y + 4, number_format.format(round(tick, 10)), "end")
     return body
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start", strong: bool = False) -> str:
-    kind = ' class="strong"' if strong else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}>{escape(words)}</text>'
+def _text(x: float, y: float, text: str, anchor: str = "start", strong: bool = False) -> str:
+    css_class = ' class="strong"' if strong else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css_class}>{escape(text)}</text>'
 
 
-def _svg(told: str, height: int, body: str) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(told)}">{body}</svg>'
+def _svg(label: str, height: int, body: str) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">{body}</svg>'
