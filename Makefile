@@ -1,4 +1,4 @@
-# `make demo` and `make test` do their own set-up: .venv, the pinned CPU stack, the package. A second call skips it.
+# Every target that needs it first installs .venv, the pinned CPU stack and the package; a second call skips this.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,21 +9,21 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOG := $(VENV)/install.log
 
-# Where the CPU build of torch comes from: the wheel folder pip is told of, or else PyTorch's own CPU index.
+# Where the CPU build of torch comes from: the folder in PIP_FIND_LINKS, else PyTorch's CPU index.
 TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu)
 
-# Not installed, though asked for by the metadata: CUDA builds that break a CPU-only torch, and 1 GB that nobody uses.
+# Required by the metadata, but not installed: CUDA builds that break a CPU-only torch, and 1 GB that is not used.
 UNUSED := torchaudio torchcodec triton
 
-# What requirements/gpu.txt is derived for: the nodes of cluster.yaml.
+# The platform of requirements/gpu.txt: the nodes of cluster.yaml.
 GPU_PLATFORM := x86_64-manylinux_2_35
 
-help: ## what can be made
+help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
 
 setup: $(READY) ## .venv with the pinned CPU stack and this package (done by every other target)
 
-demo: $(READY) ## the whole way on the embedded corpus and checkpoint; report in runs/demo/report.html
+demo: $(READY) ## the whole pipeline on the embedded corpus and checkpoint; report in runs/demo/report.html
 	@$(BIN)/imageref demo
 
 test: $(READY) ## all tests, with real vLLM, DeepSpeed and Serve
@@ -45,7 +45,7 @@ check: $(READY) ## ruff (rules and format), mypy and the import rules
 bench: $(READY) ## the numbers of the README, one file per claim
 	@for file in $$(grep -l __main__ benchmarks/*.py); do echo "==> $$file"; $(BIN)/python "$$file"; done
 
-clean: ## what runs and tools left behind (keeps .venv)
+clean: ## remove the files of runs and tools (keeps .venv)
 	@rm -rf runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
@@ -54,7 +54,7 @@ requirements: $(READY) ## derive requirements/*.txt from pyproject.toml; version
 	  $(TORCH_SOURCE) --index-strategy unsafe-best-match $(UNUSED:%=--no-emit-package %) \
 	  --no-annotate --no-header --output-file requirements/cpu.txt
 	@sed -i 's/+cpu$$//' requirements/cpu.txt
-	@# What both have is of one version, as far as vLLM's GPU build allows: it is the CPU's that was tested.
+	@# Packages of both files get the CPU file's version, which is the tested one, as far as vLLM's GPU build allows.
 	@sort --stable --unique --field-separator '=' --key 1,1 requirements/cpu.txt <(grep -v '^#' requirements/gpu.txt) \
 	  > $(VENV)/gpu.txt
 	@$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu --python-version 3.11 --python-platform $(GPU_PLATFORM) \

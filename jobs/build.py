@@ -1,4 +1,4 @@
-"""What `ray job submit` runs: `python jobs/build.py …` is `imageref build …`."""
+"""For `ray job submit`: `python jobs/build.py …` is the same as `imageref build …`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What `ray job submit` runs: `python jobs/evaluate.py …` is `imageref evaluate …`."""
+"""For `ray job submit`: `python jobs/evaluate.py …` is the same as `imageref evaluate …`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What `ray job submit` runs: `python jobs/instruct.py …` is `imageref instruct …`."""
+"""For `ray job submit`: `python jobs/instruct.py …` is the same as `imageref instruct …`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What `ray job submit` runs: `python jobs/train.py …` is `imageref train …`."""
+"""For `ray job submit`: `python jobs/train.py …` is the same as `imageref train …`."""
 
 import sys
 
