@@ -92,7 +92,7 @@ def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return found
 
 
-def held(run: Path, name: str = "manifest.json") -> dict[str, Any]:
+def read_json(run: Path, name: str = "manifest.json") -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / name).read_text())
     return found
 
@@ -108,8 +108,8 @@ def test_build_then_inspect_and_check(
 ) -> None:
     job = files(source={"root": news}, prompts="compact", engine=scripted("annotator"))
     assert main(["build", *job, "--set", "commit_records=4", "--max-budget", "9000000 tokens"]) == 0
-    assert held(tmp_path / "run")["summary"]["records"] == 6
-    assert held(tmp_path / "run")["config"]["max_budget"] == "9000000 tokens"
+    assert read_json(tmp_path / "run")["summary"]["records"] == 6
+    assert read_json(tmp_path / "run")["config"]["max_budget"] == "9000000 tokens"
     annotation = tmp_path / "run" / "dataset" / "annotation.plain.jsonl"
     capsys.readouterr()
     assert main(["check", str(annotation), "--root", str(news), "--first", "3"]) == 0
@@ -126,7 +126,7 @@ def test_plan(files: Callable[..., list[str]], news: Path, tmp_path: Path, capsy
     job = files(source={"root": news}, prompts="compact", engine=scripted("annotator"))
     assert main(["plan", *job, "--records", "5", "--seed", "1"]) == 0
     assert "plan for 6 records, from 5 of them" in capsys.readouterr().out
-    assert held(tmp_path / "run" / "plan", "plan.json")["measured"] == 5
+    assert read_json(tmp_path / "run" / "plan", "plan.json")["measured"] == 5
     assert not (tmp_path / "run" / "manifest.json").exists()
 
 
@@ -134,7 +134,7 @@ def test_instruct(files: Callable[..., list[str]], news: Path, tmp_path: Path) -
     job = files(images={"root": news / "image"}, prompts="compact", engine=scripted("inquirer"))
     more = ["--set", "images.limit=3", "--set", "tasks=[conversation]", "--set", "correct.reread=continue"]
     assert main(["instruct", *job, *more]) == 0
-    assert held(tmp_path / "run")["summary"]["instructions"]["by_task"] == {"conversation": 3}
+    assert read_json(tmp_path / "run")["summary"]["instructions"]["by_task"] == {"conversation": 3}
 
 
 def test_retry_of_a_build_by_stage_and_error(
@@ -144,13 +144,16 @@ def test_retry_of_a_build_by_stage_and_error(
     job = files(source={"root": news}, prompts="compact", engine=engine, preflight=False)
     assert main(["build", *job]) == 1
     assert "0 of 6 records succeeded; most often RequestError in respond (6 times)" in capsys.readouterr().err
-    assert held(tmp_path / "run")["summary"]["records"] == 0
+    assert read_json(tmp_path / "run")["summary"]["records"] == 0
     (tmp_path / "mended").touch()
     capsys.readouterr()
     assert main(["retry", str(tmp_path / "run"), "--stage", "place"]) == 2
     assert "--stage respond --error RequestError" in capsys.readouterr().err
     assert main(["retry", str(tmp_path / "run"), "--stage", "respond", "--error", "RequestError"]) == 0
-    assert (held(tmp_path / "run")["summary"]["records"], held(tmp_path / "run")["summary"]["quarantined"]) == (6, 0)
+    assert (
+        read_json(tmp_path / "run")["summary"]["records"],
+        read_json(tmp_path / "run")["summary"]["quarantined"],
+    ) == (6, 0)
     assert main(["retry", "nowhere"]) == 2
 
 
@@ -169,10 +172,10 @@ def test_train(files: Callable[..., list[str]], tmp_path: Path, capsys: pytest.C
         sequence_length=64,
         gradient_checkpointing=False,
     )
-    capsys.readouterr()  # what libraries say where the checkpoint is made
+    capsys.readouterr()  # what libraries say while the checkpoint is created
     assert main(["train", *job, "--set", "log_every=1"]) == 0
-    told = summary(capsys)
-    assert (told["step"], told["samples"], told["skipped"]) == (1, 4, {})
+    printed = summary(capsys)
+    assert (printed["step"], printed["samples"], printed["skipped"]) == (1, 4, {})
     assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 
@@ -182,7 +185,7 @@ def test_evaluate_placement_then_score_its_answers(
     job = files(data=news / "annotation.plain.jsonl", root=news, labels=news / "label.csv", engine=scripted("echoes"))
     assert main(["evaluate", "placement", *job, "--set", "mode=[free]", "--set", "limit=4"]) == 0
     assert "evaluate placement" in capsys.readouterr().out
-    assert held(tmp_path / "run", "metrics.json")["free"]["events"] == 4
+    assert read_json(tmp_path / "run", "metrics.json")["free"]["events"] == 4
     assert main(["inspect", "run"]) == 0
     capsys.readouterr()
     answers = str(tmp_path / "run" / "free.insertion.jsonl")
@@ -197,7 +200,7 @@ def test_evaluate_vqa(files: Callable[..., list[str]], news: Path, tmp_path: Pat
     sets = {"news": {"questions": news / "questions.json", "images": news}}
     job = files(sets=sets, prompts="compact", engine=scripted("onlooker"))
     assert main(["evaluate", "vqa", *job, "--set", "limit=3", "--set", "mode=[direct, choice]"]) == 0
-    assert held(tmp_path / "run", "metrics.json")["direct"]["news"]["questions"] == 3
+    assert read_json(tmp_path / "run", "metrics.json")["direct"]["news"]["questions"] == 3
 
 
 def test_picturenews_writes_a_corpus_or_what_the_checkpoint_learns_from(

@@ -38,17 +38,17 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
         output=tmp_path / "run",
         engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
     )
-    found = evaluate_placement(config)
-    guided, free = found["guided"], found["free"]
+    metrics = evaluate_placement(config)
+    guided, free = metrics["guided"], metrics["free"]
     assert (guided["events"], guided["unparsed"], free["events"], free["unparsed"]) == (EVENTS, 0, EVENTS, 1)
     assert guided["inserted"] == sum(len(answer) for answer in images_by_event(tmp_path / "run/guided.jsonl"))
     assert 0 < guided["precision"] < 1
     assert free["inserted"] == 0
-    assert found["run"]["records"] == EVENTS
+    assert metrics["run"]["records"] == EVENTS
     again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
     assert again == guided
     assert (
-        evaluate_placement(config) == found == json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))
+        evaluate_placement(config) == metrics == json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))
     )
     with pytest.raises(ConfigError, match="paper False → True"):
         evaluate_placement(config.model_copy(update={"paper": True}))
@@ -62,15 +62,15 @@ def test_answers_are_written_in_the_order_of_the_questions_whichever_came_first(
         output=tmp_path / "run",
         engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
     )
-    asked = [str(json.loads(line)["id"]) for line in config.data.open(encoding="utf-8")]
+    ids = [str(json.loads(line)["id"]) for line in config.data.open(encoding="utf-8")]
     store = Store(config.output)
-    for id in reversed(asked):
+    for id in reversed(ids):
         store.write([Result(id, {"id": id, "guided": "# T", "free": "# T"})], [])
     evaluate_placement(config)  # all are answered: no engine is started
     for name in ("guided.jsonl", "free.jsonl"):
-        assert [json.loads(line)["id"] for line in (config.output / name).open(encoding="utf-8")] == asked
+        assert [json.loads(line)["id"] for line in (config.output / name).open(encoding="utf-8")] == ids
     lines = (config.output / "guided.insertion.jsonl").open(encoding="utf-8")
-    assert [json.loads(line)["event_id"] for line in lines] == asked
+    assert [json.loads(line)["event_id"] for line in lines] == ids
 
 
 def images_by_event(path: Path) -> list[list[str]]:

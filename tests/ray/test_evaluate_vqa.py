@@ -30,7 +30,7 @@ PACK = instruct.load_instruct("compact")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     corpus.write(folder, 4, 77)
     return folder
@@ -48,26 +48,26 @@ def config(questions: Path, images: Path, output: Path, **more: Any) -> VqaConfi
 
 
 def test_questions_are_answered_scored_measured_and_not_asked_twice(
-    local_ray: None, pictures: Path, tmp_path: Path
+    local_ray: None, corpus_root: Path, tmp_path: Path
 ) -> None:
-    entries = json.loads((pictures / "questions.json").read_text(encoding="utf-8"))
+    entries = json.loads((corpus_root / "questions.json").read_text(encoding="utf-8"))
     entries[0] |= {"image": "image/gone.jpg"}
     entries[1] |= {"direct_answers": ["a scene"] * 4}
     (tmp_path / "questions.json").write_text(json.dumps([*entries, {"image": "x.jpg"}]))
-    settings = config(tmp_path / "questions.json", pictures, tmp_path / "run")
+    settings = config(tmp_path / "questions.json", corpus_root, tmp_path / "run")
     screen = io.StringIO()
-    found = evaluate_vqa(settings, Console(file=screen, width=120))
+    metrics = evaluate_vqa(settings, Console(file=screen, width=120))
 
     answered = entries[1:]
     right = sum(entry["direct_answers"][0] == "a scene" for entry in answered)
-    direct, choice = found["direct"]["news"], found["choice"]["news"]
+    direct, choice = metrics["direct"]["news"], metrics["choice"]["news"]
     assert (direct["questions"], direct["missing"], direct["few_labels"]) == (len(entries), 1, 1)
     assert direct["official"] == pytest.approx(100 * right / len(entries))
-    assert found["run"]["problems"] == {"FewAnswers": 1, "MissingImage": 1, "MissingKey": 1}
-    assert (found["run"]["records"], found["run"]["quarantined"]) == (len(answered), 2)
+    assert metrics["run"]["problems"] == {"FewAnswers": 1, "MissingImage": 1, "MissingKey": 1}
+    assert (metrics["run"]["records"], metrics["run"]["quarantined"]) == (len(answered), 2)
     likeliest = ["a scene" if "a scene" in entry["choices"] else entry["choices"][0] for entry in answered]
     hits = sum(
-        entry["choices"][entry["correct_choice_idx"]] == told for entry, told in zip(answered, likeliest, strict=True)
+        entry["choices"][entry["correct_choice_idx"]] == text for entry, text in zip(answered, likeliest, strict=True)
     )
     assert choice["total"] == choice["mean"] == pytest.approx(100 * hits / len(entries))
 
@@ -85,16 +85,16 @@ def test_questions_are_answered_scored_measured_and_not_asked_twice(
     with pytest.raises(ConfigError, match="max_tokens 16 → 3"):
         evaluate_vqa(settings.model_copy(update={"max_tokens": 3}), Console(file=screen))
 
-    shutil.copy(next((pictures / "image").rglob("*.jpg")), pictures / "image/gone.jpg")
-    mended = retry(tmp_path / "run", error="MissingImage", console=Console(file=screen))
-    assert (mended["run"]["records"], mended["direct"]["news"]["missing"]) == (len(entries), 0)
-    assert mended["run"]["requests"] == found["run"]["requests"] + 1 + len(entries[0]["choices"])
+    shutil.copy(next((corpus_root / "image").rglob("*.jpg")), corpus_root / "image/gone.jpg")
+    retried = retry(tmp_path / "run", error="MissingImage", console=Console(file=screen))
+    assert (retried["run"]["records"], retried["direct"]["news"]["missing"]) == (len(entries), 0)
+    assert retried["run"]["requests"] == metrics["run"]["requests"] + 1 + len(entries[0]["choices"])
 
 
 def test_an_engine_that_cannot_score_leaves_no_metrics_but_the_reason(
-    local_ray: None, pictures: Path, tmp_path: Path
+    local_ray: None, corpus_root: Path, tmp_path: Path
 ) -> None:
-    settings = config(pictures / "questions.json", pictures, tmp_path / "run", mode=("choice",), limit=3)
+    settings = config(corpus_root / "questions.json", corpus_root, tmp_path / "run", mode=("choice",), limit=3)
     mute = settings.engine.model_copy(update={"script": "tests.scripted:annotator"})
     with pytest.raises(RunFailed, match=r"0 of 3 records succeeded; most often .*returned no log-probabilities"):
         evaluate_vqa(settings.model_copy(update={"engine": mute}), Console(file=io.StringIO()))
@@ -105,17 +105,17 @@ def test_an_engine_that_cannot_score_leaves_no_metrics_but_the_reason(
 
 @pytest.mark.timeout(400)
 def test_the_shipped_config_measures_the_shipped_checkpoint(
-    local_ray: None, checkpoint: Path, pictures: Path, tmp_path: Path
+    local_ray: None, checkpoint: Path, corpus_root: Path, tmp_path: Path
 ) -> None:
     overrides = [
         f"engine.model={checkpoint}",
-        f"sets.picturenews.questions={pictures / 'questions.json'}",
-        f"sets.picturenews.images={pictures}",
+        f"sets.picturenews.questions={corpus_root / 'questions.json'}",
+        f"sets.picturenews.images={corpus_root}",
         f"output={tmp_path / 'run'}",
     ]
-    found = evaluate_vqa(load(VqaConfig, CONFIG, overrides), Console(file=io.StringIO()))
-    direct, choice = found["direct"]["picturenews"], found["choice"]["picturenews"]
-    assert found["run"]["quarantined"] == direct["missing"] == choice["missing"] == 0
+    metrics = evaluate_vqa(load(VqaConfig, CONFIG, overrides), Console(file=io.StringIO()))
+    direct, choice = metrics["direct"]["picturenews"], metrics["choice"]["picturenews"]
+    assert metrics["run"]["quarantined"] == direct["missing"] == choice["missing"] == 0
     assert direct["official"] > 90 and choice["total"] > 90 and choice["mean"] > 90
 
 
@@ -136,11 +136,15 @@ async def say_and_score(row: Row, generate: Generate) -> Row:
 
 @pytest.mark.timeout(400)
 def test_a_text_is_scored_with_the_log_probabilities_it_was_generated_with(
-    local_ray: None, checkpoint: Path, pictures: Path, tmp_path: Path
+    local_ray: None, checkpoint: Path, corpus_root: Path, tmp_path: Path
 ) -> None:
     engine = load(VqaConfig, CONFIG, [f"engine.model={checkpoint}"]).engine
-    asked = [one for one in read_flat(pictures / "questions.json", pictures, "news") if isinstance(one, VisualQuestion)]
-    rows = [{"id": one.id, "question": to_row(one)} for one in asked[:40]]
+    questions = [
+        item
+        for item in read_flat(corpus_root / "questions.json", corpus_root, "news")
+        if isinstance(item, VisualQuestion)
+    ]
+    rows = [{"id": item.id, "question": to_row(item)} for item in questions[:40]]
     run_pass(Pass("score", tmp_path / "run", say_and_score, engine, prepare), rows)
     results = list(store.results(tmp_path / "run"))
     assert len(results) == len(rows), store.failures(tmp_path / "run")
@@ -156,23 +160,27 @@ def test_a_text_is_scored_with_the_log_probabilities_it_was_generated_with(
 
 
 def test_an_evaluation_stops_at_its_budget_and_is_finished_by_a_second_call(
-    local_ray: None, pictures: Path, tmp_path: Path
+    local_ray: None, corpus_root: Path, tmp_path: Path
 ) -> None:
-    limited = config(pictures / "questions.json", pictures, tmp_path / "run", max_budget="20 tokens", commit_records=1)
+    limited = config(
+        corpus_root / "questions.json", corpus_root, tmp_path / "run", max_budget="20 tokens", commit_records=1
+    )
     with pytest.raises(Stopped, match="the budget of 20 tokens is used up"):
         evaluate_vqa(limited, Console(quiet=True))
     assert not (tmp_path / "run" / "metrics.json").exists()
     answered = len(list(store.results(tmp_path / "run")))
     free = limited.model_copy(update={"max_budget": None})
     metrics = evaluate_vqa(free, Console(quiet=True))
-    asked = len(json.loads((pictures / "questions.json").read_text(encoding="utf-8")))
+    asked = len(json.loads((corpus_root / "questions.json").read_text(encoding="utf-8")))
     assert 0 < answered < metrics["run"]["records"] == asked
 
 
 def test_an_evaluation_ends_early_where_its_longest_question_does_not_fit(
-    local_ray: None, pictures: Path, tmp_path: Path
+    local_ray: None, corpus_root: Path, tmp_path: Path
 ) -> None:
     engine = ScriptedConfig(script="tests.scripted:costly")
-    settings = config(pictures / "questions.json", pictures, tmp_path / "run").model_copy(update={"engine": engine})
+    settings = config(corpus_root / "questions.json", corpus_root, tmp_path / "run").model_copy(
+        update={"engine": engine}
+    )
     with pytest.raises(ConfigError, match=r"the heaviest record, news/\S+, does not fit the engine"):
         evaluate_vqa(settings, Console(quiet=True))

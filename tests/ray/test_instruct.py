@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The images of six events."""
     root = tmp_path_factory.mktemp("pictures")
     corpus.write(root, 6, 5)
@@ -46,8 +46,8 @@ def quiet() -> Console:
     return Console(file=io.StringIO())
 
 
-def test_images_become_rows_that_the_trainer_reads(local_ray: None, pictures: Path, tmp_path: Path) -> None:
-    summary = instruct(config(pictures, tmp_path / "run", correct={"reread": "continue"}), quiet())
+def test_images_become_rows_that_the_trainer_reads(local_ray: None, images_root: Path, tmp_path: Path) -> None:
+    summary = instruct(config(images_root, tmp_path / "run", correct={"reread": "continue"}), quiet())
     assert (summary["records"], summary["quarantined"]) == (12, 0)
     assert summary["instructions"]["by_task"] == {"conversation": 12}
     assert summary["instructions"]["units"] == {"kept": 24}
@@ -61,7 +61,7 @@ def test_images_become_rows_that_the_trainer_reads(local_ray: None, pictures: Pa
         for line in Path(meta["conversation.vic"]["annotation"]).read_text(encoding="utf-8").splitlines()
     ]
     assert len(rows) == 12
-    assert all((pictures / row["image"][0]).is_file() for row in rows)
+    assert all((images_root / row["image"][0]).is_file() for row in rows)
 
 
 def test_a_broken_picture_and_a_reply_that_is_no_question_are_named(local_ray: None, tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_driver_leaves_work_that_the_next_one_finishes(pictures: Path, tmp_path: Path) -> None:
-    (tmp_path / "instruct.yaml").write_text(json.dumps(values(pictures, tmp_path / "run", script="slow_inquirer")))
+def test_a_killed_driver_leaves_work_that_the_next_one_finishes(images_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "instruct.yaml").write_text(json.dumps(values(images_root, tmp_path / "run", script="slow_inquirer")))
     command = [
         sys.executable,
         "-m",
@@ -115,8 +115,10 @@ def test_a_killed_driver_leaves_work_that_the_next_one_finishes(pictures: Path, 
 
 
 @pytest.mark.timeout(300)
-def test_an_engine_that_dies_is_replaced_and_no_image_is_lost(local_ray: None, pictures: Path, tmp_path: Path) -> None:
-    more = values(pictures, tmp_path / "run", script="mortal_inquirer", correct={"reread": "continue"})
+def test_an_engine_that_dies_is_replaced_and_no_image_is_lost(
+    local_ray: None, images_root: Path, tmp_path: Path
+) -> None:
+    more = values(images_root, tmp_path / "run", script="mortal_inquirer", correct={"reread": "continue"})
     more["engine"]["env"] = {"DIES_ONCE": str(tmp_path / "died")}
     summary = instruct(check(InstructConfig, more, "test"), quiet())
     assert (tmp_path / "died").exists()

@@ -31,11 +31,11 @@ def test_the_shipped_config_asks_answers_and_corrects(local_ray: None, checkpoin
     config = load(InstructConfig, CONFIG, [*overrides, "correct.reread=verify"])
     summary = instruct(config, Console(file=io.StringIO()))
     assert summary["quarantined"] == 0 and summary["records"] == len(list((tmp_path / "image").rglob("*.jpg")))
-    found = list(instructions(tmp_path / "run"))
-    good = [item for item in found if not item.problem]
-    assert len(good) > len(found) / 3  # two questions drawn about a small picture are often one
+    items = list(instructions(tmp_path / "run"))
+    good = [item for item in items if not item.problem]
+    assert len(good) > len(items) / 3  # two questions drawn about a small picture are often one
     assert all(unit.before is not None for item in good for unit in item.units if unit.text != item.units[-1].text)
-    measured = judge_answers.measure(found, judge_answers.pictures(corpus.iterate(SEED, 4)))
+    measured = judge_answers.measure(items, judge_answers.pictures(corpus.iterate(SEED, 4)))
     assert measured["corrected"]["share"] < 0.3
 
 

@@ -24,8 +24,8 @@ def run(installed: dict[str, str], tmp_path: Path) -> Run:
 
 def test_commands_that_need_no_engine(run: Run, installed: dict[str, str], tmp_path: Path) -> None:
     where = [sys.executable, "-c", "import imageref_ray; print(imageref_ray.__file__)"]
-    found = subprocess.run(where, cwd=tmp_path, env=installed, capture_output=True, text=True, check=True).stdout
-    assert found.startswith(installed["PYTHONPATH"])
+    printed = subprocess.run(where, cwd=tmp_path, env=installed, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith(installed["PYTHONPATH"])
     assert "2 events" in run("picturenews", "--events", "2", "--out", "corpus")
     files = ("--labels", "corpus/label.csv", "--predictions", "corpus/insertion.jsonl")
     assert json.loads(run("score", *files))["f1"] == 1

@@ -28,7 +28,7 @@ def test_the_shipped_config_is_deployed_answers_and_is_shut_down(head: Head, tmp
     file.write_text(yaml.safe_dump(config))
     assert "Sent deploy request" in serve(head.client, "deploy", str(file))
     until(lambda: deployed(head), "RUNNING")
-    assert asked(port, "imageref", {"type": "image_url", "image_url": {"url": "1-0.jpg"}})
+    assert chat(port, "imageref", {"type": "image_url", "image_url": {"url": "1-0.jpg"}})
     serve(head.client, "shutdown", "-y")
     until(lambda: "No Serve instance found" in serve(head.client, "shutdown", "-y"), True)
 
@@ -46,7 +46,7 @@ def test_serve_run_takes_settings_from_the_command_line_until_it_is_interrupted(
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=file, stderr=file)
     try:
         until(lambda: running(process, log) and names(port), ["other"], log)
-        assert asked(port, "other", {"type": "text", "text": "What is this?"})
+        assert chat(port, "other", {"type": "text", "text": "What is this?"})
         process.send_signal(signal.SIGINT)
         process.wait(120)
     finally:
@@ -72,9 +72,9 @@ def serve(environment: dict[str, str], *arguments: str) -> str:
 
 def deployed(head: Head) -> str:
     """The status of the application. Fails with Serve's message where the deployment has failed."""
-    told = serve(head.client, "status", "--name", "imageref")
-    status: str = yaml.safe_load(told)["status"]
-    assert status != "DEPLOY_FAILED", told
+    printed = serve(head.client, "status", "--name", "imageref")
+    status: str = yaml.safe_load(printed)["status"]
+    assert status != "DEPLOY_FAILED", printed
     return status
 
 
@@ -93,7 +93,7 @@ def names(port: int) -> list[str] | None:
     return [model["id"] for model in answered.json()["data"]] if answered.is_success else None
 
 
-def asked(port: int, model: str, part: dict[str, Any]) -> str:
+def chat(port: int, model: str, part: dict[str, Any]) -> str:
     """The reply to one message."""
     body = {"model": model, "temperature": 0, "messages": [{"role": "user", "content": [part]}]}
     answered = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=300)
@@ -103,8 +103,8 @@ def asked(port: int, model: str, part: dict[str, Any]) -> str:
 
 
 def until(now: Callable[[], Any], wanted: Any, log: Path | None = None, seconds: float = 300) -> None:
-    """Ask until the answer is the one wanted."""
+    """Wait until `now()` returns `wanted`."""
     end = time.monotonic() + seconds
-    while (found := now()) != wanted:
-        assert time.monotonic() < end, f"still {found}\n" + (log.read_text() if log else "")
+    while (current := now()) != wanted:
+        assert time.monotonic() < end, f"still {current}\n" + (log.read_text() if log else "")
         time.sleep(1)

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def event(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """A test event with its pictures on disk."""
+    """A test event with its images on disk."""
     folder = tmp_path_factory.mktemp("corpus")
-    made = make_event(picturenews.SEEDS["test"], 0)
-    picturenews.write_images(folder, [made])
-    return picturenews.sample(made, folder)
+    test_event = make_event(picturenews.SEEDS["test"], 0)
+    picturenews.write_images(folder, [test_event])
+    return picturenews.sample(test_event, folder)
 
 
 @pytest.fixture
@@ -95,12 +95,12 @@ def test_a_question_about_documents_is_answered_with_checked_references(served: 
     body = {"question": event.instruction, "documents": documents, "max_tokens": 400}
     answered = httpx.post(f"{served}/v1/reference", json=body, timeout=300)
     assert answered.status_code == 200, answered.text
-    found = answered.json()
-    assert found["markdown"].strip()
-    assert found["usage"]["prompt_tokens_details"]["image_tokens"] > 0
-    assert found["left_out"] == []
+    answer = answered.json()
+    assert answer["markdown"].strip()
+    assert answer["usage"]["prompt_tokens_details"]["image_tokens"] > 0
+    assert answer["left_out"] == []
     sent = {document["id"]: document["images"] for document in documents}
-    for ref in found["references"]:
-        assert f"IMAGE_{ref['k']}" in found["markdown"]
+    for ref in answer["references"]:
+        assert f"IMAGE_{ref['k']}" in answer["markdown"]
         assert ref["document"] in sent and ref["uri"] == f"sha256:{ref['sha256']}"
-    assert found["markdown"].count("IMAGE_") == len(found["references"])
+    assert answer["markdown"].count("IMAGE_") == len(answer["references"])

@@ -1,4 +1,4 @@
-"""`imageref serve` itself: a config file in, its application answering until the process is told to end."""
+"""`imageref serve` itself: a config file in, its application answering until the process is stopped."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
-def test_serve_answers_until_it_is_told_to_end(sign: signal.Signals, tmp_path: Path) -> None:
+def test_serve_answers_until_it_is_stopped(sign: signal.Signals, tmp_path: Path) -> None:
     port = free_port()
     application = {"name": "hello", "import_path": "tests.hello:build", "args": {"name": "Ann"}}
     (tmp_path / "serve.yaml").write_text(json.dumps({"http_options": {"port": port}, "applications": [application]}))
@@ -27,8 +27,8 @@ def test_serve_answers_until_it_is_told_to_end(sign: signal.Signals, tmp_path: P
         served = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         assert served.stdout is not None
-        said = next((line for line in served.stdout if line.startswith("answering on")), "")
-        assert f"http://127.0.0.1:{port}" in said, (tmp_path / "errors").read_text()
+        ready = next((line for line in served.stdout if line.startswith("answering on")), "")
+        assert f"http://127.0.0.1:{port}" in ready, (tmp_path / "errors").read_text()
         assert httpx.get(f"http://127.0.0.1:{port}/").text == "hello Ann"
         served.send_signal(sign)
         rest, _ = served.communicate()

@@ -11,8 +11,8 @@ SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The end
 
 
 def blocks(language: str, served: str) -> list[str]:
-    found = re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
-    return [text.replace("http://127.0.0.1:8000", served) for text in found]
+    texts = re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+    return [text.replace("http://127.0.0.1:8000", served) for text in texts]
 
 
 def printed(*command: str) -> str:

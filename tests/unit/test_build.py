@@ -81,8 +81,8 @@ def test_gpu_hours_count_against_a_budget_of_money_as_a_plan_prices_them() -> No
     assert totals({"7": Cost(spent, 1.5 * 3600)}, prices, gpus=1)["money"] == 3.5
 
 
-def stood(directory: Path, number: int, seconds: float) -> Store:
-    """A writer of this attempt whose engine has been there for so long."""
+def engine_that_ran(directory: Path, number: int, seconds: float) -> Store:
+    """The store of an attempt whose engine was ready for `seconds`."""
     store = Store(directory, number)
     store.ready()
     (note,) = (directory / ENGINES).glob(f"{number:06d}-{store._writer}-*")
@@ -93,11 +93,11 @@ def stood(directory: Path, number: int, seconds: float) -> Store:
 def test_a_budget_counts_all_engines_of_all_passes_and_attempts(tmp_path: Path) -> None:
     prices, engine = PriceConfig(gpu_hour=1.0), VllmConfig(model="m", gpus=4, actors=(1, 2))
     for number in (1, 2):
-        stood(tmp_path, number, 900)
+        engine_that_ran(tmp_path, number, 900)
     assert gpu_seconds(tmp_path, engine) == 4 * 1800
     over = partial(over_budget_by_now, prices=prices, before=Cost(seconds=3 * 3600), directory=tmp_path, engine=engine)
     assert over("4.99", spent=Usage()) and not over("5.01", spent=Usage())
-    stood(tmp_path, 2, 1800)  # a second engine of the pool
+    engine_that_ran(tmp_path, 2, 1800)  # a second engine of the pool
     assert over("6.99", spent=Usage()) and not over("7.01", spent=Usage())
 
 
@@ -131,8 +131,8 @@ def test_an_engines_time_is_the_file_systems_whatever_this_machines_clock_says(
 
 def test_the_fingerprint_follows_what_changes_rows_and_nothing_else(tmp_path: Path) -> None:
     def of(**more: Any) -> str:
-        made = config(tmp_path, **more)
-        return manifest.fingerprint(fingerprint_settings(made, make_recipe(made)))
+        settings = config(tmp_path, **more)
+        return manifest.fingerprint(fingerprint_settings(settings, make_recipe(settings)))
 
     first = of()
     assert of(output="elsewhere", commit_records=1) == first

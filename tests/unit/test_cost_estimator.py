@@ -20,7 +20,7 @@ World = tuple[dict[str, tuple[float, ...]], dict[str, Cost]]
 
 
 def world(records: int, seed: int, noise: float) -> World:
-    """Records whose costs follow their pictures and texts, with noise in proportion; cached tokens follow little."""
+    """Records whose costs depend on their images and texts, with proportional noise; cached tokens depend little."""
     rng = np.random.default_rng(seed)
     images, characters = rng.poisson(4, records) + 1, rng.lognormal(7, 0.5, records)
     around = images * characters * rng.uniform(0.2, 0.5, records)
@@ -39,8 +39,8 @@ def world(records: int, seed: int, noise: float) -> World:
     return known, costs
 
 
-def planned(made: World, measured: int, seed: int = 0) -> Plan:
-    known, costs = made
+def planned(simulated: World, measured: int, seed: int = 0) -> Plan:
+    known, costs = simulated
     return estimate(known, {name: costs[name] for name in choose(known, measured, seed, str)}, PRICES, 2.0, seed)
 
 
@@ -49,17 +49,17 @@ def test_the_interval_holds_the_truth_nine_times_in_ten_or_more(records: int, me
     worlds = 200
     inside = dict.fromkeys(FIGURES, 0)
     for seed in range(worlds):
-        made = world(records, seed, noise)
-        for name, found in compare(planned(made, measured, seed), totals(made[1], PRICES, 2.0)).items():
-            inside[name] += found.inside
+        simulated = world(records, seed, noise)
+        for name, deviation in compare(planned(simulated, measured, seed), totals(simulated[1], PRICES, 2.0)).items():
+            inside[name] += deviation.inside
     assert min(inside.values()) >= 0.9 * worlds, inside
 
 
 def test_estimates_are_right_on_average() -> None:
     errors = []
     for seed in range(100):
-        made = world(300, seed, 0.3)
-        errors.append(compare(planned(made, 24, seed), totals(made[1], PRICES, 2.0))["money"].relative)
+        simulated = world(300, seed, 0.3)
+        errors.append(compare(planned(simulated, 24, seed), totals(simulated[1], PRICES, 2.0))["money"].relative)
     assert abs(np.mean(errors)) < 3 * np.std(errors) / math.sqrt(len(errors))
     assert np.std(errors) < 0.1
 
@@ -67,23 +67,23 @@ def test_estimates_are_right_on_average() -> None:
 @settings(max_examples=15)
 @given(st.integers(1, 30), st.integers(0, 1000))
 def test_a_plan_of_everything_is_exact(records: int, seed: int) -> None:
-    made = world(records, seed, 0.3)
-    truth = totals(made[1], PRICES, 2.0)
-    found = planned(made, records)
-    assert found.figures == {name: Estimate(*[pytest.approx(truth[name])] * 3) for name in FIGURES}
-    assert all(deviation.inside for deviation in compare(found, truth).values())
+    simulated = world(records, seed, 0.3)
+    truth = totals(simulated[1], PRICES, 2.0)
+    estimates = planned(simulated, records)
+    assert estimates.figures == {name: Estimate(*[pytest.approx(truth[name])] * 3) for name in FIGURES}
+    assert all(deviation.inside for deviation in compare(estimates, truth).values())
 
 
 @settings(max_examples=15)
 @given(st.integers(6, 60), st.integers(5, 30), st.integers(0, 1000))
 def test_no_total_is_below_what_was_spent_and_money_adds_up(records: int, measured: int, seed: int) -> None:
-    made = world(records, seed, 0.5)
+    simulated = world(records, seed, 0.5)
     measured = min(measured, records)
-    found = planned(made, measured, seed)
-    spent = totals({name: made[1][name] for name in choose(made[0], measured, seed, str)}, PRICES, 2.0)
-    for name, figure in found.figures.items():
+    estimates = planned(simulated, measured, seed)
+    spent = totals({name: simulated[1][name] for name in choose(simulated[0], measured, seed, str)}, PRICES, 2.0)
+    for name, figure in estimates.figures.items():
         assert spent[name] * (1 - 1e-9) <= figure.low <= figure.value <= figure.high, name
-    value = {name: figure.value for name, figure in found.figures.items()}
+    value = {name: figure.value for name, figure in estimates.figures.items()}
     text = value["prompt_tokens"] - value["image_tokens"] - value["cached_tokens"]
     tokens = text + 2 * value["image_tokens"] + 0.1 * value["cached_tokens"] + 4 * value["generated_tokens"]
     assert value["money"] == pytest.approx(tokens / 1e6 + 3 * value["gpu_hours"], rel=1e-6)
@@ -109,9 +109,9 @@ def test_the_plan_does_not_depend_on_the_order_and_repeats_by_its_seed() -> None
 
 def test_a_cost_that_is_always_the_same_has_no_interval() -> None:
     known = {f"{i}": (float(i), 1.0, 1.0) for i in range(50)}
-    found = estimate(known, {f"{i}": Cost(Usage(requests=7)) for i in range(5)}, PRICES)
-    assert found.figures["requests"] == Estimate(*[pytest.approx(350)] * 3)
-    assert found.figures["money"] == Estimate(0, 0, 0)
+    estimates = estimate(known, {f"{i}": Cost(Usage(requests=7)) for i in range(5)}, PRICES)
+    assert estimates.figures["requests"] == Estimate(*[pytest.approx(350)] * 3)
+    assert estimates.figures["money"] == Estimate(0, 0, 0)
 
 
 def test_tokens_are_priced_by_kind_and_gpus_by_the_hour() -> None:
@@ -121,11 +121,13 @@ def test_tokens_are_priced_by_kind_and_gpus_by_the_hour() -> None:
 
 
 def test_the_error_of_a_figure_is_relative_to_the_truth() -> None:
-    made = Plan(10, 5, 0, {"money": Estimate(12, 9, 15), "requests": Estimate(0, 0, 0), "gpu_hours": Estimate(1, 0, 2)})
-    found = compare(made, {"money": 8, "requests": 0, "gpu_hours": 0})
-    assert (found["money"].relative, found["money"].inside) == (0.5, False)
-    assert (found["requests"].relative, found["requests"].inside) == (0, True)
-    assert found["gpu_hours"].relative == math.inf
+    estimates = Plan(
+        10, 5, 0, {"money": Estimate(12, 9, 15), "requests": Estimate(0, 0, 0), "gpu_hours": Estimate(1, 0, 2)}
+    )
+    deviations = compare(estimates, {"money": 8, "requests": 0, "gpu_hours": 0})
+    assert (deviations["money"].relative, deviations["money"].inside) == (0.5, False)
+    assert (deviations["requests"].relative, deviations["requests"].inside) == (0, True)
+    assert deviations["gpu_hours"].relative == math.inf
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_what_cannot_be_planned_is_refused_with_a_reason(
         estimate(known, dict.fromkeys(measured, Cost()), PRICES)
 
 
-def test_covariates_count_pictures_texts_and_what_captioning_reads() -> None:
+def test_covariates_count_images_texts_and_what_captioning_reads() -> None:
     two = Document("d", "Ttl", "seven77[Image 0]", (Image("d/0.png", ""), Image("d/1.png", "")))
     assert covariates(Sample("s", "why?", (two, Document("e", "", "abc")))) == (2, 4 + 10 + 3, 20)
 

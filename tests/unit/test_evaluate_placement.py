@@ -81,10 +81,10 @@ def test_labels_of_another_test_set_are_refused(tmp_path):
 
 def test_the_closing_lines_name_both_ways_of_decoding_and_what_is_missing() -> None:
     values = dict.fromkeys(METRICS, 0.75)
-    found = {"events": 1200, **values, "intervals": {name: [0.7, 0.8004] for name in METRICS}}
+    metrics = {"events": 1200, **values, "intervals": {name: [0.7, 0.8004] for name in METRICS}}
     summary = {
-        "guided": {**found, "missing_events": 2, "unparsed_events": 0},
-        "free": {**found, "missing_events": 0, "unparsed_events": 1},
+        "guided": {**metrics, "missing_events": 2, "unparsed_events": 0},
+        "free": {**metrics, "missing_events": 0, "unparsed_events": 1},
         "run": {"problems": {"MissingImage": 2}},
     }
     screen = Console(file=io.StringIO(), width=140)

@@ -35,7 +35,7 @@ def row(*choices: str) -> dict[str, Any]:
 
 
 class Listener:
-    """A model that says "A cat." and finds shorter texts likelier; it remembers what it was asked."""
+    """A model that says "A cat." and finds shorter texts likelier; it records the requests."""
 
     def __init__(self) -> None:
         self.heard: list[Request] = []
@@ -54,8 +54,8 @@ async def test_a_question_is_asked_once_and_each_choice_is_scored_after_the_same
     )
     expected = {"answer": "A cat.", "ended": "length", "logprobs": [[-0.5], [-0.5, -0.5]]}
     assert answers == {"id": "okvqa/7", **expected}
-    asked, *scored = model.heard
-    assert asked == Request(ASKED, Sampling(max_tokens=9))
+    direct_request, *scored = model.heard
+    assert direct_request == Request(ASKED, Sampling(max_tokens=9))
     assert scored == [Request(ASKED, prefix=choice, scored=True) for choice in ("cat", "black cat")]
 
 

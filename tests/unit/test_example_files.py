@@ -35,7 +35,7 @@ def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
-    """A folder of samples: one document with a picture on disk and one that is no picture, one with none."""
+    """A folder of samples: one document with an image file and a text file as images, repeated in two samples."""
     (tmp_path / "pier.png").parent.mkdir(exist_ok=True)
     PIL.Image.new("RGB", (8, 8), "red").save(tmp_path / "pier.png")
     (tmp_path / "text.png").write_text("not a picture")
@@ -113,8 +113,8 @@ def test_a_caption_example_is_found_in_a_source_of_any_kind_or_brings_its_docume
         ("paper", caption_entry(document=document(), image=0)),
         ("folder", caption_entry(image_path=page.sample.images[0].id)),
     ):
-        made = make_recipe(config(pages, kind, caption_examples={"file": file(pages, entry), "count": 1}))
-        (example,) = made.caption_examples.pool
+        recipe = make_recipe(config(pages, kind, caption_examples={"file": file(pages, entry), "count": 1}))
+        (example,) = recipe.caption_examples.pool
         assert example.image.id.endswith("/0.png") and example.image.uri == str(pages / "pier.png")
         assert example.document.title == "Pier" and example.document.images == (example.image,)
 
@@ -178,10 +178,10 @@ def test_the_examples_reasons_are_as_long_as_those_asked_for(
     words: int | None, reasons: tuple[str | None, str | None], news: Path, pages: Path
 ) -> None:
     more = {"place_examples": {"file": file(pages, PLACE), "count": 1}, "place": {"analysis_words": words}}
-    made = make_recipe(config(news, **more))
-    (entry,) = json.loads(made.place_examples.pool[0].result)["predictions"]
+    recipe = make_recipe(config(news, **more))
+    (entry,) = json.loads(recipe.place_examples.pool[0].result)["predictions"]
     assert (entry.get("analysis"), entry.get("explanation")) == reasons
-    assert entry["image"] == "IMAGE_1" and made.analysis_words == words
+    assert entry["image"] == "IMAGE_1" and recipe.analysis_words == words
 
 
 def test_reasons_a_pack_has_no_words_for_are_refused(news: Path, tmp_path: Path) -> None:

@@ -37,14 +37,14 @@ def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path: Path, news: Path) -> Path:
     """A finished build of six events, one of them in the quarantine, with a file of conversations."""
     done = config(tmp_path / "run", str(news), formats=["plain", "messages"])
-    found = [item for item in sources.read(done.source) if isinstance(item, Record)][:5]
+    samples = [item for item in sources.read(done.source) if isinstance(item, Record)][:5]
     placed = tuple(Placement(slot) for slot in (1, 2))
-    records = [Record(item.sample, RESPONSE, placements=placed) for item in found]
+    records = [Record(item.sample, RESPONSE, placements=placed) for item in samples]
     store.Store(done.output).write([store.Result(record.sample.id, to_row(record)) for record in records], [])
-    made = make_recipe(done)
-    settings = fingerprint_settings(done, made)
+    recipe = make_recipe(done)
+    settings = fingerprint_settings(done, recipe)
     manifest.begin(done.output, settings, done.model_dump(mode="json"))
-    to = target(done.source.root, made.pack, done.export)
+    to = target(done.source.root, recipe.pack, done.export)
     files = export(done.output / "dataset", lambda: iter(records), to, Origin())
     outcome = {"records": 5, "quarantined": 1, "problems": {"ParseError": 1}, "seconds": 8.0, "files": files}
     manifest.finish(done.output, done.model_dump(mode="json"), settings, outcome)
@@ -65,19 +65,19 @@ def names(run: Path) -> list[str]:
 def test_a_changed_export_is_written_from_the_records_and_nothing_of_the_old_one_is_left(run: Path) -> None:
     assert names(run) == ["README.md", "annotation.plain.jsonl", "dataset_info.json", "messages.jsonl"]
     split = {"train": 0.6, "test": 0.4}
-    summary, said = again(run, formats=["plain", "llava"], split=split, license="cc-by-4.0")
+    summary, printed = again(run, formats=["plain", "llava"], split=split, license="cc-by-4.0")
     wrote = ["annotation.plain.test.jsonl", "annotation.plain.train.jsonl", "llava.test.json", "llava.train.json"]
     assert names(run) == ["README.md", *wrote]
-    assert "is done: 5 records; export.formats, export.license, export.split changed; wrote README.md, " in said
-    assert "without any engine; removed annotation.plain.jsonl, dataset_info.json, messages.jsonl" in said
+    assert "is done: 5 records; export.formats, export.license, export.split changed; wrote README.md, " in printed
+    assert "without any engine; removed annotation.plain.jsonl, dataset_info.json, messages.jsonl" in printed
     lines = [line for part in wrote[:2] for line in (run / "dataset" / part).read_text(encoding="utf-8").splitlines()]
     assert len({json.loads(line)["id"] for line in lines}) == len(lines) == 5
     card = (run / "dataset" / "README.md").read_text(encoding="utf-8")
     assert "license: cc-by-4.0" in card and "1 × ParseError" in card and "llava.train.json" in card
-    held = manifest.finished(run)
-    assert held["summary"] == summary and summary["seconds"] == 8.0
+    finished = manifest.finished(run)
+    assert finished["summary"] == summary and summary["seconds"] == 8.0
     assert (
-        held["config"]["export"]["formats"]
+        finished["config"]["export"]["formats"]
         == manifest.job_and_config(run)[1]["export"]["formats"]
         == ["plain", "llava"]
     )
@@ -89,6 +89,6 @@ def test_a_changed_export_is_written_from_the_records_and_nothing_of_the_old_one
 
 def test_a_file_that_is_gone_is_written_again(run: Path) -> None:
     (run / "dataset" / "messages.jsonl").unlink()
-    _, said = again(run, formats=["plain", "messages"])
-    assert "; missing: messages.jsonl; wrote README.md, annotation.plain.jsonl" in said and "removed" not in said
+    _, printed = again(run, formats=["plain", "messages"])
+    assert "; missing: messages.jsonl; wrote README.md, annotation.plain.jsonl" in printed and "removed" not in printed
     assert "messages.jsonl" in names(run)

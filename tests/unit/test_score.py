@@ -32,21 +32,21 @@ def test_a_perfect_answer_has_one_everywhere_and_the_promised_keys(tmp_path):
         insertion("1", IMAGES["1"], {1: "5/0.jpg", 2: "5/1.jpg"}, 2),
         insertion("2", IMAGES["2"], {2: "6/0.jpg"}, 2),
     ]
-    found = score(*files(tmp_path, best))
-    assert [found[key] for key in ("recall_1", "recall_3", "precision", "f1", "score")] == [1, 1, 1, 1, 1]
-    assert (found["events"], found["unparsed"], found["inserted"], found["labelled"]) == (2, 0, 3, 3)
-    assert set(found["intervals"]) == {"recall_1", "recall_3", "precision", "f1", "score"}
-    assert json.loads(json.dumps(found)) == found
+    metrics = score(*files(tmp_path, best))
+    assert [metrics[key] for key in ("recall_1", "recall_3", "precision", "f1", "score")] == [1, 1, 1, 1, 1]
+    assert (metrics["events"], metrics["unparsed"], metrics["inserted"], metrics["labelled"]) == (2, 0, 3, 3)
+    assert set(metrics["intervals"]) == {"recall_1", "recall_3", "precision", "f1", "score"}
+    assert json.loads(json.dumps(metrics)) == metrics
 
 
 def test_a_fenced_answer_counts_and_an_unreadable_one_is_an_empty_answer(tmp_path):
     fenced = insertion("1", IMAGES["1"], {1: "5/1.jpg"}, 2)
     fenced = Insertion("1", fenced.images, f"Here you are:\n```json\n{fenced.result}\n```")
     answers = [fenced, Insertion("2", IMAGES["2"], "I cannot say.")]
-    found = score(*files(tmp_path, answers))
+    metrics = score(*files(tmp_path, answers))
     # event 1: IMAGE_2 at slot 1 is wrong, slot 2 empty; event 2: nothing inserted
-    assert (found["recall_3"], found["precision"], found["score"]) == (0, 0.5, (-1 / 5 + 0) / 2)
-    assert (found["unparsed"], found["events"]) == (0.5, 2)
+    assert (metrics["recall_3"], metrics["precision"], metrics["score"]) == (0, 0.5, (-1 / 5 + 0) / 2)
+    assert (metrics["unparsed"], metrics["events"]) == (0.5, 2)
     paper = score(*files(tmp_path, answers), paper=True)
     assert (paper["events"], paper["precision"], paper["unparsed"]) == (1, 0, 0.5)
 
@@ -68,14 +68,14 @@ def test_images_beyond_the_list_and_repeated_slots_are_rejected(tmp_path):
         {"position": "<Position 2>", "image": "IMAGE_1"},
     ]
     answers = [Insertion("1", IMAGES["1"], json.dumps({"predictions": entries})), insertion("2", IMAGES["2"], {}, 2)]
-    found = score(*files(tmp_path, answers))
-    assert (found["inserted"], found["hits"]) == (1, 1)  # IMAGE_1 at slot 1, where it stands first
+    metrics = score(*files(tmp_path, answers))
+    assert (metrics["inserted"], metrics["hits"]) == (1, 1)  # IMAGE_1 at slot 1, its first slot
 
 
 def test_the_embedded_corpus_has_the_answer_that_its_labels_ask_for(tmp_path):
     write_truth(tmp_path, [make_event(9, number) for number in range(12)])
-    found = score(tmp_path / "label.csv", tmp_path / "insertion.jsonl")
-    assert (found["events"], found["precision"], found["recall_3"], found["f1"]) == (12, 1, 1, 1)
+    metrics = score(tmp_path / "label.csv", tmp_path / "insertion.jsonl")
+    assert (metrics["events"], metrics["precision"], metrics["recall_3"], metrics["f1"]) == (12, 1, 1, 1)
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path):

@@ -186,11 +186,11 @@ def test_paths_are_served_from_the_configured_folder_only(tmp_path: Path) -> Non
     (tmp_path / "out.png").write_bytes(png())
     (root / "link.png").symlink_to(tmp_path / "out.png")
     served = client(Engine(lambda request: "ok"), images=root)
-    found = {
+    statuses = {
         name: served.post("/v1/chat/completions", json=chat([image_part(name)])).status_code
         for name in ("in.png", "file://in.png", "../out.png", "link.png", str(tmp_path / "out.png"), "none.png")
     }
-    assert found == {"in.png": 200, "file://in.png": 200, **dict.fromkeys(list(found)[2:], 400)}
+    assert statuses == {"in.png": 200, "file://in.png": 200, **dict.fromkeys(list(statuses)[2:], 400)}
 
 
 def test_a_reference_answer_holds_only_checked_references_with_their_sources(tmp_path: Path) -> None:
@@ -212,8 +212,8 @@ def test_a_reference_answer_holds_only_checked_references_with_their_sources(tmp
     assert second["uri"] == f"sha256:{second['sha256']}"
     assert {breach["kind"] for breach in answered["breaches"]} == {"slot", "once", "exists"}
     assert answered["left_out"] == [{"document": "2", "image": 1, "reason": "does not exist"}]
-    asked = engine.requests[0].messages[-1].parts
-    assert asked[0] == "What happened?\n# Boats\nBoats came.\nIMAGE_1: "
+    parts = engine.requests[0].messages[-1].parts
+    assert parts[0] == "What happened?\n# Boats\nBoats came.\nIMAGE_1: "
 
 
 def test_a_model_that_was_not_fine_tuned_answers_in_stages() -> None:

@@ -1,4 +1,4 @@
-"""A command whose output nobody reads, or that cannot be written, ends quietly; real pipes of a real shell."""
+"""A command whose output pipe is closed, or cannot be written, ends quietly; real pipes of a real shell."""
 
 import json
 import os
@@ -49,13 +49,13 @@ def unread(arguments: str, folder: Path, both: bool = False, **environment: str)
     errors = writer if both else subprocess.PIPE
     started = subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **environment}, stdout=writer, stderr=errors)
     os.close(writer)
-    _, told = started.communicate()
-    return started.returncode, told or b""
+    _, errors = started.communicate()
+    return started.returncode, errors or b""
 
 
 def test_what_is_longer_than_a_pipe_ends_with_its_reader(files: Path) -> None:
-    codes, told = shell("{imageref} check {folder}/many.jsonl --first 100000 | head -n 1", files)
-    assert (codes, told) == ([streams.PIPE_CLOSED, 0], "")
+    codes, errors = shell("{imageref} check {folder}/many.jsonl --first 100000 | head -n 1", files)
+    assert (codes, errors) == ([streams.PIPE_CLOSED, 0], "")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_is_longer_than_a_pipe_ends_with_its_reader(files: Path) -> None:
         "build --help",
     ],
 )
-def test_nobody_reads_and_nothing_is_said_of_it(arguments: str, files: Path) -> None:
+def test_a_closed_pipe_is_not_reported(arguments: str, files: Path) -> None:
     assert unread(arguments, files) == (streams.PIPE_CLOSED, b"")
 
 
@@ -76,7 +76,7 @@ def test_an_output_without_a_buffer_ends_quietly_too(files: Path) -> None:
     assert unread("check {folder}/many.jsonl", files, PYTHONUNBUFFERED="1") == (streams.PIPE_CLOSED, b"")
 
 
-def test_an_error_that_nobody_reads_ends_quietly_too(files: Path) -> None:
+def test_an_error_message_into_a_closed_pipe_ends_quietly_too(files: Path) -> None:
     assert unread("score --labels nowhere.csv --predictions nowhere.jsonl", files, both=True)[0] == streams.PIPE_CLOSED
     assert unread("check {folder}/many.jsonl", files, both=True)[0] == streams.PIPE_CLOSED
 

@@ -80,7 +80,7 @@ def test_the_release_takes_shares_of_distinct_answers() -> None:
 
 
 def test_with_one_label_the_two_differ_most() -> None:
-    assert official("cat", ["cat"]) == 0  # nobody else is there to agree
+    assert official("cat", ["cat"]) == 0  # there is no other annotator to agree
     assert release("cat", ["cat"]) == 1
 
 
@@ -113,14 +113,14 @@ def test_a_choice_without_tokens_is_an_error(given: list[list[float]], says: str
 
 
 def test_a_summary_counts_what_is_missing_and_what_cannot_be_judged() -> None:
-    asked = [
+    questions = [
         question("1", {"cat": 10}),
         question("2", {"cat": 9, "dog": 1}),
         question("3", {"cat": 2}),
         question("4", {}),
         question("5", {"cat": 10}),
     ]
-    summary = summarise(asked, {"1": "cat", "2": "dog", "3": "", "4": "cat", "other": "cat"})
+    summary = summarise(questions, {"1": "cat", "2": "dog", "3": "", "4": "cat", "other": "cat"})
     assert (summary["questions"], summary["missing"]) == (4, 1)
     assert (summary["unlabelled"], summary["few_labels"]) == (1, 1)
     assert summary["release"] == pytest.approx(100 * (1 + 1 / 3) / 4)
@@ -131,8 +131,8 @@ def test_a_summary_counts_what_is_missing_and_what_cannot_be_judged() -> None:
 
 def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once() -> None:
     count, resamples = 1000, vqa_metrics.MAX_CELLS // 1000 + 9
-    asked = [question(str(n), {"cat": 10}) for n in range(count)]
-    summary = summarise(asked, {str(n): "cat" if n % 3 else "dog" for n in range(count)}, 7, resamples)
+    questions = [question(str(n), {"cat": 10}) for n in range(count)]
+    summary = summarise(questions, {str(n): "cat" if n % 3 else "dog" for n in range(count)}, 7, resamples)
     right = np.array([100.0 * bool(n % 3) for n in range(count)])
     draws = np.random.default_rng(7).multinomial(count, [1 / count] * count, size=resamples)
     assert summary["intervals"]["official"] == pytest.approx(np.percentile(draws @ right / count, [2.5, 97.5]))
@@ -155,11 +155,11 @@ def test_nothing_to_judge_is_an_error() -> None:
 
 
 def test_multiple_choice_is_summarised_by_both_likelihoods() -> None:
-    asked = [question(id, {}, ("a", "b c d"), 1) for id in "123"] + [question("4", {})]
-    summary = summarise_choices(asked, {"1": [[-1.0], [-0.6, -0.6]], "2": [[-2.0], [-0.1, -0.1]]})
+    questions = [question(id, {}, ("a", "b c d"), 1) for id in "123"] + [question("4", {})]
+    summary = summarise_choices(questions, {"1": [[-1.0], [-0.6, -0.6]], "2": [[-2.0], [-0.1, -0.1]]})
     assert (summary["total"], summary["mean"]) == (pytest.approx(100 / 3), pytest.approx(200 / 3))
     assert (summary["questions"], summary["missing"], summary["unlabelled"]) == (3, 1, 1)
-    whole = summarise_choices(asked[:1], {"1": [[-1.0], [-0.6, -0.6]]})
+    whole = summarise_choices(questions[:1], {"1": [[-1.0], [-0.6, -0.6]]})
     assert (whole["missing"], whole["unlabelled"]) == (0, 0)
     with pytest.raises(ValueError, match="question 1: 1 log-likelihoods, 2 choices"):
-        summarise_choices(asked, {"1": [[-1.0]]})
+        summarise_choices(questions, {"1": [[-1.0]]})
