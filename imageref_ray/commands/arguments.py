@@ -42,10 +42,10 @@ def path(text: str) -> Path:
     """An argument that is a path. Raises ArgumentTypeError for an address: it would become a folder called `s3:`."""
     import argparse
 
-    from imageref_ray.core.config.places import no_address
+    from imageref_ray.core.config.places import reject_address
 
     try:
-        return Path(no_address(text))
+        return Path(reject_address(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from imageref_ray.core.images import Problem, kind
+from imageref_ray.core.images import Problem, file_extension
 
 
 def once(folder: Path, uri: str, get: Callable[[], bytes | Problem]) -> Path | Problem:
@@ -63,7 +63,7 @@ def _kept(folder: Path, data: bytes) -> Path | Problem:
     """The content under its own hash, with the extension it calls for."""
     if not data:
         return Problem("EmptyImage", "has 0 bytes")
-    extension = kind(data)
+    extension = file_extension(data)
     if isinstance(extension, Problem):
         return extension
     sha256 = hashlib.sha256(data).hexdigest()

@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 
 from imageref_ray.core.config.source import FilterConfig
-from imageref_ray.core.images import Problem, Seen
+from imageref_ray.core.images import DecodedImage, Problem
 from imageref_ray.core.records import Image
 
 STAGE = "filter"
@@ -45,7 +45,7 @@ def by_scores(entry: Mapping[str, Any], limits: FilterConfig) -> Problem | None:
     return None
 
 
-def by_shape(seen: Seen, limits: FilterConfig) -> Problem | None:
+def by_shape(seen: DecodedImage, limits: FilterConfig) -> Problem | None:
     """Why a verified picture is left out by its size in pixels, its width / height, or because it moves."""
     width, height = seen.image.width, seen.image.height
     if limits.min_side is not None and min(width, height) < limits.min_side:

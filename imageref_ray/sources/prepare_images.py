@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imageref_ray.core.config.source import SourceConfig
-from imageref_ray.core.images import Problem, see
+from imageref_ray.core.images import Problem, decode
 from imageref_ray.core.records import Document, Duplicate, Failure, Image, Sample
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.fetch import fetch, is_local
@@ -69,15 +69,15 @@ def _one(image: Image, source: SourceConfig, folder: Path) -> _Kept | _Lost:
     if isinstance(path, Problem):
         return _Lost("fetch", path)
     origin = image.origin if is_local(image.uri) else image.uri
-    seen = see(
+    decoded = decode(
         dataclasses.replace(image, uri=str(path), origin=origin), source.max_image_bytes, source.max_image_pixels
     )
-    if isinstance(seen, Problem):
-        return _Lost("verify", seen)
-    if problem := image_filters.by_shape(seen, source.filters):
+    if isinstance(decoded, Problem):
+        return _Lost("verify", decoded)
+    if problem := image_filters.by_shape(decoded, source.filters):
         return _Lost(image_filters.STAGE, Problem(problem.error, f"{path} {problem.message}"))
     compared = source.filters.near_duplicates is not None
-    return _Kept(seen.image, image_filters.look(seen.picture) if compared else None)
+    return _Kept(decoded.image, image_filters.look(decoded.pil_image) if compared else None)
 
 
 def _copies(kept: Mapping[str, _Kept], bits: int | None) -> dict[str, str]:

@@ -170,7 +170,7 @@ class _Talk:
 
 
 def _text(units: Sequence[Unit]) -> str:
-    return "".join(unit.said for unit in units)
+    return "".join(unit.corrected for unit in units)
 
 
 def _words(text: str) -> str:

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
-from imageref_ray.core.images import DAMAGE, open_rgb, upright_size
+from imageref_ray.core.images import DECODE_ERRORS, open_rgb, upright_size
 from imageref_ray.dataset.mixture import IMAGE_TAG, Row, SampleError
 
 IGNORED = -100
@@ -152,7 +152,7 @@ class Tiles:
         size = self.size
         try:
             image = open_rgb(str(picture.path))
-        except (*DAMAGE, Image.DecompressionBombError):
+        except (*DECODE_ERRORS, Image.DecompressionBombError):
             raise SampleError("picture cannot be decoded") from None
         if picture.augment:
             image = _recompressed(image, self.random.randint(75, 100))
@@ -230,7 +230,7 @@ def _image_size(path: Path) -> tuple[int, int]:
         return upright_size(str(path))
     except FileNotFoundError:
         raise SampleError("picture is missing") from None
-    except (*DAMAGE, Image.DecompressionBombError):
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
         raise SampleError("picture cannot be read") from None
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import InternVLForConditionalGeneration
 from transformers.utils import is_flash_attn_2_available
 
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, LoraConfig, TrainConfig
 from imageref_ray.training.encode import IGNORED
 
@@ -89,7 +89,7 @@ def build(config: TrainConfig) -> Any:
     """The model to train: weights loaded, parts frozen, drop path, LoRA and gradient checkpointing in place."""
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     chosen = attention(config, flash_missing())
-    model = AnswerLoss.from_pretrained(located(config.model), dtype=dtype, attn_implementation=chosen)
+    model = AnswerLoss.from_pretrained(resolve_model(config.model), dtype=dtype, attn_implementation=chosen)
     parts = {
         "vision": [model.model.vision_tower],
         "projector": [model.model.multi_modal_projector],

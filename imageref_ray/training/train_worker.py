@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoProcessor, Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, TrainConfig
 from imageref_ray.dataset import mixture
 from imageref_ray.training.batch_plan import Shape, plan
@@ -43,7 +43,7 @@ def work(settings: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
     set_seed(config.seed + rank)
-    processor = AutoProcessor.from_pretrained(located(config.model))
+    processor = AutoProcessor.from_pretrained(resolve_model(config.model))
     examples, skipped = _examples(config, processor)
     deepspeed.init_distributed(dist_backend=dist.get_backend())  # on the process group that Ray Train has set up
     place = place_of(config)

@@ -112,7 +112,7 @@ def test_picture_files_are_opened_under_the_root(tmp_path: Path) -> None:
     report = check(path, tmp_path)
     assert [(finding.line, finding.kind) for finding in report.first] == [(2, "file"), (3, "file")]
     assert report.first[0].message == f"{tmp_path}/n/1.jpg does not exist"
-    assert "is not a picture of a known format" in report.first[1].message
+    assert "is not an image of a known format" in report.first[1].message
     assert (report.images, report.unseen) == (6, 1)
     assert check(path).unseen == 5  # an absolute path needs no root
 

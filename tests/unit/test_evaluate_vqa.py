@@ -147,7 +147,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(
 @pytest.mark.parametrize("pattern", ["picture.jpg", "{}-{}.jpg", "{name}.jpg", "{:q}.jpg", "{"])
 def test_a_pattern_that_names_no_picture_by_its_number_is_refused(pattern: str) -> None:
     values = {"questions": "q.json", "images": ".", "image_name": pattern}
-    with pytest.raises(ConfigError, match="makes no file name of a number; expected a pattern like"):
+    with pytest.raises(ConfigError, match="does not turn a number into a file name; give a pattern like"):
         check(QuestionsConfig, values, "test")
 
 

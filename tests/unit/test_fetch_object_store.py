@@ -227,5 +227,5 @@ def test_a_store_that_is_not_there_is_a_failed_connection(tmp_path: Path, scheme
 
 @pytest.mark.parametrize("endpoint", ["minio:9000", "http://", "http://minio:9000/pictures", "ftp://minio"])
 def test_an_endpoint_that_is_none_is_said_before_anything_is_fetched(endpoint: str) -> None:
-    with pytest.raises(ConfigError, match=r"s3_endpoint: .* is no server; expected http\(s\)://host:port"):
+    with pytest.raises(ConfigError, match=r"s3_endpoint: .* is not a server address; expected http\(s\)://host:port"):
         check(FetchConfig, {"s3_endpoint": endpoint}, "test")

@@ -25,7 +25,7 @@ from imageref_ray.core.config import (
     check_places,
     load,
 )
-from imageref_ray.core.config.places import Reach
+from imageref_ray.core.config.places import Access
 from imageref_ray.dataset import mixture
 
 ROOT = Path(__file__).parents[2]
@@ -93,12 +93,16 @@ def models(kind: type[Config] = Config) -> Iterator[type[Config]]:
             yield from models(one)
 
 
-def marks() -> Iterator[tuple[str, Any, Reach | None]]:
+def marks() -> Iterator[tuple[str, Any, Access | None]]:
     """Every field of every config, with its mark."""
     for model in models():
         for name, field in model.model_fields.items():
             if name in model.__annotations__:  # not the base class's again
-                yield f"{model.__name__}.{name}", field, next((m for m in field.metadata if isinstance(m, Reach)), None)
+                yield (
+                    f"{model.__name__}.{name}",
+                    field,
+                    next((m for m in field.metadata if isinstance(m, Access)), None),
+                )
 
 
 def kinds(annotation: Any) -> set[Any]:
@@ -141,7 +145,7 @@ def test_a_job_on_a_cluster_refuses_relative_paths_in_one_line_before_it_makes_a
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     assert printed.err.startswith(f"imageref: {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} relative, but")
-    assert "give an absolute path on storage that all of them see, e.g. /mnt/shared" in printed.err
+    assert "give an absolute path on storage that all machines mount, e.g. /mnt/shared" in printed.err
     assert nothing_was_made(tmp_path, "job.yaml")
 
 
@@ -263,9 +267,9 @@ def test_an_address_is_no_output_and_no_folder_is_made_of_it(
 @pytest.mark.parametrize("name", [name for name, _, mark in marks() if mark and "model" not in name])
 def test_no_path_setting_takes_an_address_that_it_cannot_read(name: str) -> None:
     kind, _, field = name.partition(".")
-    (model,) = (one for one in models() if one.__name__ == kind)
+    (model,) = (candidate for candidate in models() if candidate.__name__ == kind)
     value = ["hdfs://b/k"] if field == "allow_roots" else "hdfs://b/k"
-    words = r"hdfs://b/k is (an address, but only paths|no folder, s3://bucket/prefix or gs://)"
+    words = r"hdfs://b/k is (an address, but only paths|not a folder, s3://bucket/prefix or gs://)"
     with pytest.raises(ConfigError, match=rf"{field}: {words}"):
         check(model, {field: value}, "test")
 

@@ -9,7 +9,7 @@ import PIL.ImageDraw
 import pytest
 
 from imageref_ray.core.config import SourceConfig, check
-from imageref_ray.core.images import Problem, kind, open_rgb, see, upright_size, verify
+from imageref_ray.core.images import Problem, decode, file_extension, open_rgb, upright_size, verify
 from imageref_ray.core.markdown import image_numbers, render
 from imageref_ray.core.records import Document, Failure, Image, Sample, from_row, to_row
 from imageref_ray.sources.prepare_images import gather
@@ -98,7 +98,7 @@ def test_floats_are_shown_by_their_own_range(tmp_path: Path) -> None:
 def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path, name: str, frames: int, animated: bool) -> None:
     more = [scene("blue")] * (frames - 1)
     path = saved(tmp_path / name, scene(), save_all=True, append_images=more)
-    seen = see(Image("d/0", str(path)), **LIMITS)
+    seen = decode(Image("d/0", str(path)), **LIMITS)
     assert not isinstance(seen, Problem)
     assert seen.animated is animated
     assert shown(path).getpixel((50, 60))[0] > 200  # type: ignore[index]
@@ -106,7 +106,7 @@ def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path, name: str, fra
 
 def test_a_photo_with_a_second_view_is_not_animated(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", scene(), format="MPO", save_all=True, append_images=[scene()])
-    seen = see(Image("d/0", str(path)), **LIMITS)
+    seen = decode(Image("d/0", str(path)), **LIMITS)
     assert not isinstance(seen, Problem) and not seen.animated
 
 
@@ -114,11 +114,11 @@ def test_a_photo_with_a_second_view_is_not_animated(tmp_path: Path) -> None:
 def test_the_kind_is_read_from_the_content_and_a_cut_is_found(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / name, scene())
     data = path.read_bytes()
-    assert kind(data) == path.suffix
+    assert file_extension(data) == path.suffix
     path.write_bytes(data[: len(data) // 2])
     found = verify(Image("d/0", str(path)), **LIMITS)
     assert isinstance(found, Problem) and found.error in ("BrokenImage", "NotAnImage")
-    assert kind(b"<html>") == Problem("NotAnImage", "is not a picture but text")
+    assert file_extension(b"<html>") == Problem("NotAnImage", "is text, not an image")
 
 
 def test_a_mode_that_no_model_reads_is_a_problem_and_no_exception(tmp_path: Path) -> None:

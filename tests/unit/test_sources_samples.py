@@ -160,7 +160,7 @@ def test_the_identity_follows_content_and_not_place(tmp_path: Path) -> None:
         ({"files": ["a.jsonl"]}, "files belongs to kind samples, not paper"),
         ({"kind": "samples", "group": "folder"}, "group belongs to kind folder, not samples"),
         ({"kind": "folder", "events": "e.jsonl"}, "events belongs to kind paper, not folder"),
-        ({"filters": {"aspect": [2.0, 0.5]}}, r"\[2.0, 0.5\] is no range"),
+        ({"filters": {"aspect": [2.0, 0.5]}}, r"\[2.0, 0.5\] is not a range"),
         ({"fetch": {"allow_host": ["x"]}}, "did you mean allow_hosts"),
     ],
 )

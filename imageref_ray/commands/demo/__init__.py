@@ -21,7 +21,7 @@ from imageref_ray.commands.build import build
 from imageref_ray.commands.demo import report_data
 from imageref_ray.commands.demo.report import write_report
 from imageref_ray.commands.instruct import instruct, instructions
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import (
     BuildConfig,
     ConfigError,
@@ -234,7 +234,7 @@ def _report(
 
 def _size(model: str) -> str:
     """The checkpoint's size in words, from its weights file."""
-    files = list(Path(located(model)).glob("*.safetensors"))
+    files = list(Path(resolve_model(model)).glob("*.safetensors"))
     return f"{sum(path.stat().st_size for path in files) / 1e6:.0f} MB" if files else "pretrained"
 
 

@@ -61,7 +61,7 @@ def look(shown: Shown, root: Path | None) -> str | None:
     except FileNotFoundError:
         return f"{where} does not exist"
     except PIL.UnidentifiedImageError:
-        return f"{where} is not a picture of a known format"
+        return f"{where} is not an image of a known format"
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         return f"{where} cannot be read: {error}"
 

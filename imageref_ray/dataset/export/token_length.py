@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imageref_ray.core import tokens
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError
 from imageref_ray.dataset.export.rows import ROLES, TAG, Row
 
@@ -38,8 +38,8 @@ def _counter(name: str) -> Count:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(located(name))
-        tile = int(getattr(AutoConfig.from_pretrained(located(name)), "image_seq_length", TILE_TOKENS))
+        tokenizer: Any = AutoTokenizer.from_pretrained(resolve_model(name))
+        tile = int(getattr(AutoConfig.from_pretrained(resolve_model(name)), "image_seq_length", TILE_TOKENS))
     except (OSError, ValueError) as error:
         told = str(error).strip().split("\n")[0]
         raise ConfigError(f"export.tokenizer: {name} has no usable tokenizer ({told}); name a checkpoint") from None
