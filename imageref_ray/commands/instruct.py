@@ -155,7 +155,7 @@ def fingerprint_settings(config: InstructConfig, pack: InstructPack, images: Seq
 
 
 def _images(config: ImagesConfig) -> tuple[list[Image], list[Failure]]:
-    exclude = image_sets.exclusions(config.exclude) if config.exclude else frozenset()
+    exclude = image_sets.read_exclusions(config.exclude) if config.exclude else frozenset()
     found = list(image_sets.read(config.kind, config.root, exclude))
     images = [image for image in found if isinstance(image, Image)][: config.limit]
     if not images:

@@ -119,8 +119,8 @@ def entry(**more: Any) -> dict[str, Any]:
     [
         ([], {}, r"sets\.okvqa: .*q\.json holds no question that can be asked \(the list is empty\)"),
         ([{"image": "1.png", "question": "What?"}], {}, r"first one because: q\.json\[0\]: key answer is missing"),
-        ({"questions": []}, {}, "is one of a published pair of files; give the annotations file as well"),
-        ("text", {}, "holds str, not a list of entries"),
+        ({"questions": []}, {}, "contains questions without answers; give the published annotations file"),
+        ("text", {}, "contains str, not a list of entries"),
         (
             [entry(image="2.png")],
             {},

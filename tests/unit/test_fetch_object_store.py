@@ -152,7 +152,7 @@ def test_wrong_keys_are_a_refusal_and_not_a_broken_line(
     assert problem(stranger, uri, "unset source.fetch.anonymous") == "RefusedImage"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
     guesser = get(uri, tmp_path, **signed.settings("guesser"))
-    assert problem(guesser, uri, "see to the credentials") == "RefusedImage"
+    assert problem(guesser, uri, "check the credentials") == "RefusedImage"
     assert "guessed" not in str(guesser)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY")
     assert problem(get(uri, tmp_path, **signed.settings("nobody"))) == "RefusedImage"

@@ -12,7 +12,7 @@ from imageref_ray.core.config import SourceConfig, check
 from imageref_ray.core.images import Problem, decode, file_extension, open_rgb, upright_size, verify
 from imageref_ray.core.markdown import image_numbers, render
 from imageref_ray.core.records import Document, Failure, Image, Sample, from_row, to_row
-from imageref_ray.sources.prepare_images import gather
+from imageref_ray.sources.prepare_images import prepare_images
 
 LIMITS = {"max_bytes": 2_000_000, "max_pixels": 1_000_000}
 
@@ -130,7 +130,9 @@ def gathered(root: Path, names: list[str], **settings: Any) -> tuple[Sample, lis
     source = check(SourceConfig, {"root": str(root), **settings}, "test")
     images = tuple(Image(f"d/{k}", str(root / name)) for k, name in enumerate(names))
     text = " ".join(f"[Image {k}]" for k in range(len(names)))
-    sample, failures = gather(Sample("7", "?", (Document("d", "T", text, images),)), source, root / "run" / "images")
+    sample, failures = prepare_images(
+        Sample("7", "?", (Document("d", "T", text, images),)), source, root / "run" / "images"
+    )
     assert from_row(Sample, to_row(sample)) == sample
     return sample, [(f.stage, f.error, f.item) for f in failures]
 
@@ -185,7 +187,7 @@ def test_every_picture_that_falls_out_says_where(tmp_path: Path) -> None:
 def test_a_failure_stands_for_each_bad_address_among_many(tmp_path: Path) -> None:
     source = SourceConfig(root=tmp_path)
     images = tuple(Image(f"d/{k}", f"ftp://x.example/{k}") for k in range(20))
-    sample, failures = gather(Sample("7", "?", (Document("d", "T", "t", images),)), source, tmp_path / "images")
+    sample, failures = prepare_images(Sample("7", "?", (Document("d", "T", "t", images),)), source, tmp_path / "images")
     assert sample.images == ()
     assert [f.item for f in failures] == [image.id for image in images]
     assert {type(f) for f in failures} == {Failure}

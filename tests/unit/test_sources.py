@@ -13,7 +13,7 @@ from imageref_ray.core.config import ConfigError, SourceConfig
 from imageref_ray.core.images import open_rgb, verify
 from imageref_ray.core.records import Document, Failure, Image, Sample
 from imageref_ray.sources import paper
-from imageref_ray.sources.prepare_images import gather
+from imageref_ray.sources.prepare_images import prepare_images
 
 LIMITS = {"max_bytes": 1_000_000, "max_pixels": 1_000_000}
 
@@ -160,7 +160,7 @@ def test_bad_pictures_leave_their_sample_and_are_named(tmp_path: Path) -> None:
     good = Image("n/0.png", str(draw(tmp_path, "n/0.png")))
     sample = Sample("7", "?", (Document("n", "T", "text", (good, Image("n/1.png", str(tmp_path / "nowhere")))),))
     source = SourceConfig(root=tmp_path, max_image_bytes=1_000_000, max_image_pixels=1_000_000)
-    kept, failures = gather(sample, source, tmp_path / "fetched")
+    kept, failures = prepare_images(sample, source, tmp_path / "fetched")
     assert [image.id for image in kept.images] == ["n/0.png"]
     assert [(f.record_id, f.stage, f.error, f.item) for f in failures] == [("7", "verify", "MissingImage", "n/1.png")]
 

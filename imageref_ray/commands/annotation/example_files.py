@@ -25,7 +25,7 @@ from imageref_ray.core.config import Config, ConfigError, ExamplesConfig, Filter
 from imageref_ray.core.records import Document, Image, Record, Sample, to_row
 from imageref_ray.sources import paper, samples
 from imageref_ray.sources.entries import Unusable
-from imageref_ray.sources.prepare_images import gather
+from imageref_ray.sources.prepare_images import prepare_images
 from imageref_ray.stages import parsing
 from imageref_ray.stages.prompts import (
     NO_EXAMPLES,
@@ -197,7 +197,7 @@ def _verified(
 ) -> tuple[Document, Image]:
     """The document with this picture alone, as a file that is certain to decode; chosen by hand, it is not filtered."""
     alone = Sample("example", "", (dataclasses.replace(document, images=(image,)),))
-    found, failures = gather(alone, source.model_copy(update={"filters": FilterConfig()}), folder)
+    found, failures = prepare_images(alone, source.model_copy(update={"filters": FilterConfig()}), folder)
     if failures:
         raise ConfigError(f"{where}: {failures[0].message}; give an example whose picture can be used")
     return found.documents[0], found.images[0]
