@@ -22,7 +22,7 @@ from imageref_ray.commands.annotation.stage_inputs import Recipe, recipe
 from imageref_ray.commands.plan import compare
 from imageref_ray.core.config import BuildConfig
 from imageref_ray.core.records import Failure, Record, from_row
-from imageref_ray.dataset.export import Origin, Target, export, target
+from imageref_ray.dataset.export import Origin, Target, export, make_target
 
 DATASET = "dataset"
 """Where in a run the training set is."""
@@ -37,7 +37,7 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     Raises as `run_job`.
     """
     made = recipe(config)
-    to = target(config.source.root, made.pack, config.export)
+    to = make_target(config.source.root, made.pack, config.export)
     found, ids = records(config), list[str]()
     settings = fingerprint_settings(config, made)
     read = partial(_records, config.output, ids)

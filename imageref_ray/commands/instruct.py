@@ -28,7 +28,7 @@ from imageref_ray.commands.annotation.stage_inputs import sampling
 from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
 from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, Image, Instruction, from_row, to_row
-from imageref_ray.dataset.export.instruction_rows import RATIOS, own, rows
+from imageref_ray.dataset.export.instruction_rows import RATIOS, as_questions, rows
 from imageref_ray.dataset.mixture import repeat_times
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Generate
@@ -186,7 +186,7 @@ def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> d
         corrected = config.correct is not None or TASKS[task] == "knowledge"
         for use in config.uses:
             mine = (item for item in instructions(config.output, ids) if item.task == task)
-            good = (question for question in own(mine, corrected) if not isinstance(question, Failure))
+            good = (question for question in as_questions(mine, corrected) if not isinstance(question, Failure))
             drawn = rows(
                 good,
                 [use],

@@ -21,7 +21,7 @@ from PIL import Image
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from imageref_ray.core.images import DECODE_ERRORS, open_rgb, upright_size
-from imageref_ray.dataset.mixture import IMAGE_TAG, Row, SampleError
+from imageref_ray.dataset.mixture import IMAGE_TAG, Conversation, SampleError
 
 IGNORED = -100
 CACHE_BYTES = 1 << 29  # decoded tiles kept in memory, per worker
@@ -64,7 +64,7 @@ class Encoder:
         self.size = int(processor.image_processor.size["height"])
         self.image_size = lru_cache(maxsize=None)(_image_size)
 
-    def encode(self, row: Row) -> Example:
+    def encode(self, row: Conversation) -> Example:
         """Tokenize one row; SampleError says why it cannot be trained on."""
         pictures = tuple(Picture(path, self._grid(path, row.max_tiles), row.augment) for path in row.images)
         tiles = iter([picture.tiles for picture in pictures])
@@ -78,7 +78,7 @@ class Encoder:
             raise SampleError("longer than sequence_length")
         return Example(row.dataset, np.array(ids, np.int32), np.array(learned, bool), pictures, row.copies)
 
-    def _messages(self, row: Row) -> list[dict[str, Any]]:
+    def _messages(self, row: Conversation) -> list[dict[str, Any]]:
         system = [("system", self.system)] if self.system and row.turns[0][0] != "system" else []
         return [{"role": role, "content": _parts(text, role)} for role, text in (*system, *row.turns)]
 
@@ -124,7 +124,7 @@ class Encoder:
         return (columns, rows)
 
 
-def encode_all(rows: Iterable[Row], encoder: Encoder, skipped: Counter[tuple[str, str]]) -> list[Example]:
+def encode_all(rows: Iterable[Conversation], encoder: Encoder, skipped: Counter[tuple[str, str]]) -> list[Example]:
     """Every row that can be trained on; the others are counted in `skipped` under (data set, reason)."""
     examples = []
     for row in rows:

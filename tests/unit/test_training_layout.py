@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
 from imageref_ray.core.config import LoraConfig, TrainConfig
-from imageref_ray.dataset.mixture import Row
+from imageref_ray.dataset.mixture import Conversation
 from imageref_ray.picturenews.tiny_internvl import create
 from imageref_ray.training.checkpoint import folded
 from imageref_ray.training.encode import IGNORED, Collator, Encoder, Example, Picture, encode_all
@@ -37,8 +37,8 @@ def processor(folder: Path) -> Any:
     return AutoProcessor.from_pretrained(folder / "model")
 
 
-def row(folder: Path, *turns: tuple[str, str], images: tuple[str, ...] = (), max_tiles: int = 1) -> Row:
-    return Row("news", turns, tuple(folder / name for name in images), max_tiles, False)
+def row(folder: Path, *turns: tuple[str, str], images: tuple[str, ...] = (), max_tiles: int = 1) -> Conversation:
+    return Conversation("news", turns, tuple(folder / name for name in images), max_tiles, False)
 
 
 CONVERSATION = (
@@ -228,7 +228,7 @@ def test_drop_path_leaves_out_whole_branches_and_keeps_the_mean(folder: Path) ->
 
 def test_an_augmented_picture_is_another_jpeg_each_time(folder: Path, processor: Any) -> None:
     example = Encoder(processor, 4096).encode(
-        Row("news", (("user", "<image>"), ("assistant", "A")), (folder / "square.png",), 1, augment=True)
+        Conversation("news", (("user", "<image>"), ("assistant", "A")), (folder / "square.png",), 1, augment=True)
     )
     collate = Collator(processor, ["news"], 0)
     once, again = (collate([example])["pixel_values"] for _ in range(2))

@@ -54,11 +54,11 @@ def test_repeats_above_one_give_whole_copies_and_a_share_one_more(tmp_path: Path
     [
         ("{not json", "not an annotation line"),
         ('{"conversations": [{"from": "robot", "value": "hi"}]}', "not an annotation line"),
-        ('{"conversations": [{"from": "human", "value": "hi"}]}', "no answer to learn"),
+        ('{"conversations": [{"from": "human", "value": "hi"}]}', "no answer to train on"),
         (
             '{"image": "a.png", "conversations": '
             '[{"from": "human", "value": "<image><image>"}, {"from": "gpt", "value": "x"}]}',
-            "image tags and images differ in number",
+            "different numbers of image tags and images",
         ),
     ],
 )
@@ -99,7 +99,7 @@ def test_a_meta_json_file_is_a_mixture_too(tmp_path: Path) -> None:
 def test_a_file_of_another_length_than_told_is_refused(tmp_path: Path) -> None:
     annotation(tmp_path / "a.jsonl", 3)
     told = MixtureEntry(annotation=tmp_path / "a.jsonl", length=4)
-    with pytest.raises(ConfigError, match=r"mixture.news.length is 4, but .*a.jsonl holds 3 samples"):
+    with pytest.raises(ConfigError, match=r"mixture.news.length is 4, but .*a.jsonl has 3 samples"):
         mixture.draw({"news": told}, 1, 0)
     assert mixture.draw({"news": told.model_copy(update={"length": 3})}, 1, 0)
 
@@ -231,5 +231,5 @@ def test_sets_with_a_ratio_come_by_it_whatever_their_sizes(tmp_path: Path) -> No
     for row in rows:
         drawn[row.dataset] += row.copies
     assert (drawn["small"], drawn["large"], skipped) == (750, 250, Counter())
-    with pytest.raises(ConfigError, match="set large: 900 rows, ratio None"):
+    with pytest.raises(ConfigError, match=r"mixture\.large: 900 samples, ratio None"):
         mixture.draw({**sets, "large": entry(tmp_path / "large.jsonl")}, 1, seed=0)
