@@ -194,7 +194,7 @@ def _report(
 ) -> dict[str, Any]:
     """Write report.json and report.html; returns the former's content."""
     times = _times(config.output)
-    metrics = progress.read(config.output / "train" / "metrics.jsonl")
+    metrics = progress.read_lines(config.output / "train" / "metrics.jsonl")
     agreement = {name: round(getattr(agreed, name), 4) for name in ("precision", "recall", "captions")}
     events = _events(config, "test")
     pictures = judge_answers.pictures(events.values())
