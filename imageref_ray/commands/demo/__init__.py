@@ -197,7 +197,7 @@ def _report(
     metrics = progress.read_lines(config.output / "train" / "metrics.jsonl")
     agreement = {name: round(getattr(agreed, name), 4) for name in ("precision", "recall", "captions")}
     events = _events(config, "test")
-    pictures = judge_answers.pictures(events.values())
+    pictures = judge_answers.pictures_by_id(events.values())
     value = {
         "corpus": {f"{split}_{name}": n for split, found in counts.items() for name, n in found.items()},
         "build": {key: built[key] for key in BUILD_KEYS} | {"agreement": agreement},
