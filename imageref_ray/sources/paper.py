@@ -42,15 +42,15 @@ def document(root: Path, news: str) -> Document:
         raise ConfigError(f"{problem}; fix the file or do not refer to it") from None
 
 
-def responses(events: Path, wanted: set[str]) -> dict[str, str]:
-    """Event id → its reference text (`# title` and summary) for the wanted events of an event file."""
+def responses(events: Path, ids: set[str]) -> dict[str, str]:
+    """Event id → its reference text (`# title` and summary), for the given ids of an event file."""
     texts: dict[str, str] = {}
     for line in events.read_text(encoding="utf-8").splitlines():
         try:
             event = json_object(line, "BrokenEvent")
         except Unusable:
             continue
-        if (name := str(event.get("paasEventID"))) in wanted:
+        if (name := str(event.get("paasEventID"))) in ids:
             texts[name] = f"# {event.get('title') or ''}\n{event.get('summary') or ''}".strip()
     return texts
 

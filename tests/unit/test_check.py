@@ -86,7 +86,7 @@ def test_what_trainers_take_passes(good: dict[str, Any], tmp_path: Path) -> None
     assert found(jsonl(tmp_path, good)) == []
 
 
-def test_one_picture_under_two_numbers_counts_as_used_twice_whatever_the_order_of_the_tags(tmp_path: Path) -> None:
+def test_one_image_under_two_numbers_counts_as_used_twice_whatever_the_order_of_the_tags(tmp_path: Path) -> None:
     mixed = row("# T\nText.\nIMAGE_1\nMore.\nIMAGE_2", "IMAGE_2: <image> IMAGE_1: <image> IMAGE_3: <image>")
     mixed["image"] = ["n/0.jpg", "n/1.jpg", "n/0.jpg"]  # IMAGE_2 and IMAGE_3 are the same file
     assert found(jsonl(tmp_path, mixed)) == []
@@ -136,7 +136,7 @@ def exported(folder: Path, made: list[Record]) -> Path:
     return folder / "dataset"
 
 
-def test_everything_we_export_is_clean_and_its_pictures_are_found_without_being_told_where(tmp_path: Path) -> None:
+def test_everything_we_export_is_clean_and_its_images_are_found_without_being_told_where(tmp_path: Path) -> None:
     dataset = exported(tmp_path, records(tmp_path / "root"))
     checked = [path for path in sorted(dataset.iterdir()) if path.name not in {"README.md", "mixture.json"}]
     reports = {path.name: check(path) for path in checked if path.name != "dataset_info.json"}
@@ -153,7 +153,7 @@ def test_the_embedded_corpus_keeps_the_contract(tmp_path: Path) -> None:
     ]
 
 
-def test_our_records_must_trace_every_picture_back(tmp_path: Path) -> None:
+def test_our_records_must_trace_every_image_back(tmp_path: Path) -> None:
     first, second, third = records(tmp_path / "root")
     image = second.sample.images[0]
     document = Document("n1", "T", "Boats.", (Image(image.id, image.uri),))
@@ -192,7 +192,7 @@ def test_a_json_list_is_read_piece_by_piece_with_line_numbers(chunk: int, tmp_pa
         ("a.json", b'{\n "name": 1\n}', "has no sample: line 1 not valid JSON"),
     ],
 )
-def test_what_is_no_annotation_file_is_refused(
+def test_what_is_not_an_annotation_file_is_refused(
     name: str, content: bytes | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if content is not None:
@@ -201,7 +201,7 @@ def test_what_is_no_annotation_file_is_refused(
     assert says in capsys.readouterr().err
 
 
-def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_root_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--root .* is not a folder"):
         check(jsonl(tmp_path, row()), tmp_path / "nowhere")
 

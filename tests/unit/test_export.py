@@ -46,7 +46,7 @@ def front_matter(path: str) -> dict[str, Any]:
     return found
 
 
-def test_the_answer_shows_the_placed_picture_after_its_paragraph() -> None:
+def test_the_answer_shows_the_placed_image_after_its_paragraph() -> None:
     assert answer(record(), "plain").splitlines()[3:6] == ["Boats came.", "IMAGE_2", "### Market"]
     assert "![A (big) fish.](IMAGE_2)" in answer(record(), "caption")
 
@@ -126,7 +126,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def test_embedded_pictures_are_the_files_and_the_schema_calls_them_pictures(tmp_path: Path, pictures: Path) -> None:
+def test_embedded_images_are_the_files_and_the_schema_calls_them_images(tmp_path: Path, pictures: Path) -> None:
     gone = record(id="9", news="n9", root=pictures)
     files = written(tmp_path, [record(root=pictures), gone], pictures, formats=["parquet"], embed_images=True)
     table = pq.read_table(files["parquet"])
@@ -139,7 +139,7 @@ def test_embedded_pictures_are_the_files_and_the_schema_calls_them_pictures(tmp_
     ).read_text(encoding="utf-8")
 
 
-def test_hugging_face_datasets_reads_the_parquet_file_with_and_without_pictures(tmp_path: Path, pictures: Path) -> None:
+def test_hugging_face_datasets_reads_the_parquet_file_with_and_without_images(tmp_path: Path, pictures: Path) -> None:
     datasets = pytest.importorskip("datasets")
     for embedded in (True, False):
         folder = tmp_path / f"out-{embedded}"
@@ -182,7 +182,7 @@ def test_records_are_read_one_at_a_time(tmp_path: Path) -> None:
 
     config = ExportConfig(formats=("plain", "records"))
     files = export(tmp_path / "dataset", read, make_target(ROOT, PACK, config), Origin())
-    assert len(alive) == 600  # one walk: without a split nobody needs a second
+    assert len(alive) == 600  # one walk: without a split one is enough
     assert pq.ParquetFile(files["records"]).num_row_groups == 3
     assert [row["id"] for row in lines(files["plain"])] == [str(number) for number in range(600)]
 
@@ -208,7 +208,7 @@ def test_a_split_gives_every_format_a_file_a_split_and_the_mixture_trains_on_one
     )
 
 
-def test_a_split_that_nobody_fell_into_is_told_and_not_offered_to_readers(tmp_path: Path) -> None:
+def test_a_split_without_any_event_is_reported_and_not_offered_to_readers(tmp_path: Path) -> None:
     files = written(tmp_path, [record()], formats=["plain", "mixture"], split={"train": 0.5, "test": 0.5})
     (empty,) = (part for part in ("train", "test") if not lines(files[f"plain.{part}"]))
     (filled,) = front_matter(files["card"])["configs"][0]["data_files"]

@@ -177,8 +177,8 @@ def google() -> Iterator[Google]:
             path, _, query = self.path.partition("?")
             assert query == "alt=media"
             key = unquote(path.removeprefix("/storage/v1/b/pictures/o/"))
-            code, told = errors.get(key, (404, "No such object"))
-            error = json.dumps({"error": {"code": code, "message": told}}).encode()
+            code, message = errors.get(key, (404, "No such object"))
+            error = json.dumps({"error": {"code": code, "message": message}}).encode()
             self.send(*((200, OBJECTS[key]) if key in OBJECTS else (code, error)))
 
     with serving(Handler) as url:

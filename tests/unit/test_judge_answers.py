@@ -53,8 +53,8 @@ def test_a_falsehood_is_false_and_stands_for_a_true_sentence(picture: Picture) -
 
 
 def test_units_are_judged_by_the_picture_alone() -> None:
-    told = "The picture shows two boats. The boats are blue. They are at the harbour."
-    assert judge_answers.judge(BOATS, descriptions.QUESTION, told) == [True, False, True]
+    text = "The picture shows two boats. The boats are blue. They are at the harbour."
+    assert judge_answers.judge(BOATS, descriptions.QUESTION, text) == [True, False, True]
     assert judge_answers.judge(BOATS, descriptions.QUESTION, "  ") == []
     assert judge_answers.judge(BOATS, descriptions.QUESTION, "Rain fell.") == [False]
     for question, answer in questions(BOATS):
@@ -100,17 +100,17 @@ def test_the_skills_in_words_of_correction_tell_the_truth() -> None:
             assert all(judge_answers.judge(shown_by[row["id"]], descriptions.QUESTION, answer) or [False])
         for row in skill_data.verifying(event, random.Random(number)):
             turns = [turn["value"].removeprefix("<image>\n") for turn in row["conversations"]]
-            for asked, told in zip(turns[::2], turns[1::2], strict=True):
+            for asked, reply in zip(turns[::2], turns[1::2], strict=True):
                 unit, _, rest = asked.partition(". ")
-                said = told if rest.startswith("This is not") else f"{unit}."
-                assert descriptions.is_true(shown_by[row["id"]], said) == (told != "no")
+                said = reply if rest.startswith("This is not") else f"{unit}."
+                assert descriptions.is_true(shown_by[row["id"]], said) == (reply != "no")
 
 
 def test_what_correction_changed_is_marked_where_it_was(tmp_path: Path) -> None:
     good, bad = " ".join(descriptions.sentences(BOATS)), "The picture shows two boats. The boats are blue."
-    same, mended = about("1", good, good, good), about("2", bad, good, good)
+    same, fixed = about("1", good, good, good), about("2", bad, good, good)
     truth = {"1": BOATS, "2": BOATS}
-    runs = {"after": [same, mended], "verify": [same, replace(mended, corrected="The picture shows two boats.")]}
+    runs = {"after": [same, fixed], "verify": [same, replace(fixed, corrected="The picture shows two boats.")]}
     first, second = report_data.corrections(runs, truth, 8)
     assert [sentence["true"] for sentence in first["draft"]] == [True, False]
     assert [(one["text"], one["mark"]) for one in first["versions"]["after"]] == [
@@ -120,5 +120,5 @@ def test_what_correction_changed_is_marked_where_it_was(tmp_path: Path) -> None:
         ("They are at the harbour.", "new"),
     ]
     assert [one["mark"] for one in first["versions"]["verify"]] == ["", "gone"]
-    assert not any(one["mark"] for told in second["versions"].values() for one in told)
+    assert not any(unit["mark"] for units in second["versions"].values() for unit in units)
     assert len(report_data.corrections(runs, truth, 1)) == 1

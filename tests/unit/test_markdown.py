@@ -151,7 +151,7 @@ def test_an_image_without_hash_or_under_a_foreign_document_cannot_be_traced_back
     assert [b.kind for b in markdown.check("# T\nO.\nIMAGE_1", foreign)] == ["source"]
 
 
-def test_one_picture_under_two_numbers_is_used_once() -> None:
+def test_one_image_under_two_numbers_is_used_once() -> None:
     twice = Sample("s", "", (Document("7", "T", "", (image("7", 0),)), Document("7", "T", "", (image("7", 0),))))
     assert [b.kind for b in markdown.check("# T\nO.\nIMAGE_1\nP.\nIMAGE_2", twice)] == ["once"]
 

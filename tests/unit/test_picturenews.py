@@ -124,9 +124,9 @@ def test_the_written_questions_are_read_as_annotated_ones_with_their_pictures(tm
     corpus.write_images(tmp_path, EVENTS[:2])
     corpus.write_truth(tmp_path, EVENTS[:2])
     found = list(vqa_sets.read_flat(tmp_path / "questions.json", tmp_path, "picturenews"))
-    told = [(one.question, one.choices[one.correct]) for one in found if isinstance(one, VisualQuestion)]
-    assert told == [pair for event in EVENTS[:2] for shot in event.shots for pair in questions(shot.picture)]
-    assert len(told) == len(found)  # ten answers each: nothing to report
+    pairs = [(one.question, one.choices[one.correct]) for one in found if isinstance(one, VisualQuestion)]
+    assert pairs == [pair for event in EVENTS[:2] for shot in event.shots for pair in questions(shot.picture)]
+    assert len(pairs) == len(found)  # ten answers each: nothing to report
     assert all(Path(one.image.uri).is_file() for one in found if isinstance(one, VisualQuestion))
 
 

@@ -168,8 +168,8 @@ def test_an_output_given_on_the_command_line_is_held_to_the_same(
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     more = ["--set", f"source.root={tmp_path}", "--set", f"engine.model={tmp_path}", "--output", "../runs/./first"]
     assert main(["build", "--config", str(ROOT / "jobs/configs/picturenews.yaml"), *more]) == 2
-    told = capsys.readouterr().err
-    assert "imageref: output: ../runs/first is relative" in told and "e.g. /mnt/shared/runs/first" in told
+    stderr = capsys.readouterr().err
+    assert "imageref: output: ../runs/first is relative" in stderr and "e.g. /mnt/shared/runs/first" in stderr
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_folder_with_a_model_may_travel_with_the_job(tmp_path: Path, monkeypat
         check_places(check(BuildConfig, {**given, "output": "run"}, "test"))
 
 
-def test_the_engine_of_one_stage_and_roots_of_pictures_are_looked_at_too(
+def test_the_engine_of_one_stage_and_roots_of_images_are_looked_at_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -252,15 +252,15 @@ def test_retry_on_a_cluster_refuses_a_relative_run_and_leaves_it_as_it_is(
 
 @pytest.mark.parametrize("address", ["s3://bucket/Run", "gs://b/r", "hdfs:///r", "abfs://c@a/r", "file:///r", "S3:/b"])
 @pytest.mark.parametrize("name", JOBS)
-def test_an_address_is_no_output_and_no_folder_is_made_of_it(
+def test_an_address_is_refused_as_output_and_creates_no_folder(
     name: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("job.yaml").write_text(yaml.safe_dump(JOBS[name][1]))
     assert main([*name.split(), "--config", "job.yaml", "--output", address]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert f"output: {address} is an address, but only paths of a mounted file system are supported here" in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    assert f"output: {address} is an address, but only paths of a mounted file system are supported here" in stderr
     assert nothing_was_made(tmp_path, "job.yaml")
 
 
@@ -297,5 +297,5 @@ def test_an_argument_that_is_a_path_takes_no_address(
     with pytest.raises(SystemExit) as stopped:
         main(arguments.split())
     assert stopped.value.code == 2
-    assert "s3://bucket/" in (told := capsys.readouterr().err) and "only paths of a mounted file system" in told
+    assert "s3://bucket/" in (stderr := capsys.readouterr().err) and "only paths of a mounted file system" in stderr
     assert nothing_was_made(tmp_path)

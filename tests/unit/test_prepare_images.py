@@ -58,12 +58,12 @@ def test_the_header_tells_the_upright_size(name: str, orientation: int, tmp_path
     assert upright_size(str(path)) == open_rgb(str(path)).size == ((120, 160) if orientation > 4 else (160, 120))
 
 
-def test_a_torn_exif_block_does_not_cost_the_picture(tmp_path: Path) -> None:
+def test_a_torn_exif_block_does_not_cost_the_image(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", scene(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert shown(path).size == upright_size(str(path)) == (160, 120)
 
 
-def test_cmyk_and_palette_pictures_keep_their_colours(tmp_path: Path) -> None:
+def test_cmyk_and_palette_images_keep_their_colours(tmp_path: Path) -> None:
     for path in (
         saved(tmp_path / "cmyk.jpg", scene().convert("CMYK")),
         saved(tmp_path / "palette.png", scene().quantize(8)),
@@ -171,7 +171,7 @@ def test_of_near_copies_the_largest_is_kept_and_the_others_point_to_it(tmp_path:
     assert render(document, lambda image: f"IMAGE_{numbers[image.id]}") == "# T\nIMAGE_1 IMAGE_2 IMAGE_3"
 
 
-def test_every_picture_that_falls_out_says_where(tmp_path: Path) -> None:
+def test_every_image_that_falls_out_says_where(tmp_path: Path) -> None:
     saved(tmp_path / "good.png", scene())
     (tmp_path / "torn.png").write_bytes((tmp_path / "good.png").read_bytes()[:99])
     sample, failures = gathered(tmp_path, ["good.png", "torn.png", "gone.png", "../outside.png"])

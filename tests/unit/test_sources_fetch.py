@@ -1,4 +1,4 @@
-"""Pictures from anywhere, over real sockets: fetched once, within limits, and never from where nobody may ask."""
+"""Images from anywhere, over real sockets: fetched once, within limits, and never from a forbidden host."""
 
 import gzip
 import io
@@ -162,7 +162,7 @@ def problem(found: Path | Problem, *words: str) -> str:
     return found.error
 
 
-def test_a_picture_is_kept_by_its_content_and_asked_for_once(server: Server, tmp_path: Path) -> None:
+def test_an_image_is_kept_by_its_content_and_asked_for_once(server: Server, tmp_path: Path) -> None:
     one = get(server.url("good/a?size=2"), tmp_path)
     other = get(server.url("good/b"), tmp_path)
     assert isinstance(one, Path) and one == other
@@ -221,7 +221,7 @@ def test_reading_stops_at_the_limit(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "settings"), [("silent", {"read_timeout_s": 0.2}), ("drip", {"deadline_s": 0.4})])
-def test_neither_silence_nor_dripping_holds_a_picture_up(
+def test_neither_silence_nor_dripping_holds_an_image_up(
     server: Server, tmp_path: Path, path: str, settings: dict[str, float]
 ) -> None:
     # The server hangs up on silence after five seconds, and never ends a head that drips: who waits for that sees no
@@ -328,7 +328,7 @@ def test_messages_keep_signatures_and_passwords_to_themselves(server: Server, tm
     assert isinstance(found, Problem) and "secret" not in found.message
 
 
-def test_local_pictures_stay_where_they_are_but_inside_the_root(tmp_path: Path) -> None:
+def test_local_images_stay_where_they_are_but_inside_the_root(tmp_path: Path) -> None:
     data, other = tmp_path / "data", tmp_path / "other"
     for folder in (data, other):
         folder.mkdir()
@@ -344,7 +344,7 @@ def test_local_pictures_stay_where_they_are_but_inside_the_root(tmp_path: Path) 
     assert not (tmp_path / "images").exists()
 
 
-def test_a_compressed_answer_that_nobody_asked_for_is_no_picture(tmp_path: Path) -> None:
+def test_a_compressed_answer_that_was_not_requested_is_not_an_image(tmp_path: Path) -> None:
     from imageref_ray.sources.download_cache import fetch_once
 
     assert isinstance(fetch_once(tmp_path, "u", lambda: gzip.compress(PICTURE)), Problem)

@@ -42,7 +42,7 @@ def read(root: Path, group: str = "page") -> tuple[list[Sample], list[tuple[str,
     return [item.sample for item in found if not isinstance(item, Failure)], failures
 
 
-def test_an_article_is_read_with_every_picture_at_its_place() -> None:
+def test_an_article_is_read_with_every_image_at_its_place() -> None:
     page = html_page.parse_html(ARTICLE.encode())
     assert (page.title, page.url, page.base) == (
         "The new pier",
@@ -152,7 +152,7 @@ def test_deep_nesting_is_read_like_any_other() -> None:
     assert html_page.parse_html(b"<div>" * 3000 + b"deep").text == "deep"
 
 
-def test_a_picture_is_taken_from_the_crawl_first_and_from_the_web_otherwise(tmp_path: Path) -> None:
+def test_an_image_is_taken_from_the_crawl_first_and_from_the_web_otherwise(tmp_path: Path) -> None:
     draw(tmp_path, "news/img/a b.png", "top.png", "news/v.png?v=2")
     (tmp_path / "news/p.html").write_text(
         """<link rel=canonical href="https://x.example/news/p.html"><p>Text</p>
@@ -171,7 +171,7 @@ def test_a_picture_is_taken_from_the_crawl_first_and_from_the_web_otherwise(tmp_
     assert failures == [("EmbeddedImage", f"{sample.id}/4")]
 
 
-def test_a_missing_picture_of_a_page_without_address_stays_a_path(tmp_path: Path) -> None:
+def test_a_missing_image_of_a_page_without_address_stays_a_path(tmp_path: Path) -> None:
     (tmp_path / "p.md").write_text("# T\n\nText ![x](gone.png)\n")
     (sample,), _ = read(tmp_path)
     assert [image.uri for image in sample.images] == [str(tmp_path / "gone.png")]

@@ -80,7 +80,7 @@ def test_training_reads_the_tokens_and_pixels_that_the_processor_gives_at_infere
     assert difference.max() < 0.06  # two libraries' bicubic: within four grey levels of 256
 
 
-def test_training_sees_a_picture_as_inference_does_upright_and_on_white(folder: Path, processor: Any) -> None:
+def test_training_sees_an_image_as_inference_does_upright_and_on_white(folder: Path, processor: Any) -> None:
     turn = Image.Exif()
     turn[0x0112] = 6
     wide = Image.open(folder / "wide.png")
@@ -142,7 +142,7 @@ def test_samples_that_do_not_fit_or_cannot_be_read_are_counted(folder: Path, pro
     assert skipped == {("news", reason): 1 for reason in reasons}
 
 
-def test_a_picture_that_breaks_later_leaves_its_sample_without_anything_to_learn(folder: Path, processor: Any) -> None:
+def test_an_image_that_breaks_later_leaves_its_sample_without_anything_to_learn(folder: Path, processor: Any) -> None:
     encoder = Encoder(processor, 4096)
     good = encoder.encode(row(folder, ("user", "<image>"), ("assistant", "A"), images=("square.png",)))
     pictures = (TiledImage(folder / "square.png", (1, 1)), TiledImage(folder / "broken.png", (2, 1)))
@@ -173,9 +173,7 @@ def test_the_loss_is_the_models_own_causal_loss_without_its_waste(folder: Path, 
     assert here.item() == pytest.approx(there.item(), rel=1e-5)
 
 
-def test_a_batch_without_pictures_runs_the_vision_tower_too_and_teaches_it_nothing(
-    folder: Path, processor: Any
-) -> None:
+def test_a_batch_without_images_runs_the_vision_tower_too_and_teaches_it_nothing(folder: Path, processor: Any) -> None:
     example = Encoder(processor, 4096).encode(row(folder, ("user", "Q"), ("assistant", "Two red boats.")))
     batch = Collator(processor, ["news"], 0)([example])
     model = build_model(config(folder))
@@ -226,7 +224,7 @@ def test_drop_path_leaves_out_whole_branches_and_keeps_the_mean(folder: Path) ->
     assert [layer.dropout.rate for layer in layers] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
-def test_an_augmented_picture_is_another_jpeg_each_time(folder: Path, processor: Any) -> None:
+def test_an_augmented_image_is_another_jpeg_each_time(folder: Path, processor: Any) -> None:
     example = Encoder(processor, 4096).encode(
         Conversation("news", (("user", "<image>"), ("assistant", "A")), (folder / "square.png",), 1, augment=True)
     )

@@ -98,10 +98,10 @@ def test_a_meta_json_file_is_a_mixture_too(tmp_path: Path) -> None:
 
 def test_a_file_of_another_length_than_told_is_refused(tmp_path: Path) -> None:
     annotation(tmp_path / "a.jsonl", 3)
-    told = MixtureEntry(annotation=tmp_path / "a.jsonl", length=4)
+    counted = MixtureEntry(annotation=tmp_path / "a.jsonl", length=4)
     with pytest.raises(ConfigError, match=r"mixture.news.length is 4, but .*a.jsonl has 3 samples"):
-        mixture.draw({"news": told}, 1, 0)
-    assert mixture.draw({"news": told.model_copy(update={"length": 3})}, 1, 0)
+        mixture.draw({"news": counted}, 1, 0)
+    assert mixture.draw({"news": counted.model_copy(update={"length": 3})}, 1, 0)
 
 
 lengths_and_groups = st.lists(st.tuples(st.integers(1, 60), st.sampled_from("abc")), min_size=1, max_size=40)

@@ -199,12 +199,12 @@ def test_a_repeated_question_is_a_problem_of_its_entry_and_not_of_the_question(t
 
 def test_the_published_pair_of_files_is_joined(tmp_path: Path) -> None:
     asked = [{"question_id": q, "image_id": 42, "question": f"Q{q}?"} for q in (1, 2)]
-    told = [
+    annotations = [
         {"question_id": 1, "image_id": 42, "answers": [{"answer": text, "answer_id": k} for k, text in enumerate(TEN)]}
     ]
     files = (
         write(tmp_path / "q.json", {"questions": asked}),
-        write(tmp_path / "a.json", {"annotations": told}),
+        write(tmp_path / "a.json", {"annotations": annotations}),
     )
     found, failures = parted(vqa_sets.read_official(*files, ROOT, "okvqa", "COCO_val2014_{:012d}.jpg"))
     assert [(question.id, question.answers[0]) for question in found] == [("1", Answer("cat", 7))]

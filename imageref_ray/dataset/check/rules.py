@@ -79,12 +79,14 @@ def _turns(sample: AnnotatedSample) -> Iterator[Finding]:
 
 
 def _tags(sample: AnnotatedSample) -> Iterator[Finding]:
-    asked = sum(text.count(TAG) for role, text in sample.turns if role != "assistant")
-    answered = sum(text.count(TAG) for role, text in sample.turns if role == "assistant")
-    untagged = asked == 0 and len(sample.images) == 1  # a single image without a tag goes before the question
-    if asked != len(sample.images) and not untagged:
-        yield _finding(sample, "tags", f"{asked} {TAG} tags for {len(sample.images)} images; write one tag per image")
-    if answered:
+    in_questions = sum(text.count(TAG) for role, text in sample.turns if role != "assistant")
+    in_answers = sum(text.count(TAG) for role, text in sample.turns if role == "assistant")
+    untagged = in_questions == 0 and len(sample.images) == 1  # a single image without a tag goes before the question
+    if in_questions != len(sample.images) and not untagged:
+        yield _finding(
+            sample, "tags", f"{in_questions} {TAG} tags for {len(sample.images)} images; write one tag per image"
+        )
+    if in_answers:
         yield _finding(sample, "tags", f"an answer has a {TAG} tag; a model cannot write images, only IMAGE_k")
 
 
