@@ -51,7 +51,7 @@ def main() -> None:
 
 async def measure(model: str, events: int, seed: int, folder: Path) -> dict[str, Any]:
     """Share of right replies per skill, with how many were asked."""
-    made = list(corpus.iterate(seed, events))
+    made = list(corpus.make_events(seed, events))
     corpus.write_images(folder, made)
     engine = make(VllmConfig(model=model, args=ARGS))
     asked = [ask for event in made for ask in questions_about(event, folder)]
@@ -97,7 +97,7 @@ def _correcting(pack: InstructPack, image: Image, shot: Shot) -> list[Ask]:
     """What correction asks for: everything that can be seen, and whether a true and a false sentence are."""
     told = " ".join(descriptions.sentences(shot.picture))
     asks: list[Ask] = [("detail", instruct.turn(pack, image, descriptions.QUESTION), partial(_same, told))]
-    wrong, right = descriptions.falsehood(shot.picture, random.Random(shot.id))
+    wrong, right = descriptions.false_sentence(shot.picture, random.Random(shot.id))
     for unit, expected in ((wrong, pack.no), (right, pack.yes)):
         asks.append(("verify", instruct.verify(pack, image, descriptions.QUESTION, "", unit), partial(_same, expected)))
     asks.append(("instead", instruct.instead(pack, image, descriptions.QUESTION, "", wrong), partial(_same, right)))

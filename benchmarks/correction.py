@@ -65,7 +65,7 @@ def main() -> None:
 def drawn(root: Path, images: int) -> list[Event]:
     """Enough held-out events for so many images, their pictures in `root/image`."""
     made: list[Event] = []
-    for event in corpus.iterate(corpus.SEEDS["validation"], images):
+    for event in corpus.make_events(corpus.SEEDS["validation"], images):
         made.append(event)
         if sum(len(event.shots) for event in made) >= images:
             break
@@ -75,7 +75,7 @@ def drawn(root: Path, images: int) -> list[Event]:
 
 def judged(root: Path, events: Iterable[Event], model: str, images: int, temperature: float) -> dict[str, Any]:
     """False units by mode, with what the run cost."""
-    shown, found = judge_answers.pictures(events), {}
+    shown, found = judge_answers.pictures_by_id(events), {}
     for mode in MODES:
         config = InstructConfig(
             images=ImagesConfig(root=root / "image", limit=images),

@@ -24,7 +24,7 @@ from typing import Any
 from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray.commands.build import build
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import BuildConfig, VllmConfig, check
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Reply, Request
@@ -116,7 +116,7 @@ def direct(folder: Path) -> dict[str, Any]:
 
     from imageref_ray.engines.vllm import DEFAULTS, Template, sampling
 
-    llm = LLM(model=located(MODEL), **{**DEFAULTS, **ARGS})
+    llm = LLM(model=resolve_model(MODEL), **{**DEFAULTS, **ARGS})
     template = Template(llm.get_tokenizer())
     requests = [note[3] for note in notes(folder)]
     wanted = [sampling(request, RequestOutputKind.FINAL_ONLY) for request in requests]

@@ -29,7 +29,7 @@ from setting import MODEL, tell
 from imageref_ray.batch import store
 from imageref_ray.batch.ray_data import run_pass
 from imageref_ray.batch.worker import Pass, Row
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import VllmConfig
 from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Generate, Message, Request, Sampling
@@ -136,7 +136,7 @@ def direct(model: str, args: dict[str, Any], given: Iterator[Row]) -> dict[str, 
 
     from imageref_ray.engines.vllm import DEFAULTS, Template, sampling
 
-    llm = LLM(model=located(model), **{**DEFAULTS, **args})
+    llm = LLM(model=resolve_model(model), **{**DEFAULTS, **args})
     template = Template(llm.get_tokenizer())
     requests = [request(row) for row in given]
     wanted = [sampling(one, RequestOutputKind.FINAL_ONLY) for one in requests]

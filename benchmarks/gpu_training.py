@@ -29,8 +29,7 @@ import torch
 from PIL import Image
 from setting import MODEL, tell
 
-from imageref_ray.core.checkpoint import located
-from imageref_ray.training.progress import read
+from imageref_ray.core.checkpoint import resolve_model
 
 TILE, PICTURE_TOKENS, VOCABULARY = 448, 256, 151_674
 TEXT: dict[str, dict[str, Any]] = {
@@ -109,12 +108,12 @@ def make(folder: Path, size: str, seed: int = 0) -> None:
     """A checkpoint of that size with random weights, made on the GPU; its tokenizer is the embedded one."""
     from transformers import AutoConfig, AutoProcessor, InternVLForConditionalGeneration
 
-    processor = AutoProcessor.from_pretrained(located(MODEL))
+    processor = AutoProcessor.from_pretrained(resolve_model(MODEL))
     for images in (processor.image_processor, processor.video_processor):
         images.size = {"height": TILE, "width": TILE}
     processor.image_seq_length = PICTURE_TOKENS
     processor.tokenizer.model_max_length = 32_768
-    config = AutoConfig.from_pretrained(located(MODEL))
+    config = AutoConfig.from_pretrained(resolve_model(MODEL))
     vision = {
         "hidden_size": 1024,
         "num_hidden_layers": 24,
@@ -173,13 +172,13 @@ def measure(folder: Path, case: str, steps: int) -> dict[str, Any]:
     file.write_text(json.dumps(config), encoding="utf-8")
     begun = time.monotonic()
     running = subprocess.Popen([sys.executable, "-m", "imageref_ray", "train", "--config", str(file)])
-    while running.poll() is None and not (lines := read(output / "metrics.jsonl"))[steps // EVERY - 1 :]:
+    while running.poll() is None and not (lines := read_lines(output / "metrics.jsonl"))[steps // EVERY - 1 :]:
         time.sleep(0.2)
     trained = time.monotonic() - begun
     if running.poll() is None:
         running.send_signal(signal.SIGINT)
     running.wait()
-    if lines := [line for line in read(output / "metrics.jsonl") if WARM <= line["step"] <= steps]:
+    if lines := [line for line in read_lines(output / "metrics.jsonl") if WARM <= line["step"] <= steps]:
         told = figures(lines, case, model, settings["per_device_batch"])
         return {"settings": settings, "seconds_to_last_step": round(trained, 1), **told}
     log = (output / "train.log").read_text(encoding="utf-8", errors="replace")

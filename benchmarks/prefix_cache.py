@@ -59,7 +59,7 @@ async def measure(folder: Path, events: int, rounds: int) -> dict[str, Any]:
     """Both tasks in both orders, one after the other, `rounds` times after a first one that warms up."""
     corpus.write(folder, EXAMPLES + events, corpus.SEEDS["train"])
     made = with_examples(folder)
-    asked = list(corpus.iterate(corpus.SEEDS["train"], EXAMPLES + events))[EXAMPLES:]
+    asked = list(corpus.make_events(corpus.SEEDS["train"], EXAMPLES + events))[EXAMPLES:]
     tasks = {"caption": list(captions(folder, made, asked)), "place": list(placements(made, asked))}
     engine, numbers, found = make(VllmConfig(model=MODEL, args=ARGS)), itertools.count(), {}
     for task, first in tasks.items():

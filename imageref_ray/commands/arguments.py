@@ -43,10 +43,10 @@ def path(text: str) -> Path:
     """Parse an argument that is a path. Raises ArgumentTypeError for a URL: it would create a folder named `s3:`."""
     import argparse
 
-    from imageref_ray.core.config.places import no_address
+    from imageref_ray.core.config.places import reject_address
 
     try:
-        return Path(no_address(text))
+        return Path(reject_address(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -22,7 +22,7 @@ from imageref_ray.commands.annotation.stage_inputs import Recipe, make_recipe
 from imageref_ray.commands.plan import compare
 from imageref_ray.core.config import BuildConfig
 from imageref_ray.core.records import Failure, Record, from_row
-from imageref_ray.dataset.export import Origin, Target, export, target
+from imageref_ray.dataset.export import Origin, Target, export, make_target
 
 DATASET = "dataset"
 """The training set's folder in the run directory."""
@@ -37,7 +37,7 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     tokens_per_second, seconds, files. Raises as `run_job`.
     """
     recipe = make_recipe(config)
-    export_target = target(config.source.root, recipe.pack, config.export)
+    export_target = make_target(config.source.root, recipe.pack, config.export)
     items, ids = records(config), list[str]()
     settings = fingerprint_settings(config, recipe)
     read_records = partial(_read_records, config.output, ids)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from imageref_ray import engines
 from imageref_ray.core.checkpoint import EMBEDDED
 from imageref_ray.core.config.engine import PoolConfig
-from imageref_ray.core.config.places import named
+from imageref_ray.core.config.places import path_settings
 
 
 def show(job: str, config: BaseModel) -> int:
@@ -20,8 +20,8 @@ def show(job: str, config: BaseModel) -> int:
         engines.check(engine)  # type: ignore[arg-type]
     print(f"# imageref {job}: settings; nothing was started")
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
-    inputs = [(key, value, _input_state(value)) for key, value, reach in named(config) if not reach.written]
-    outputs = [(key, value, _output_state(value)) for key, value, reach in named(config) if reach.written]
+    inputs = [(key, value, _input_state(value)) for key, value, access in path_settings(config) if not access.written]
+    outputs = [(key, value, _output_state(value)) for key, value, access in path_settings(config) if access.written]
     for title, rows in (("reads", inputs), ("writes", outputs)):
         print(title)
         for key, value, state in rows:

@@ -28,7 +28,7 @@ from imageref_ray.commands.annotation.stage_inputs import sampling
 from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
 from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, Image, Instruction, from_row, to_row
-from imageref_ray.dataset.export.instruction_rows import RATIOS, own, rows
+from imageref_ray.dataset.export.instruction_rows import RATIOS, as_questions, rows
 from imageref_ray.dataset.mixture import repeat_times
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Generate
@@ -158,7 +158,7 @@ def fingerprint_settings(config: InstructConfig, pack: InstructPack, images: Seq
 
 def _read_images(config: ImagesConfig) -> tuple[list[Image], list[Failure]]:
     """The images to ask about, and a failure for each entry that cannot be read."""
-    exclude = image_sets.exclusions(config.exclude) if config.exclude else frozenset()
+    exclude = image_sets.read_exclusions(config.exclude) if config.exclude else frozenset()
     items = list(image_sets.read(config.kind, config.root, exclude))
     images = [item for item in items if isinstance(item, Image)][: config.limit]
     if not images:
@@ -191,7 +191,7 @@ def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> d
         corrected = config.correct is not None or TASKS[task] == "knowledge"
         for use in config.uses:
             items = (item for item in instructions(config.output, ids) if item.task == task)
-            questions = (question for question in own(items, corrected) if not isinstance(question, Failure))
+            questions = (question for question in as_questions(items, corrected) if not isinstance(question, Failure))
             training_rows = rows(
                 questions,
                 [use],

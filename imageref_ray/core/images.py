@@ -1,6 +1,6 @@
-"""Pictures on disk → verified `Image` values (sha256 and size known, certain to decode), or a reason why not.
+"""Image files → verified `Image` values (sha256 and size known, decodable), or a `Problem` with the reason.
 
-Nothing here raises for a bad picture: a problem is a value, because one broken file must not cost its event.
+Nothing here raises for a bad image: a problem is a value, because one broken file must not cost its sample.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import PIL.ImageOps
 from imageref_ray.core.records import Image
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-"""Only these decoders are tried: others start helper programs or are of no use to a model."""
+"""Only these decoders are tried: others start helper programs or are useless to a model."""
 
 EXTENSIONS = {
     "JPEG": ".jpg",
@@ -38,19 +38,29 @@ EXTENSIONS = {
     "TIFF": ".tif",
 }
 
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError)
-"""What PIL's decoders raise on damaged files."""
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    OverflowError,
+)
+"""Exceptions of PIL's decoders on damaged files."""
 
-SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that make width of height."""
+SWAPPED_SIDES = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
 
 _WARNINGS = threading.Lock()
 
 
 class Problem(NamedTuple):
-    """Why a picture cannot be used: a short class of error and a sentence with the numbers.
+    """Why an image cannot be used: an error class and a message with the numbers.
 
-    `retry_s` is how long to wait before another try may succeed; None where none would.
+    `retry_s` is how many seconds to wait before another try may succeed; None: no retry will.
     """
 
     error: str
@@ -58,22 +68,22 @@ class Problem(NamedTuple):
     retry_s: float | None = None
 
 
-class Seen(NamedTuple):
-    """A verified picture: `image` with sha256 and size, whether it moves, and its pixels (RGB, upright)."""
+class DecodedImage(NamedTuple):
+    """A verified image: `image` with sha256 and size, whether it is animated, and its pixels (RGB, upright)."""
 
     image: Image
     animated: bool
-    picture: PIL.Image.Image
+    pil_image: PIL.Image.Image
 
 
 def verify(image: Image, max_bytes: int, max_pixels: int) -> Image | Problem:
     """`image` with sha256, width and height (pixels) filled in, or the problem. The size is checked before decoding."""
-    found = see(image, max_bytes, max_pixels)
-    return found if isinstance(found, Problem) else found.image
+    result = decode(image, max_bytes, max_pixels)
+    return result if isinstance(result, Problem) else result.image
 
 
-def see(image: Image, max_bytes: int, max_pixels: int) -> Seen | Problem:
-    """The same with the decoded picture, for those who look at it."""
+def decode(image: Image, max_bytes: int, max_pixels: int) -> DecodedImage | Problem:
+    """As `verify`, with the decoded pixels."""
     path = Path(image.uri)
     try:
         size = path.stat().st_size
@@ -87,80 +97,80 @@ def see(image: Image, max_bytes: int, max_pixels: int) -> Seen | Problem:
     except OSError as error:
         return Problem("UnreadableImage", f"{path} cannot be read: {error.strerror}")
     except ValueError as error:
-        return Problem("MissingImage", f"{image.uri!r} is no path: {error}")  # a zero byte in it
-    found = _decoded(data, max_pixels)
-    if isinstance(found, Problem):
-        return Problem(found.error, f"{path} {found.message}")
-    picture, animated = found
-    width, height = picture.size
+        return Problem("MissingImage", f"{image.uri!r} is not a path: {error}")  # a zero byte in it
+    result = _decode(data, max_pixels)
+    if isinstance(result, Problem):
+        return Problem(result.error, f"{path} {result.message}")
+    pil_image, animated = result
+    width, height = pil_image.size
     sha256 = hashlib.sha256(data).hexdigest()
-    return Seen(dataclasses.replace(image, sha256=sha256, width=width, height=height), animated, picture)
+    return DecodedImage(dataclasses.replace(image, sha256=sha256, width=width, height=height), animated, pil_image)
 
 
-def kind(data: bytes) -> str | Problem:
-    """The file extension that the content calls for (`.jpg`, …), whatever its name says; or why there is none."""
+def file_extension(data: bytes) -> str | Problem:
+    """The file extension of the content's format (`.jpg`, …), whatever the file's name says; or why there is none."""
     try:
-        with _quietly(), PIL.Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return EXTENSIONS[picture.format or ""]
-    except (PIL.Image.DecompressionBombError, *DAMAGE) as error:
+        with _no_size_warning(), PIL.Image.open(io.BytesIO(data), formats=FORMATS) as pil_image:
+            return EXTENSIONS[pil_image.format or ""]
+    except (PIL.Image.DecompressionBombError, *DECODE_ERRORS) as error:
         return _problem(error, data, 2 * (PIL.Image.MAX_IMAGE_PIXELS or 0))
 
 
-def _decoded(data: bytes, max_pixels: int) -> tuple[PIL.Image.Image, bool] | Problem:
-    """The picture in `data` as a model would see it, and whether it has more frames than this first one."""
+def _decode(data: bytes, max_pixels: int) -> tuple[PIL.Image.Image, bool] | Problem:
+    """The first frame of the image in `data` (RGB, upright), and whether it has more frames."""
     try:
-        with _quietly():
-            picture = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = picture.size
+        with _no_size_warning():
+            pil_image = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = pil_image.size
         if width * height > max_pixels:
-            return Problem("TooManyPixels", _pixels(width * height, max_pixels, f" ({width} x {height})"))
-        animated = picture.format != "MPO" and bool(getattr(picture, "is_animated", False))
-        return _rgb(picture), animated
-    except (PIL.Image.DecompressionBombError, *DAMAGE) as error:
+            return Problem("TooManyPixels", _too_many_pixels(width * height, max_pixels, f" ({width} x {height})"))
+        animated = pil_image.format != "MPO" and bool(getattr(pil_image, "is_animated", False))
+        return _rgb(pil_image), animated
+    except (PIL.Image.DecompressionBombError, *DECODE_ERRORS) as error:
         return _problem(error, data, max_pixels)
 
 
 def _problem(error: BaseException, data: bytes, max_pixels: int) -> Problem:
-    """What PIL's exception says about the picture."""
+    """A PIL exception as a Problem."""
     if isinstance(error, PIL.Image.DecompressionBombError):
         number = re.search(r"(\d+) pixels", str(error))
-        return Problem("TooManyPixels", _pixels(int(number[1]) if number else 0, max_pixels, ""))
+        return Problem("TooManyPixels", _too_many_pixels(int(number[1]) if number else 0, max_pixels, ""))
     if isinstance(error, PIL.UnidentifiedImageError):
-        return Problem("NotAnImage", "is not a picture" + (" but text" if _is_text(data) else " of a known format"))
+        return Problem("NotAnImage", "is text, not an image" if _is_text(data) else "is not an image of a known format")
     return Problem("BrokenImage", f"cannot be decoded: {error}")
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Pillow's warning of many pixels: they are counted here."""
+def _no_size_warning() -> Iterator[None]:
+    """Silence Pillow's warning about large images: pixels are limited here."""
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
         yield
 
 
-def _rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """First frame, upright as its EXIF says, 8 bits a channel, transparency on white."""
-    picture.load()
-    with suppress(*DAMAGE):  # a torn EXIF block turns nothing
-        picture = PIL.ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):
-        picture = _eight_bits(picture)
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
+def _rgb(pil_image: PIL.Image.Image) -> PIL.Image.Image:
+    """First frame, rotated as its EXIF says, 8 bits per channel, transparency on white."""
+    pil_image.load()
+    with suppress(*DECODE_ERRORS):  # a broken EXIF block rotates nothing
+        pil_image = PIL.ImageOps.exif_transpose(pil_image)
+    if pil_image.mode.startswith(("I", "F")):
+        pil_image = _eight_bits(pil_image)
+    if "A" in pil_image.getbands() or "transparency" in pil_image.info:
+        rgba = pil_image.convert("RGBA")
         return PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return picture.convert("RGB")
+    return pil_image.convert("RGB")
 
 
-def _eight_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Grey levels of 16 bits by their upper half; of 32 bits, which have no fixed white, by their own range."""
-    levels = np.nan_to_num(np.asarray(picture).astype(np.float64))
-    if picture.mode.startswith("I;16"):
+def _eight_bits(pil_image: PIL.Image.Image) -> PIL.Image.Image:
+    """Grey levels in 8 bits: 16-bit ones scaled from their full range, 32-bit ones (no fixed white) from their own."""
+    levels = np.nan_to_num(np.asarray(pil_image).astype(np.float64))
+    if pil_image.mode.startswith("I;16"):
         return PIL.Image.fromarray((levels / 257).round().astype(np.uint8))
     span = float(np.ptp(levels)) or 1.0
     return PIL.Image.fromarray(((levels - levels.min()) / span * 255).round().astype(np.uint8))
 
 
-def _pixels(pixels: int, allowed: int, size: str) -> str:
+def _too_many_pixels(pixels: int, allowed: int, size: str) -> str:
     return f"has {pixels} pixels{size}, more than the {allowed} allowed"
 
 
@@ -172,20 +182,22 @@ def _is_text(data: bytes) -> bool:
 
 
 def open_rgb(uri: str) -> PIL.Image.Image:
-    """The first frame in RGB, upright, transparency on white; raises OSError where the file does not decode."""
-    with PIL.Image.open(uri, formats=FORMATS) as picture:
-        return _rgb(picture)
+    """The first frame in RGB, upright, transparency on white; raises OSError if the file cannot be decoded."""
+    with PIL.Image.open(uri, formats=FORMATS) as pil_image:
+        return _rgb(pil_image)
 
 
 def upright_size(uri: str) -> tuple[int, int]:
-    """(width, height) in pixels of what `open_rgb` gives, from the file's header alone; raises what it raises."""
-    with _quietly(), PIL.Image.open(uri, formats=FORMATS) as picture:
-        width, height = picture.size
-        if picture.format == "TIFF":  # Pillow has turned its size already
+    """(width, height) in pixels of what `open_rgb` returns, from the file's header alone; raises the same errors."""
+    with _no_size_warning(), PIL.Image.open(uri, formats=FORMATS) as pil_image:
+        width, height = pil_image.size
+        if pil_image.format == "TIFF":  # Pillow has swapped its size already
             return width, height
-        if picture.format == "PNG" and "exif" not in picture.info:  # it would be decoded to look behind its pixels
+        if (
+            pil_image.format == "PNG" and "exif" not in pil_image.info
+        ):  # getexif would decode the pixels to look behind them
             return width, height
-        with suppress(*DAMAGE):
-            if picture.getexif().get(PIL.ExifTags.Base.Orientation) in SIDEWAYS:
+        with suppress(*DECODE_ERRORS):
+            if pil_image.getexif().get(PIL.ExifTags.Base.Orientation) in SWAPPED_SIDES:
                 return height, width
     return width, height

@@ -1,7 +1,7 @@
 """The reference grammar: documents and answers as lines, slots between the lines, images at the slots.
 
-In: documents, responses, model answers. Out: the same texts with images named, numbered, put in, taken
-out and checked. An answer's image line is `IMAGE_k` or `![caption](IMAGE_k)`, after its paragraph.
+In: documents, responses, model answers. Out: the same texts with images named, numbered, inserted,
+removed and checked. An answer's image line is `IMAGE_k` or `![caption](IMAGE_k)`, after its paragraph.
 
 Slots count from 1. Policy `"before"`: one slot after every header line (the place before a section's
 content). Policy `"after"`: one slot after every line that is not a header. They are never the same by index.
@@ -34,8 +34,8 @@ FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`IMAGE_k` as found in an answer: on which of its `lines` (from 0), with which caption, at which
-    after-content slot of the answer without images (0: at no legal slot)."""
+    """`IMAGE_k` in an answer: the index of its line in `lines(answer)` (from 0), its caption, and its
+    after-content slot in the answer without images (0: not at a legal slot)."""
 
     line: int
     k: int
@@ -45,7 +45,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """One way in which an answer breaks the reference contract; `message` is a sentence for people."""
+    """One way in which an answer breaks the reference contract; `message` is a sentence for the user."""
 
     kind: Literal["exists", "slot", "once", "source"]
     message: str
@@ -53,7 +53,7 @@ class Breach:
 
 
 def lines(text: str) -> list[str]:
-    """The stripped lines of a text that are not empty."""
+    """The non-empty lines of a text, stripped."""
     return [line for line in (raw.strip() for raw in text.split("\n")) if line]
 
 
@@ -62,7 +62,7 @@ def is_header(line: str) -> bool:
 
 
 def render(document: Document, name: Callable[[Image], str] | None = None) -> str:
-    """`# title` and the document's lines; a marker becomes `name(image)`, or nothing without `name` or image."""
+    """`# title` and the document's lines; markers become `name(image)`, or vanish without `name` or image."""
     images = {image.index: image for image in reversed(document.images)}
 
     def named(marker: re.Match[str]) -> str:
@@ -74,9 +74,9 @@ def render(document: Document, name: Callable[[Image], str] | None = None) -> st
 
 
 def pieces(document: Document, keep: Callable[[Image], bool] = lambda image: True) -> tuple[str | Image, ...]:
-    """The rendered text in reading order, cut at the first marker of every image that `keep` admits.
+    """The rendered text in reading order, split at the first marker of every image that `keep` accepts.
 
-    An admitted image without a marker in the text stands on a line of its own at the end.
+    An accepted image without a marker in the text comes on its own line at the end.
     """
     left = [image for image in document.images if keep(image)]
     cut: list[Image] = []
@@ -107,7 +107,7 @@ def image_numbers(sample: Sample) -> dict[str, int]:
 
 
 def slots(text: str, policy: Policy) -> list[int]:
-    """`slots(...)[p - 1]` is the index in `lines(text)` of the line after which slot p stands."""
+    """`slots(...)[p - 1]` is the index in `lines(text)` of the line before slot p."""
     return [i for i, line in enumerate(lines(text)) if is_header(line) == (policy == "before")]
 
 
@@ -120,9 +120,9 @@ def with_slots(text: str, policy: Policy) -> str:
 def convert(placements: Mapping[int, T], text: str, from_policy: Policy, to_policy: Policy) -> dict[int, T]:
     """Placements by slot under another policy.
 
-    A header's slot answers to the slot after the first content line that follows it; a content line's slot
-    answers to its section's header. Where two slots meet, the nearer keeps the place: a section's own image
-    before that of an empty section above it, a section's first paragraph before its later ones.
+    A header's slot becomes the slot after the first content line that follows it; a content line's slot
+    becomes its section header's. Where two slots become one, the nearer wins: a section's own image
+    over that of an empty section above it, a section's first paragraph over its later ones.
     Raises ValueError for a slot that the text does not have.
     """
     count = len(slots(text, from_policy))
@@ -147,7 +147,7 @@ def convert(placements: Mapping[int, T], text: str, from_policy: Policy, to_poli
 
 
 def strip_images(answer: str) -> str:
-    """The answer without its images: image lines vanish, references inside a line are cut out of it."""
+    """The answer without its images: image lines are removed, references inside a line are cut out."""
     kept: list[str] = []
     for line in lines(answer):
         cut = FOREIGN.sub(" ", REFERENCE.sub(" ", line))
@@ -156,7 +156,7 @@ def strip_images(answer: str) -> str:
 
 
 def insert(text: str, chosen: Mapping[int, int], policy: Policy, captions: Mapping[int, str] | None = None) -> str:
-    """The text with an image line for every slot → k in `chosen`, each after its paragraph.
+    """The text with an image line for every slot → k in `chosen`, after the slot's paragraph.
 
     Lines read `IMAGE_k`, or `![caption](IMAGE_k)` where `captions` holds k. Raises ValueError for an unknown slot.
     """
@@ -171,7 +171,7 @@ def insert(text: str, chosen: Mapping[int, int], policy: Policy, captions: Mappi
 
 
 def image_line(k: int, caption: str | None = None) -> str:
-    """`IMAGE_k`, or `![caption](IMAGE_k)`; brackets in a caption become round, line breaks become spaces."""
+    """`IMAGE_k`, or `![caption](IMAGE_k)`; square brackets in a caption become round, line breaks become spaces."""
     if caption is None:
         return f"IMAGE_{k}"
     plain = " ".join(caption.replace("[", "(").replace("]", ")").split())
@@ -179,41 +179,41 @@ def image_line(k: int, caption: str | None = None) -> str:
 
 
 def references(answer: str) -> list[Reference]:
-    """Every reference in reading order. Legal is an image line right after a content line, one at a slot."""
-    found: list[Reference] = []
+    """Every reference in reading order. A legal one is an image line right after a content line, the first there."""
+    refs: list[Reference] = []
     slot, free = 0, False
     for i, line in enumerate(lines(answer)):
         rest = line
-        if "IMAGE_" in line or "![" in line:  # few lines are worth the patterns' time
+        if "IMAGE_" in line or "![" in line:  # the patterns are slow, and few lines have references
             alone = REFERENCE.fullmatch(line) is not None
             for match in REFERENCE.finditer(line):
                 k = int(match["shown"] or match["bare"])
-                found.append(Reference(i, k, match["caption"] or "", slot if alone and free else 0))
+                refs.append(Reference(i, k, match["caption"] or "", slot if alone and free else 0))
             rest = strip_images(line)
         slot += bool(rest) and not is_header(rest)
         free = bool(rest) and not is_header(rest)
-    return found
+    return refs
 
 
 def check(answer: str, sample: Sample) -> list[Breach]:
-    """The reference contract: every image of an answer exists in its sample, stands at a legal slot, is used
-    at most once, and traces back to its document, uri and sha256. An empty list means it holds."""
+    """The reference contract: every image of an answer exists in its sample, is at a legal slot, is used
+    at most once, and traces back to its document, uri and sha256. An empty list means that all of it holds."""
     sources = [(document.id, image) for document in sample.documents for image in document.images]
     breaches = check_references(answer, [image.id for _, image in sources])
     for ref in references(answer):
         if not 1 <= ref.k <= len(sources):
             continue
         document, image = sources[ref.k - 1]
-        lacking = [key for key in ("uri", "sha256") if not getattr(image, key)]
-        if lacking or image.id.rsplit("/", 1)[0] != document:
-            why = f"it has no {' and no '.join(lacking)}" if lacking else f"its id is not of document {document}"
+        missing = [key for key in ("uri", "sha256") if not getattr(image, key)]
+        if missing or image.id.rsplit("/", 1)[0] != document:
+            why = f"it has no {' and no '.join(missing)}" if missing else f"its id is not one of document {document}"
             where = f"IMAGE_{ref.k} on line {ref.line + 1} ({image.id})"
             breaches.append(Breach("source", f"{where} cannot be traced back: {why}.", ref.k))
     return breaches
 
 
 def check_references(answer: str, images: Sequence[str]) -> list[Breach]:
-    """The contract as far as an annotation file tells: `images[k - 1]` names `IMAGE_k`, and that is all we know."""
+    """The contract as far as an annotation file allows: of `IMAGE_k` only the name `images[k - 1]` is known."""
     breaches: list[Breach] = []
     used: set[str] = set()
     for ref in references(answer):
@@ -225,21 +225,21 @@ def check_references(answer: str, images: Sequence[str]) -> list[Breach]:
             breaches.append(Breach("slot", f"{where} must be the only image line right after a paragraph.", ref.k))
         name = images[ref.k - 1]
         if name in used:
-            breaches.append(Breach("once", f"{where} ({name}) was used before; an image may stand once.", ref.k))
+            breaches.append(Breach("once", f"{where} ({name}) was used before; use every image at most once.", ref.k))
         used.add(name)
     for match in FOREIGN.finditer(answer):
         breaches.append(Breach("source", f"{match[0]} is not one of the sample's images; write IMAGE_k."))
     return breaches
 
 
-def read_placements(reference_text: str, decoded: str) -> dict[int, int]:
-    """Slot → k (policy `"after"` of the reference text) as read from a decoded text; the first image at a slot counts.
+def extract_placements(reference_text: str, decoded: str) -> dict[int, int]:
+    """Slot → k (policy `"after"` of the reference text) in a freely decoded text; the first image at a slot counts.
 
-    The lines of both texts are aligned, moving forward only. Between two aligned neighbours everything
-    belongs to the slot; where the next line was lost, only what stands before any other text; what follows
-    the last slot runs to the end. A slot whose own paragraph was lost reads nothing.
+    The lines of both texts are aligned in order. All images between two aligned neighbouring lines belong to the
+    slot between them; if the next line is missing from the decoded text, only those before any other text; the last
+    slot reaches to the end. A slot whose own paragraph is missing has no image.
     """
-    wanted = [" ".join(line.split()) for line in lines(strip_images(reference_text))]
+    expected = [" ".join(line.split()) for line in lines(strip_images(reference_text))]
     texts: list[str] = []
     images: list[list[int]] = [[]]
     for line in lines(decoded):
@@ -248,23 +248,23 @@ def read_placements(reference_text: str, decoded: str) -> dict[int, int]:
             texts.append(rest)
             images.append([])
         images[-1] += [int(match["shown"] or match["bare"]) for match in REFERENCE.finditer(line)]
-    anchor = _aligned(wanted, texts)
-    places = slots("\n".join(wanted), "after")
-    found: dict[int, int] = {}
-    for p, place in enumerate(places, start=1):
-        if place not in anchor:
+    anchor = _aligned(expected, texts)
+    slot_lines = slots("\n".join(expected), "after")
+    placements: dict[int, int] = {}
+    for p, line_index in enumerate(slot_lines, start=1):
+        if line_index not in anchor:
             continue
-        start = anchor[place]
-        end = len(texts) if p == len(places) else anchor.get(place + 1, start + 1)
+        start = anchor[line_index]
+        end = len(texts) if p == len(slot_lines) else anchor.get(line_index + 1, start + 1)
         region = [k for group in images[start + 1 : end + 1] for k in group]
         if region:
-            found[p] = region[0]
-    return found
+            placements[p] = region[0]
+    return placements
 
 
-def _aligned(wanted: list[str], texts: list[str]) -> dict[int, int]:
-    """Index in `wanted` → index in `texts` of equal lines, both only growing."""
-    blocks = difflib.SequenceMatcher(None, wanted, texts, autojunk=False).get_matching_blocks()
+def _aligned(expected: list[str], texts: list[str]) -> dict[int, int]:
+    """Index in `expected` → index in `texts` of equal lines, both increasing."""
+    blocks = difflib.SequenceMatcher(None, expected, texts, autojunk=False).get_matching_blocks()
     return {block.a + i: block.b + i for block in blocks for i in range(block.size)}
 
 

@@ -1,7 +1,7 @@
-"""The words of the project as frozen values: what a sample is before, during and after a build.
+"""The records of the project as frozen dataclasses: a sample before, during and after a build.
 
-Rows go in and out through `to_row` / `from_row`: nested values become plain dicts and lists that
-Parquet and JSON keep as they are. Pixels are never part of a record, only paths and hashes.
+`to_row` / `from_row` convert records to and from rows: nested values become plain dicts and lists that
+Parquet and JSON can store. Pixels are never part of a record, only paths and hashes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MARKER = re.compile(r"\[Image (\d+)\]")
-"""Where an image stood in a document's text; the number is the image's index (file stem), from 0."""
+"""The place of an image in a document's text; the number is the image's index (file stem), from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture of a document. `id` is `"<doc_id>/<index>.<ext>"`; sizes are pixels (upright), 0 until verified.
+    """An image of a document. `id` is `"<doc_id>/<index>.<ext>"`; sizes are in pixels (upright), 0 until verified.
 
-    `uri` is where it is read; `origin` is the address it was fetched from, empty for a file used where it lies.
+    `uri` is the path or address to read; `origin` is the address it was fetched from, empty for a local file.
     """
 
     id: str
@@ -38,14 +38,14 @@ class Image:
 
     @property
     def index(self) -> int:
-        """The marker number this image answers to in its document's text (the file's stem)."""
+        """The number of this image's marker in its document's text (the file's stem), -1 if it has none."""
         stem = self.id.rsplit("/", 1)[-1].split(".", 1)[0]
         return int(stem) if stem.isdigit() else -1
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A picture that shows what image `of` (an id of the same sample) shows; only that one is used."""
+    """A near copy of image `of` (an image id of the same sample); only that one is used."""
 
     image: Image
     of: str
@@ -53,9 +53,9 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One retrieved text with its images; `text` holds `[Image k]` where image k stood.
+    """One retrieved text with its images; `text` has the marker `[Image k]` at the place of image k.
 
-    `duplicates` stand in the text too but are no images of the document: they get no number and no caption.
+    `duplicates` have markers too but are not images of the document: they get no number and no caption.
     """
 
     id: str
@@ -83,7 +83,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Two texts for one image: what is seen, and what it is, knowing the document."""
+    """Two texts about one image: what it shows (description), and what it is in its document (caption)."""
 
     image_id: str
     description: str
@@ -102,7 +102,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What requests cost. `prompt_tokens` includes `image_tokens` and `cached_tokens`."""
+    """Numbers of requests and tokens. `prompt_tokens` includes `image_tokens` and `cached_tokens`."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -119,7 +119,7 @@ _counts = operator.attrgetter(*(f.name for f in dataclasses.fields(Usage)))
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A sample on its way through a build: every stage returns a richer copy (`dataclasses.replace`).
+    """A sample in a build: every stage returns a copy with more fields filled in (`dataclasses.replace`).
 
     `response` is Markdown without images; `placements` use the before-content slots of `response`.
     """
@@ -137,7 +137,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One of several answers to a question; weights compare answers of one question and need not sum to anything."""
+    """One of several answers to a question; weights compare the answers of one question and need not add up to 1."""
 
     text: str
     weight: float = 1.0
@@ -145,10 +145,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class VisualQuestion:
-    """An annotated question about an image: identical answers are one, with their summed weight.
+    """An annotated question about an image: identical answers are merged, with the sum of their weights.
 
-    `task` is the annotation's kind (`prompts.TASKS`); `choices` are those of multiple choice, `correct` is the
-    index of the right one (-1: none known).
+    `task` is the kind of annotation (`prompts.TASKS`); `choices` are those of a multiple-choice question, `correct`
+    is the index of the right one (-1: unknown).
     """
 
     id: str
@@ -162,10 +162,10 @@ class VisualQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One step of a correction: a sentence or section, and what became of it.
+    """One step of a correction: a sentence or section, and what was done with it.
 
-    `action` is `"kept"`, `"changed"` (`replacement` took its place) or `"dropped"`. Probabilities (0 to 1, that the
-    image shows it) are of the unit and of the replacement that was tried; None where nothing was asked.
+    `action` is `"kept"`, `"changed"` (to `replacement`) or `"dropped"`. `before` and `after` are the probabilities
+    (0 to 1) that the image shows the unit and the replacement that was tried; None if the model was not asked.
     """
 
     text: str
@@ -175,18 +175,18 @@ class Unit:
     after: float | None = None
 
     @property
-    def said(self) -> str:
-        """What stands in the corrected answer for it."""
+    def corrected(self) -> str:
+        """The unit's text in the corrected answer."""
         return {"kept": self.text, "changed": self.replacement, "dropped": ""}[self.action]
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """A question about an image on its way: asked and drafted by one wording, answered anew, corrected in units.
+    """A generated question about an image: question and draft from one request, answered again, corrected in units.
 
-    `draft` came with the question, `answer` is one pass given the question alone, `ended` says why correction did
-    (`"end"`, `"steps"`, `"repeats"`, `"length"`). `candidates` are a knowledge question's answers.
-    `problem` says why it is of no use (its reply was no question, or asked again what was asked before).
+    `draft` came with the question, `answer` is the reply to the question alone, `ended` is why the correction ended
+    (`"end"`, `"steps"`, `"repeats"`, `"length"`). `candidates` are the answers to a knowledge question.
+    `problem` is why it cannot be used (the reply was not a question, or repeated an earlier one).
     """
 
     id: str
@@ -206,9 +206,9 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A quarantine row: what failed, where, why, and what was spent on it.
+    """A quarantine row: what failed, at which stage, why, and the tokens spent on it.
 
-    `item` names the part (an image, a document) if not the whole.
+    `item` is the id of the part that failed (an image, a document), empty if the whole record did.
     """
 
     record_id: str
@@ -221,9 +221,9 @@ class Failure:
 
 
 def well_formed(text: str) -> str:
-    """The text as UTF-8 can hold it: halves of surrogate pairs that belong together are joined, others become U+FFFD.
+    """The text as valid Unicode: two halves of a surrogate pair are joined, single halves become U+FFFD.
 
-    Halves come from JSON escapes (a reply that was cut inside one) and from file names that are no UTF-8.
+    Halves come from JSON escapes (a reply that was cut inside one) and from file names that are not UTF-8.
     """
     try:
         text.encode()
@@ -233,17 +233,24 @@ def well_formed(text: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Plain values as JSON that Arrow and files take, whatever was read."""
+    """Plain values as JSON that is always valid UTF-8, as Arrow and files require."""
     return well_formed(json.dumps(value, ensure_ascii=False))
 
 
 def to_row(value: Any) -> dict[str, Any]:
-    """A dataclass value as plain dicts and lists (tuples become lists)."""
+    """A record as a row, `{field: value}`: nested records become dicts, tuples become lists.
+
+    `Sample` → `{"id", "instruction", "documents": [{"id", …, "images": [{"id", "uri", …}]}], "category"}`.
+    """
     return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
 
 
 def from_row(kind: type[T], row: dict[str, Any]) -> T:
-    """The inverse of `to_row`: `from_row(Record, to_row(record)) == record`. Unknown keys are ignored."""
+    """A row `{field: value}` as a record of class `kind`: `from_row(Record, to_row(record)) == record`.
+
+    Keys that are not fields are ignored, missing ones get their defaults. Raises TypeError if a field without
+    default is missing.
+    """
     hints = _hints(kind)  # type: ignore[arg-type]
     names = [f.name for f in dataclasses.fields(kind) if f.name in row]  # type: ignore[arg-type]
     return kind(**{name: _typed(hints[name], row[name]) for name in names})
@@ -251,7 +258,7 @@ def from_row(kind: type[T], row: dict[str, Any]) -> T:
 
 @functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
-    """The annotated types of a class: to read them takes longer than to make a value."""
+    """The annotated types of a class, cached: resolving them takes longer than creating a value."""
     return typing.get_type_hints(kind)
 
 
@@ -263,7 +270,7 @@ def _plain(value: Any) -> Any:
 
 def _typed(hint: Any, value: Any) -> Any:
     if isinstance(hint, types.UnionType):
-        hint = next((one for one in typing.get_args(hint) if _is_nested(one)), None)
+        hint = next((option for option in typing.get_args(hint) if _is_nested(option)), None)
     if isinstance(value, list) and typing.get_origin(hint) is tuple:
         return tuple(_typed(typing.get_args(hint)[0], item) for item in value)
     nested = isinstance(hint, type) and dataclasses.is_dataclass(hint)
@@ -271,5 +278,5 @@ def _typed(hint: Any, value: Any) -> Any:
 
 
 def _is_nested(hint: Any) -> bool:
-    """Whether a value of this type is a table or list in a row."""
+    """Whether a value of this type is a dict or list in a row."""
     return dataclasses.is_dataclass(hint) or typing.get_origin(hint) is tuple

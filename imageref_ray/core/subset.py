@@ -1,4 +1,4 @@
-"""Things with ids → a random few of them, the same whatever their order, and nearly the same when more come."""
+"""Items with ids → a random subset: independent of their order, and nearly the same after more are added."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def choose(things: Iterable[T], count: int, seed: int, name: Callable[[T], str]) -> list[T]:
-    """The `count` things whose names hash lowest under `seed`: every set of that size is equally likely.
+def choose(items: Iterable[T], count: int, seed: int, name: Callable[[T], str]) -> list[T]:
+    """The `count` items whose names have the lowest hashes under `seed`: every subset of that size is equally likely.
 
-    At most `count` things are held at a time, so `things` may be a stream over a large run.
+    At most `count` items are in memory at a time, so `items` may be a stream over a large run.
     """
-    return heapq.nsmallest(count, things, key=lambda thing: hashlib.sha256(f"{seed}:{name(thing)}".encode()).digest())
+    return heapq.nsmallest(count, items, key=lambda item: hashlib.sha256(f"{seed}:{name(item)}".encode()).digest())

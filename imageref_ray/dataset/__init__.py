@@ -1,1 +1,1 @@
-"""Training sets out: written, checked, mixed, and in the paper's own formats."""
+"""Training sets: exporting, checking and mixing them, and the file formats of the paper."""

@@ -1,8 +1,8 @@
-"""InternVL annotation files in, drawn training rows out; what cannot be read is counted, never swapped.
+"""InternVL annotation files → sampled training conversations; unusable lines are counted, never replaced by others.
 
 A mixture is `name → {root, annotation, repeat_time | ratio, …}` (InternVL's meta JSON, and our `ratio`). An annotation
 line is `{"id", "image"?: path or [paths], "conversations": [{"from": "human" | "gpt" | "system", "value"}]}`; the
-`<image>` tags of the human turns stand for the images in order. No torch here.
+`<image>` tags of the human turns are the places of the images in order. No torch here.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assi
 
 
 class SampleError(ValueError):
-    """One sample cannot be trained on; the message is the reason it is counted under."""
+    """A sample cannot be used for training; the message is the reason under which it is counted."""
 
 
 class Mixture(Config):
-    """A meta JSON file, checked."""
+    """The content of a meta JSON file, validated."""
 
     sets: dict[str, MixtureEntry]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One annotation line: turns as (role, text), image paths, and how often it is trained on per epoch."""
+class Conversation:
+    """One annotation line: turns as (role, text), image paths, and its uses per epoch (`copies`)."""
 
     dataset: str
     turns: tuple[tuple[str, str], ...]
@@ -43,54 +43,59 @@ class Row:
 
 
 def entries(config: TrainConfig) -> dict[str, MixtureEntry]:
-    """The mixture's data sets, from the config or from its meta JSON file; every annotation file exists."""
-    found = config.mixture
-    if isinstance(found, Path):
-        if not found.is_file():
-            raise ConfigError(f"mixture {found} does not exist; give a meta JSON file or the data sets themselves")
+    """The mixture's data sets, from the config or its meta JSON file.
+
+    Raises ConfigError if the meta JSON is missing or invalid, or an annotation file is missing.
+    """
+    sets = config.mixture
+    if isinstance(sets, Path):
+        path = sets
+        if not path.is_file():
+            raise ConfigError(f"mixture {path} does not exist; give a meta JSON file or the data sets themselves")
         try:
-            values = json.loads(found.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise ConfigError(f"mixture {found} is not valid JSON: {error}; mend the file") from None
-        listed = check(Mixture, {"sets": values}, str(found))
-        check_places(listed, str(found))
-        found = listed.sets
-    if not found:
-        raise ConfigError("mixture holds no data set; name at least one with its annotation file")
-    for name, entry in found.items():
+            raise ConfigError(f"mixture {path} is not valid JSON: {error}; fix the file") from None
+        mixture = check(Mixture, {"sets": values}, str(path))
+        check_places(mixture, str(path))
+        sets = mixture.sets
+    if not sets:
+        raise ConfigError("mixture has no data set; give at least one with its annotation file")
+    for name, entry in sets.items():
         if not entry.annotation.is_file():
-            raise ConfigError(f"mixture.{name}.annotation: {entry.annotation} does not exist; mend the path")
-    return dict(found)
+            raise ConfigError(f"mixture.{name}.annotation: {entry.annotation} does not exist; fix the path")
+    return dict(sets)
 
 
 def repeat_times(sizes: Mapping[str, int], ratios: Mapping[str, float]) -> dict[str, float]:
-    """The `repeat_time` of every set so that a row is of it with probability ratio / sum of ratios.
+    """`repeat_time` of every data set such that a sample is from it with probability ratio / sum of ratios.
 
-    As many rows are drawn as the sets hold together. Raises ConfigError where a set is empty or has no ratio.
+    An epoch has as many samples as all sets together. Raises ConfigError if a set is empty or has no ratio.
     """
     for name, size in sizes.items():
         if size < 1 or ratios.get(name, 0) <= 0:
-            raise ConfigError(
-                f"set {name}: {size} rows, ratio {ratios.get(name)}; both must be above 0, or leave it out"
-            )
+            raise ConfigError(f"mixture.{name}: {size} samples, ratio {ratios.get(name)}; both must be above 0")
     total, share = sum(sizes.values()), sum(ratios[name] for name in sizes)
     return {name: ratios[name] / share * total / size for name, size in sizes.items()}
 
 
-def draw(sets: dict[str, MixtureEntry], max_tiles: int, seed: int) -> tuple[list[Row], Counter[tuple[str, str]]]:
-    """Rows to train on, and (data set, reason) → how many were skipped. Sets with a `ratio` come by it.
+def draw(
+    sets: dict[str, MixtureEntry], max_tiles: int, seed: int
+) -> tuple[list[Conversation], Counter[tuple[str, str]]]:
+    """Conversations to train on, and (data set, reason) → number of skipped samples. A `ratio` replaces `repeat_time`.
 
-    `repeat_time` below 1 draws that share of the lines at random (seeded by `seed` and the set's name), above 1
-    gives every line its whole repeats and a seeded share of the lines the fraction.
+    A `repeat_time` below 1 samples that fraction of the lines (seeded by `seed` and the set's name); above 1, every
+    line is used as often as its integer part says, and a sampled fraction of the lines once more.
+    Raises ConfigError if a set's number of samples is not its `length`.
     """
-    rows: list[Row] = []
+    conversations: list[Conversation] = []
     skipped: Counter[tuple[str, str]] = Counter()
     sizes = {name: sum(1 for _ in _lines(entry.annotation)) for name, entry in sets.items()}
     for name, entry in sets.items():
         if entry.length not in (None, sizes[name]):
             raise ConfigError(
-                f"mixture.{name}.length is {entry.length:,}, but {entry.annotation} holds {sizes[name]:,} samples; "
-                "correct the number or leave it out, or get the whole file"
+                f"mixture.{name}.length is {entry.length:,}, but {entry.annotation} has {sizes[name]:,} samples; "
+                "fix the number or remove it, or get the complete file"
             )
     ratios = {name: entry.ratio for name, entry in sets.items() if entry.ratio is not None}
     times = repeat_times(sizes, ratios) if ratios else {name: entry.repeat_time for name, entry in sets.items()}
@@ -100,38 +105,38 @@ def draw(sets: dict[str, MixtureEntry], max_tiles: int, seed: int) -> tuple[list
             if not copies[number]:
                 continue
             try:
-                row = parse(line, name, entry, max_tiles)
+                conversation = parse(line, name, entry, max_tiles)
             except SampleError as error:
                 skipped[name, str(error)] += copies[number]
             else:
-                rows.append(replace(row, copies=copies[number]))
-    return rows, skipped
+                conversations.append(replace(conversation, copies=copies[number]))
+    return conversations, skipped
 
 
-def parse(line: str, dataset: str, entry: MixtureEntry, max_tiles: int) -> Row:
-    """One annotation line as a Row, or SampleError with the reason."""
+def parse(line: str, dataset: str, entry: MixtureEntry, max_tiles: int) -> Conversation:
+    """One annotation line as a Conversation. Raises SampleError with the reason if it cannot be used."""
     try:
         values = json.loads(line)
         turns = tuple((ROLES[turn["from"]], str(turn["value"])) for turn in values["conversations"])
     except (json.JSONDecodeError, KeyError, TypeError):
         raise SampleError("not an annotation line") from None
-    given = values.get("image") or []
-    names = [given] if isinstance(given, str) else list(given)
+    paths = values.get("image") or []
+    names = [paths] if isinstance(paths, str) else list(paths)
     tags = sum(text.count(IMAGE_TAG) for role, text in turns if role == "user")
-    if names and not tags:  # InternVL's habit: images without tags stand before the first question
-        turns, tags = _tagged(turns, len(names)), len(names)
+    if names and not tags:  # as in InternVL: images without tags go before the first question
+        turns, tags = _with_tags(turns, len(names)), len(names)
     if tags != len(names):
-        raise SampleError("image tags and images differ in number")
+        raise SampleError("different numbers of image tags and images")
     if not any(role == "assistant" and text for role, text in turns):
-        raise SampleError("no answer to learn")
+        raise SampleError("no answer to train on")
     images = tuple(entry.root / name for name in names)
-    return Row(dataset, turns, images, entry.max_dynamic_patch or max_tiles, entry.data_augment)
+    return Conversation(dataset, turns, images, entry.max_dynamic_patch or max_tiles, entry.data_augment)
 
 
-def _tagged(turns: tuple[tuple[str, str], ...], count: int) -> tuple[tuple[str, str], ...]:
+def _with_tags(turns: tuple[tuple[str, str], ...], count: int) -> tuple[tuple[str, str], ...]:
     first = next((number for number, (role, _) in enumerate(turns) if role == "user"), None)
     if first is None:
-        raise SampleError("image tags and images differ in number")
+        raise SampleError("different numbers of image tags and images")
     question = ("user", f"{IMAGE_TAG}\n" * count + turns[first][1])
     return (*turns[:first], question, *turns[first + 1 :])
 

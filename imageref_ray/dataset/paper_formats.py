@@ -1,6 +1,6 @@
 """The paper's evaluation files: label CSV, insertion JSONL, annotation JSONL and result JSONL, read and written.
 
-Everything unreadable is a ConfigError that names the file, the line, what is wrong and how to mend it.
+Invalid input raises a ConfigError that says the file, the line, what is wrong and how to fix it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from imageref_ray.core.records import Image
 T = TypeVar("T")
 
 Relevance = Mapping[int, Mapping[str, int]]
-"""Labelled slot (from 1) → image id → best relevance there, 1 to 3; an empty mapping: no image fits."""
+"""Labelled slot (from 1) → image id → highest relevance there, 1 to 3; an empty mapping: no image fits."""
 
 Placed = Mapping[int, str]
-"""Slot (from 1) → the image id that stands there."""
+"""Slot (from 1) → id of the image placed there."""
 
 POSITION = re.compile(r"<Position (\d+)>")
 GRADES = ("1", "2", "3")
@@ -49,47 +49,47 @@ class Question:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """`images[k - 1]` is `IMAGE_k`: by the label before each image, or by their order where not all have theirs.
+        """`images[k - 1]` is `IMAGE_k`: by the label before each image, or by their order if not all have a label.
 
-        A document's text may show its images in another order than they are numbered.
+        A document's text may have its images in another order than their numbers.
         """
         pairs = itertools.pairwise(("", *self.prompt))
-        found = [(_label(before), image) for before, image in pairs if isinstance(image, Image)]
-        if sorted(label for label, _ in found) == list(range(1, len(found) + 1)):
-            found.sort(key=lambda pair: pair[0])
-        return tuple(image for _, image in found)
+        labelled = [(_label(before), image) for before, image in pairs if isinstance(image, Image)]
+        if sorted(label for label, _ in labelled) == list(range(1, len(labelled) + 1)):
+            labelled.sort(key=lambda pair: pair[0])
+        return tuple(image for _, image in labelled)
 
 
 def _label(before: str | Image) -> int:
-    """The k of the `IMAGE_k:` that ends a text, else 0."""
-    found = re.search(r"IMAGE_(\d+):\s*$", before) if isinstance(before, str) else None
-    return int(found[1]) if found else 0
+    """The k of an `IMAGE_k:` at the end of a text, else 0."""
+    match = re.search(r"IMAGE_(\d+):\s*$", before) if isinstance(before, str) else None
+    return int(match[1]) if match else 0
 
 
 def image_id(path: str) -> str:
-    """The last two parts of a path or url: `"<newsID>/<file>"`, an image's identity everywhere."""
+    """The last two parts of a path or url, `"<newsID>/<file>"`: the image id in all files."""
     return "/".join(path.replace("\\", "/").split("/")[-2:])
 
 
 def read_labels(path: Path) -> dict[str, Relevance]:
-    """Label CSV (paasEventID, image_map, result) → event id → slot → image id → best relevance.
+    """Label CSV (paasEventID, image_map, result) → event id → slot → image id → highest relevance.
 
-    Cells are Python literals; relevance groups other than 1, 2 and 3 are not used.
+    Cells are Python literals; relevance grades other than 1, 2 and 3 are ignored.
     """
-    _must_exist(path, "the label CSV")
+    _require_file(path, "the label CSV")
     labels: dict[str, Relevance] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        needed = ("paasEventID", "image_map", "result")
-        lacking = [name for name in needed if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise ConfigError(f"{path}: column {', '.join(lacking)} is missing; a label CSV has {', '.join(needed)}")
+        required = ("paasEventID", "image_map", "result")
+        missing = [name for name in required if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ConfigError(f"{path}: column {', '.join(missing)} is missing; a label CSV has {', '.join(required)}")
         for row in _csv_rows(reader, path):
             where = f"{path} line {reader.line_num}"
             event = str(row["paasEventID"] or "").strip()
             if not event or event in labels:
-                problem = f"event {event} stands here a second time" if event else "paasEventID is empty"
-                raise ConfigError(f"{where}: {problem}; give every event one row of its own")
+                problem = f"event {event} is repeated" if event else "paasEventID is empty"
+                raise ConfigError(f"{where}: {problem}; give every event its own row")
             labels[event] = _relevance(_literal(row, "image_map", where), _literal(row, "result", where), where)
     return labels
 
@@ -121,7 +121,7 @@ def write_insertions(path: Path, insertions: Iterable[Insertion]) -> None:
 
 
 def insertion(event_id: str, images: Sequence[str], placed: Placed, slots: int) -> Insertion:
-    """A placement in the paper's own words: every slot from 1 to `slots` with `IMAGE_k` or `Not Insert`."""
+    """A placement in the paper's format: every slot from 1 to `slots` with `IMAGE_k` or `Not Insert`."""
     numbers = {image: number for number, image in reversed(list(enumerate(images, 1)))}
     chosen = {slot: f"IMAGE_{numbers[image]}" for slot, image in placed.items()}
     predictions = [
@@ -136,13 +136,13 @@ def read_questions(path: Path, root: Path) -> dict[str, Question]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line, UTF-8."""
+    """One JSON object per line, UTF-8."""
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _must_exist(path: Path, what: str) -> None:
+def _require_file(path: Path, what: str) -> None:
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; give the path of {what}")
 
@@ -151,7 +151,7 @@ def _csv_rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any
     try:
         yield from reader
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} line {reader.line_num + 1}: not a UTF-8 CSV file ({error}); mend the file") from None
+        raise ConfigError(f"{path} line {reader.line_num + 1}: not a UTF-8 CSV file ({error}); fix the file") from None
 
 
 def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
@@ -161,7 +161,7 @@ def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ConfigError(f"{where}: column {column} is not a Python literal; write a dict: {{'a': 'b'}}") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: column {column} holds {type(value).__name__}, not a dict; mend the cell")
+        raise ConfigError(f"{where}: column {column} contains {type(value).__name__}, not a dict; fix the cell")
     return value
 
 
@@ -172,21 +172,23 @@ def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) ->
         match = POSITION.fullmatch(str(position).strip())
         if match is None or not isinstance(groups, dict):
             shape = "'<Position k>': {'1': [], '2': [], '3': []}"
-            raise ConfigError(f"{where}: result holds {position!r}: {groups!r}; expected {shape}")
+            raise ConfigError(f"{where}: result contains {position!r}: {groups!r}; expected {shape}")
         fits = relevance.setdefault(int(match[1]), {})
         for grade, keys in sorted((str(grade), keys) for grade, keys in groups.items() if str(grade) in GRADES):
             if not isinstance(keys, list | tuple):
-                raise ConfigError(f"{where}: {position} group {grade} holds {keys!r}, not a list of label keys")
+                raise ConfigError(f"{where}: {position} grade {grade} contains {keys!r}, not a list of label keys")
             for key in map(str, keys):
                 if key not in images:
-                    raise ConfigError(f"{where}: {position} names {key!r}, which image_map lacks; add it or drop it")
+                    raise ConfigError(
+                        f"{where}: {position} names {key!r}, which is not in image_map; add it or remove it"
+                    )
                 fits[images[key]] = int(grade)
     return relevance
 
 
-def _keyed(path: Path, what: str, read: Callable[[dict[str, Any], str], T], key: Callable[[T], str]) -> dict[str, T]:
-    """Read a JSONL file of objects, each with a key of its own."""
-    _must_exist(path, what)
+def _keyed(path: Path, what: str, parse: Callable[[dict[str, Any], str], T], key: Callable[[T], str]) -> dict[str, T]:
+    """The objects of a JSONL file by their keys, which must be unique."""
+    _require_file(path, what)
     items: dict[str, T] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
@@ -195,12 +197,12 @@ def _keyed(path: Path, what: str, read: Callable[[dict[str, Any], str], T], key:
         try:
             row = json.loads(line.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{where}: not valid JSON ({error}); every line is one JSON object") from None
+            raise ConfigError(f"{where}: not valid JSON ({error}); write one JSON object per line") from None
         if not isinstance(row, dict):
-            raise ConfigError(f"{where}: holds {type(row).__name__}; every line is one JSON object")
-        item = read(row, where)
+            raise ConfigError(f"{where}: contains {type(row).__name__}; write one JSON object per line")
+        item = parse(row, where)
         if key(item) in items:
-            raise ConfigError(f"{where}: id {key(item)} stands here a second time; keep one line of it")
+            raise ConfigError(f"{where}: id {key(item)} is repeated; keep one of its lines")
         items[key(item)] = item
     return items
 
@@ -210,7 +212,7 @@ def _insertion(row: dict[str, Any], where: str) -> Insertion:
     if isinstance(event, bool) or not isinstance(event, str | int):
         raise ConfigError(f"{where}: event_id is {event!r}; expected a string of digits")
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise ConfigError(f"{where}: image_paths is not a list of strings such as '12/0.jpg'; mend the line")
+        raise ConfigError(f"{where}: image_paths is not a list of strings such as '12/0.jpg'; fix the line")
     if result is not None and not isinstance(result, str):
         result = json.dumps(result, ensure_ascii=False)
     return Insertion(str(event), tuple(map(image_id, images)), result or "")
@@ -220,16 +222,16 @@ def _question(row: dict[str, Any], where: str, root: Path) -> Question:
     turns, paths, id = row.get("conversations"), row.get("image", []), row.get("id")
     paths = [paths] if isinstance(paths, str) else paths
     turns = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
-    told = [turn["value"] for turn in turns if isinstance(turn.get("value"), str)]
-    if id is None or len(turns) != 2 or len(told) != 2:
+    values = [turn["value"] for turn in turns if isinstance(turn.get("value"), str)]
+    if id is None or len(turns) != 2 or len(values) != 2:
         raise ConfigError(f"{where}: expected an id and two conversation turns (human, gpt) with a text value each")
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise ConfigError(f"{where}: image is not a list of paths; mend the line")
-    texts = told[0].split("<image>")
+        raise ConfigError(f"{where}: image is not a list of paths; fix the line")
+    texts = values[0].split("<image>")
     if len(texts) != len(paths) + 1:
-        raise ConfigError(f"{where}: {len(texts) - 1} <image> tags for {len(paths)} images; give one tag an image")
+        raise ConfigError(f"{where}: {len(texts) - 1} <image> tags for {len(paths)} images; write one tag per image")
     prompt: list[str | Image] = [texts[0]]
     for path, text in zip(paths, texts[1:], strict=True):
         uri = path if "://" in path or Path(path).is_absolute() else str(root / path)
         prompt += [Image(image_id(path), uri), text]
-    return Question(str(id), tuple(part for part in prompt if part), told[1])
+    return Question(str(id), tuple(part for part in prompt if part), values[1])

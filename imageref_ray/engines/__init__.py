@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, EngineConfig, OpenAIConfig
 from imageref_ray.engines.base import Engine
 
@@ -81,7 +81,7 @@ def check_model(model: str, key: str = "engine.model", *, ask_hub: bool = False)
 
     `key` is the setting that names it. A hub name is looked up (on the hub or in its cache) only with `ask_hub`.
     """
-    path = Path(located(model))
+    path = Path(resolve_model(model))
     if not path.exists():
         if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) or path.parent.exists():
             raise ConfigError(f"{key}: {model} does not exist; give a checkpoint folder or a hub name")

@@ -24,7 +24,7 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, VllmConfig
 from imageref_ray.core.images import open_rgb
 from imageref_ray.core.records import Image, Usage
@@ -88,7 +88,7 @@ class VllmEngine:
 
     def __init__(self, config: VllmConfig) -> None:
         try:
-            args = AsyncEngineArgs(model=located(config.model), **{**DEFAULTS, **config.args})
+            args = AsyncEngineArgs(model=resolve_model(config.model), **{**DEFAULTS, **config.args})
         except TypeError as error:
             raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
         with cpu_affinity.apart() if current_platform.is_cpu() else nullcontext():

@@ -131,7 +131,7 @@ def read_placements(answer: str, question: Question, policy: markdown.Policy) ->
     text = markdown.strip_images(question.reference)
     if not set(markdown.lines(markdown.strip_images(answer))) & set(markdown.lines(text)):
         return None
-    numbers = markdown.read_placements(text, answer)
+    numbers = markdown.extract_placements(text, answer)
     placed = {slot: question.images[k - 1].id for slot, k in numbers.items() if 1 <= k <= len(question.images)}
     return markdown.convert(placed, text, "after", policy)
 

@@ -1,14 +1,14 @@
 """Write a picturenews corpus to a folder, in the paper's layout and as Parquet.
 
-    events.jsonl  news/<newsID>.json  image/<newsID>/<k>.jpg      what `imageref build` reads
-    label.csv  insertion.jsonl  captions.jsonl                    the truth, in the paper's formats
-    questions.json                                                what `imageref evaluate vqa` reads (A-OKVQA's layout)
+    events.jsonl  news/<newsID>.json  image/<newsID>/<k>.jpg      input of `imageref build`
+    label.csv  insertion.jsonl  captions.jsonl                    the ground truth, in the paper's formats
+    questions.json                                                input of `imageref evaluate vqa` (A-OKVQA's format)
     annotation.plain.jsonl  annotation.caption.jsonl              reference samples (test sets)
     caption_examples.json  place_examples.json                    in-context examples
     samples.parquet                                               the same samples as rows
 
-The seeds of what the base checkpoint saw, of training, validation and test are disjoint by construction:
-an event's id and its random stream are both made of (seed, number).
+The base checkpoint's data, training, validation and test sets are disjoint by construction: an event's id and its
+random generator both depend on (seed, number).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from imageref_ray.picturenews.events import (
     relevance,
     response,
 )
-from imageref_ray.picturenews.questions import choices, quiz
+from imageref_ray.picturenews.questions import draw_choices, write_questions
 from imageref_ray.picturenews.scene_facts import describe
 from imageref_ray.sources.vqa_sets import ANNOTATORS
 from imageref_ray.stages import prompts
 
 SEEDS = {"base": 11, "train": 21, "validation": 31, "test": 41}
-"""One corpus seed a purpose; `base` is what the shipped checkpoint was trained on."""
+"""Corpus seeds by purpose; the shipped checkpoint was trained on `base`."""
 
 SIZE = 224
 """Side of the pictures in pixels."""
@@ -49,15 +49,15 @@ SIZE = 224
 
 def write(out: Path, events: int, seed: int) -> dict[str, int]:
     """Generate `events` events and write every file; returns counts (events, articles, images)."""
-    made = [make_event(seed, number) for number in range(events)]
-    write_images(out, made)
-    write_news(out, made)
-    write_truth(out, made)
-    write_examples(out, made)
+    generated = [make_event(seed, number) for number in range(events)]
+    write_images(out, generated)
+    write_news(out, generated)
+    write_truth(out, generated)
+    write_examples(out, generated)
     return {
-        "events": len(made),
-        "articles": sum(len(event.articles) for event in made),
-        "images": sum(len(event.shots) for event in made),
+        "events": len(generated),
+        "articles": sum(len(event.articles) for event in generated),
+        "images": sum(len(event.shots) for event in generated),
     }
 
 
@@ -78,7 +78,7 @@ def write_images(out: Path, events: Iterable[Event]) -> None:
 
 
 def write_news(out: Path, events: Iterable[Event]) -> None:
-    """The paper's input: the event file and one JSON file a news article."""
+    """The paper's input: the event file and one JSON file per news article."""
     rows = []
     for event in events:
         title, _, summary = response(event).partition("\n")
@@ -103,12 +103,14 @@ def write_truth(out: Path, events: Iterable[Event]) -> None:
             table.writerow([event.id, repr(names), repr(labels(event))])
     write_jsonl(out / "insertion.jsonl", ({
         "event_id": event.id, "image_paths": [shot.id for shot in event.shots],
-        "result": reply(placements(event)),
+        "result": placement_reply(placements(event)),
     } for event in events))  # fmt: skip
     write_jsonl(out / "captions.jsonl", ({
         "nid": article.id, "caption": {shot.id: caption(event, shot) for shot in article.shots}
     } for event in events for article in event.articles))  # fmt: skip
-    _write_json(out / "questions.json", [row for event in events for shot in event.shots for row in asked(shot)])
+    _write_json(
+        out / "questions.json", [row for event in events for shot in event.shots for row in question_rows(shot)]
+    )
     for variant in ("plain", "caption"):
         write_jsonl(out / f"annotation.{variant}.jsonl", (annotation(event, variant) for event in events))
     _write_parquet(out / "samples.parquet", events, out)
@@ -123,12 +125,12 @@ def write_examples(out: Path, events: list[Event], count: int = 4) -> None:
     _write_json(out / "place_examples.json", [{
         "event_id": int(event.id),
         "caption_str": numbered_captions(event),
-        "result": json.loads(reply(placements(event))),
+        "result": json.loads(placement_reply(placements(event))),
     } for event in events[:count]])  # fmt: skip
 
 
 def sample(event: Event, root: Path = Path()) -> Sample:
-    """The event as the builder will read it; image uris lie under `root`/image."""
+    """The event as a build reads it; image uris are under `root`/image."""
     return Sample(event.id, event.title, tuple(_document(article, root) for article in event.articles), event.theme)
 
 
@@ -151,13 +153,13 @@ def placements(event: Event) -> dict[int, int | None]:
     return {1: None, **{number + 2: own.get(number) for number in range(len(event.facets))}}
 
 
-def reply(chosen: dict[int, int | None]) -> str:
-    """Placements (slots 1, 2, … → k or None) as the placement stage's reply."""
+def placement_reply(chosen: dict[int, int | None]) -> str:
+    """Placements (slot 1, 2, … → k or None) as a reply in the placement stage."""
     return prompts.predictions([chosen[slot] for slot in sorted(chosen)])
 
 
 def numbered_captions(event: Event) -> list[str]:
-    """The caption of `IMAGE_1..n` in order."""
+    """The captions of `IMAGE_1..n` in order."""
     return [caption(event, shot) for shot in event.shots]
 
 
@@ -172,18 +174,18 @@ def annotation(event: Event, variant: str) -> dict[str, Any]:
     )
 
 
-def asked(shot: Shot) -> Iterator[dict[str, Any]]:
-    """All questions about one picture in A-OKVQA's layout; ten annotators agree on the truth."""
-    for number, item in enumerate(quiz(shot.picture)):
+def question_rows(shot: Shot) -> Iterator[dict[str, Any]]:
+    """All questions about one picture in A-OKVQA's format; ten annotators give the true answer."""
+    for number, item in enumerate(write_questions(shot.picture)):
         name = f"{shot.id}:{number}"
-        offered = choices(item, random.Random(f"choices {name}"))
+        choices = draw_choices(item, random.Random(f"choices {name}"))
         yield {
             "question_id": name,
             "image": f"image/{shot.id}",
             "question": item.question,
             "direct_answers": [item.answer] * ANNOTATORS,
-            "choices": offered,
-            "correct_choice_idx": offered.index(item.answer),
+            "choices": choices,
+            "correct_choice_idx": choices.index(item.answer),
         }
 
 
@@ -224,6 +226,6 @@ def _caption(event: Event, shot: Shot) -> Caption:
     return Caption(shot.id, describe(shot.picture), caption(event, shot))
 
 
-def iterate(seed: int, count: int) -> Iterator[Event]:
+def make_events(seed: int, count: int) -> Iterator[Event]:
     """The first `count` events of a seed."""
     return (make_event(seed, number) for number in range(count))

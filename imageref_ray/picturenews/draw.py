@@ -1,7 +1,7 @@
-"""Pictures drawn from facts: a `Picture` and a seeded generator go in, RGB pixels come out.
+"""A `Picture` and a seeded random generator → RGB pixels.
 
-The same picture and generator state give the same pixels. Drawn at twice the size and reduced, so
-that edges are smooth; large objects, because the smallest reader sees 112 pixels across.
+The same picture and generator state give the same pixels. Drawn at twice the size and reduced, so that edges are
+smooth; objects are large, because the embedded model reads 112 × 112 pixels.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def scene(brush: Brush, fact: Scene, rng: random.Random) -> None:
         if fact.object not in FLYING:
             ground = Brush(brush.image, brush.at((x, y)), width * brush.width)
             ground.oval((0.0, 0.0), (0.42, 0.035), (118, 122, 122))
-        one = Brush(brush.image, brush.at((x, y)), width * brush.width, brush.line, flip)
-        OBJECTS[fact.object](one, PAINT[fact.colour])
+        object_brush = Brush(brush.image, brush.at((x, y)), width * brush.width, brush.line, flip)
+        OBJECTS[fact.object](object_brush, PAINT[fact.colour])
 
 
 def draw(picture: Picture, rng: random.Random, size: int = 224) -> Image.Image:
@@ -57,8 +57,9 @@ def draw(picture: Picture, rng: random.Random, size: int = 224) -> Image.Image:
 
 
 def near_duplicate(image: Image.Image, rng: random.Random) -> tuple[Image.Image, int]:
-    """The same picture as a careless copy: at most 4 % cropped off its width and height, resized to
-    168–208 pixels. Returns it with the JPEG quality (60–80) to save it with.
+    """A near-duplicate of the image: at most 4 % cropped off its width and height, resized to 168–208 pixels.
+
+    Returns it with the JPEG quality (60–80) to save it with.
     """
     wide, high = image.size
     left, right = rng.uniform(0.0, 0.02) * wide, wide - rng.uniform(0.0, 0.02) * wide

@@ -1,4 +1,4 @@
-"""Pictures that are no scenes: a portrait, a chart or an emblem and a brush over the whole picture go in."""
+"""Draw a portrait, a chart or an emblem, with a brush over the whole picture."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The twelve objects: a brush standing at the object's foot and a colour go in, a silhouette is drawn.
+"""Draw the silhouettes of the twelve objects, with a brush at the object's foot and a colour.
 
-`OBJECTS` maps the name to its drawing function; `FLYING` names the ones that hang in the air.
+`OBJECTS` maps the name to its drawing function; `FLYING` are the ones in the air.
 """
 
 from __future__ import annotations

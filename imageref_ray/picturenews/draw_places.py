@@ -1,6 +1,6 @@
-"""The six places: a brush over the whole picture (0–1 both ways) goes in, a muted background is drawn.
+"""Draw the muted backgrounds of the six places, with a brush over the whole picture (0–1 in both directions).
 
-Backgrounds carry no outline and no strong colour, so that the objects before them stand out.
+Backgrounds have no outlines and no strong colours, so that the objects in front of them are distinct.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A small pen for flat illustrations: shapes in local coordinates go in, outlined pixels come out.
+"""A brush for flat illustrations: shapes in local coordinates → outlined pixels.
 
-Coordinates are fractions of the pen's width: x to the right, y down. An object is drawn with its
+Coordinates are fractions of the brush's width: x to the right, y down. An object is drawn with its
 bottom centre at (0, 0), in x from -0.5 to 0.5 and y from about -1 to 0; a background uses the whole
 picture, 0 to 1 in both directions.
 """
@@ -37,7 +37,7 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def shade(colour: Colour) -> Colour:
-    """The colour of a part that should stand apart and still be called by the same name."""
+    """A shade of the colour that is distinct but still has the same name."""
     if max(colour) < 60:
         return mix(colour, (255, 255, 255), 0.16)
     return mix(colour, INK, 0.1 if min(colour) > 200 else 0.22)

@@ -1,9 +1,9 @@
 """Events of the embedded corpus: what happened, who reported it, which picture belongs where.
 
-`make_event(seed, number)` is a pure function of its arguments. Persons, towns and deeds stand only in
-the articles; colour and place only in the pictures, the count there and as singular or plural in the text:
-a caption in context needs both. Every truth is kept: facts of each picture, relevance of each image at
-each slot, captions, questions with answers.
+`make_event(seed, number)` is a pure function of its arguments. Persons, towns and deeds are only in the articles;
+colour and place only in the pictures, the count there and as singular or plural in the text: a caption in context
+needs both. The ground truth is known: facts of each picture, relevance of each image at each slot, captions,
+questions with answers.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imageref_ray.picturenews import scene_facts, vocabulary
-from imageref_ray.picturenews.questions import quiz
+from imageref_ray.picturenews.questions import write_questions
 from imageref_ray.picturenews.scene_facts import Picture, Portrait, Scene, describe
 
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """One thing that happened. `picture` is None for a thing that nobody photographed."""
+    """One thing that happened. `picture` is None if there is no picture of it."""
 
     kind: str  # "scene", "portrait", "chart" or "note"
     person: str
@@ -32,7 +32,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One image file: what it shows, its facet (None for a distractor), its original if a near-duplicate."""
+    """One image file: its picture, its facet (None for a distractor), the id of its original if a near-duplicate."""
 
     id: str  # "<newsID>/<k>.jpg"
     picture: Picture
@@ -42,7 +42,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One outlet's report; `text` holds `[Image k]` markers, k into `shots`."""
+    """One outlet's report; `text` has `[Image k]` markers, k is an index into `shots`."""
 
     id: str
     title: str
@@ -52,6 +52,8 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """What happened in a town, in facets, and the articles about it."""
+
     id: str
     town: str
     theme: str
@@ -69,14 +71,14 @@ class Event:
 
 
 def make_event(seed: int, number: int) -> Event:
-    """The event `number` of the corpus with this seed; its id is made of both, so seeds never share an event."""
+    """The event `number` of the corpus with this seed; its id contains both, so seeds never share an event."""
     rng = random.Random(f"picturenews {seed} {number}")
     event = Event(f"{seed}{number:06d}", rng.choice(vocabulary.TOWNS), rng.choice(vocabulary.THEMES), _facets(rng))
     return replace(event, articles=_articles(event, rng))
 
 
 def response(event: Event) -> str:
-    """The reference response: title, overview, one section a facet in order of first report."""
+    """The reference response: title, overview, and one section per facet in order of first report."""
     lines = [_fill(vocabulary.RESPONSE_TITLE, event), _fill(vocabulary.RESPONSE_OVERVIEW, event)]
     for facet in event.facets:
         lines += [facet.fill(line, event) for line in SECTIONS[facet.kind]]
@@ -84,21 +86,21 @@ def response(event: Event) -> str:
 
 
 def caption(event: Event, shot: Shot) -> str:
-    """The reference caption in context: what the picture shows and what its article tells about it."""
+    """The reference caption in context: what the picture shows and what its article says about it."""
     description = describe(shot.picture)
     if shot.facet is None:
         return _sentence(vocabulary.EMBLEM_CAPTION.format(description=description))
     facet = event.facets[shot.facet]
-    seen = {"description": description}
+    visible = {"description": description}
     if isinstance(shot.picture, Portrait):
-        seen |= {"colour": scene_facts.article(shot.picture.colour), "mark": shot.picture.mark}
-    return _sentence(CAPTIONS[facet.kind].format(person=facet.person, town=event.town, **{**facet.detail, **seen}))
+        visible |= {"colour": scene_facts.article(shot.picture.colour), "mark": shot.picture.mark}
+    return _sentence(CAPTIONS[facet.kind].format(person=facet.person, town=event.town, **{**facet.detail, **visible}))
 
 
 def relevance(event: Event, facet: int | None, shot: Shot) -> int:
-    """How well an image fits a section: 3 its own picture, 2 the same person elsewhere, 1 a scene at the same place.
+    """Relevance of an image to a section: 3 its own picture, 2 the same person, 1 a scene at the same place, else 0.
 
-    `facet` None is the overview, which any scene fits weakly. Distractors fit nowhere (0).
+    `facet` None is the overview, where any scene has 1. Distractors have 0 everywhere.
     """
     if shot.facet is None:
         return 0
@@ -106,30 +108,30 @@ def relevance(event: Event, facet: int | None, shot: Shot) -> int:
         return int(isinstance(shot.picture, Scene))
     if shot.facet == facet:
         return 3
-    here, there = event.facets[facet], event.facets[shot.facet]
-    if here.person == there.person:
+    own, other = event.facets[facet], event.facets[shot.facet]
+    if own.person == other.person:
         return 2
-    same_place = isinstance(here.picture, Scene) and isinstance(there.picture, Scene)
-    return int(same_place and here.picture.place == there.picture.place)  # type: ignore[union-attr]
+    both_scenes = isinstance(own.picture, Scene) and isinstance(other.picture, Scene)
+    return int(both_scenes and own.picture.place == other.picture.place)  # type: ignore[union-attr]
 
 
 def section_facet(event: Event, section: str) -> int | None:
-    """The facet a section of any response is about: the one whose person and thing it names, or None.
+    """The facet that a section of any response is about: the one whose person and thing it names, or None.
 
-    This is how placements at a *generated* response are judged: by what its text says.
+    Placements in a *generated* response are judged with it, by the text of the section.
     """
     for number, facet in enumerate(event.facets):
-        if facet.person.split()[-1] in section and facet.detail[TELLING[facet.kind]] in section:
+        if facet.person.split()[-1] in section and facet.detail[KEY_DETAIL[facet.kind]] in section:
             return number
     return None
 
 
 def questions(picture: Picture) -> list[tuple[str, str]]:
-    """Questions about the picture alone with their one true answer."""
-    return [(item.question, item.answer) for item in quiz(picture)]
+    """Questions about the picture alone, each with its true answer."""
+    return [(item.question, item.answer) for item in write_questions(picture)]
 
 
-TELLING = {"scene": "noun", "portrait": "role", "chart": "subject", "note": "topic"}
+KEY_DETAIL = {"scene": "noun", "portrait": "role", "chart": "subject", "note": "topic"}
 TEXTS = {
     "scene": vocabulary.SCENE_TEXTS,
     "portrait": vocabulary.PORTRAIT_TEXTS,
@@ -160,7 +162,7 @@ def _fill(pattern: str, event: Event) -> str:
 
 
 def _facets(rng: random.Random) -> tuple[Facet, ...]:
-    """3–5 facets, 2–4 of them with a picture, persons and things all different (a person may return as a portrait)."""
+    """3–5 facets, 2–4 with a picture, about different persons and things (a portrait may show a scene's person)."""
     pictured = rng.randint(2, 4)
     kinds = ["scene", *rng.choices(("scene", "portrait", "chart"), (6, 3, 2), k=pictured - 1)]
     kinds += ["note"] * rng.randint(max(0, 3 - pictured), 1)
@@ -200,7 +202,7 @@ def _facet(
 
 
 def _articles(event: Event, rng: random.Random) -> tuple[Article, ...]:
-    """2–4 reports: each brings new facets, some repeat an earlier one, perhaps with a near-duplicate of its picture."""
+    """2–4 articles: each has new facets, some repeat an earlier one, perhaps with a near-duplicate of its picture."""
     count = rng.randint(2, min(4, len(event.facets)))
     cuts = sorted(rng.sample(range(1, len(event.facets)), count - 1))
     chunks = [list(range(a, b)) for a, b in zip([0, *cuts], [*cuts, len(event.facets)], strict=True)]
@@ -213,14 +215,14 @@ def _articles(event: Event, rng: random.Random) -> tuple[Article, ...]:
     origin: dict[int, str] = {}
     articles = []
     for index, chunk in enumerate(chunks):
-        again = duplicate if index == count - 1 else None
-        told = [*chunk, *(n for n in range(chunk[0]) if n == again or rng.random() < 0.15)]
+        repeated = duplicate if index == count - 1 else None
+        numbers = [*chunk, *(n for n in range(chunk[0]) if n == repeated or rng.random() < 0.15)]
         pictures: list[tuple[int | None, Picture | None]] = [
-            (n, event.facets[n].picture) for n in told if n in chunk or n == again
+            (n, event.facets[n].picture) for n in numbers if n in chunk or n == repeated
         ]
         if index == distractor:
             pictures.insert(rng.randint(0, len(pictures)), (None, scene_facts.random_emblem(rng)))
-        articles.append(_article(event, f"{event.id}{index}", outlets[index], told, pictures, origin, rng))
+        articles.append(_article(event, f"{event.id}{index}", outlets[index], numbers, pictures, origin, rng))
     return tuple(articles)
 
 
@@ -228,25 +230,25 @@ def _article(
     event: Event,
     news_id: str,
     outlet: str,
-    told: list[int],
+    facet_numbers: list[int],
     pictures: Sequence[tuple[int | None, Picture | None]],
     origin: dict[int, str],
     rng: random.Random,
 ) -> Article:
-    """Paragraphs in order; pictures stand after the paragraph they belong to, or all together at the end."""
+    """Paragraphs in order; pictures come after the paragraph they belong to, or all together at the end."""
     gallery = rng.random() < 0.35
     lines: list[str | tuple[int | None, Picture]] = [
         rng.choice(vocabulary.LEADS).format(town=event.town, theme=event.theme)
     ]
-    waiting = [(number, picture) for number, picture in pictures if picture]
-    for told_number in told:
-        facet = event.facets[told_number]
+    unplaced = [(number, picture) for number, picture in pictures if picture]
+    for facet_number in facet_numbers:
+        facet = event.facets[facet_number]
         filler = f" {rng.choice(vocabulary.FILLERS)}" if rng.random() < 0.4 else ""
         lines.append(facet.fill(rng.choice(TEXTS[facet.kind]), event) + filler)
-        here = [] if gallery else [pair for pair in waiting if pair[0] == told_number]
-        lines += here
-        waiting = [pair for pair in waiting if pair not in here]
-    lines += waiting
+        placed = [] if gallery else [pair for pair in unplaced if pair[0] == facet_number]
+        lines += placed
+        unplaced = [pair for pair in unplaced if pair not in placed]
+    lines += unplaced
     shots: list[Shot] = []
     for number, picture in [line for line in lines if not isinstance(line, str)]:
         shot_id = f"{news_id}/{len(shots)}.jpg"

@@ -1,6 +1,6 @@
-"""Instructions about the embedded corpus, unit by unit: how many are false in drafts and in corrected answers.
+"""Instructions about the embedded corpus, unit by unit: the share of false units in drafts and in corrected answers.
 
-Instruction ─split─▶ units ─truth of the picture─▶ true or false ─▶ shares, and by how much correction lowers them
+Instruction ─split─▶ units ─ground truth of the picture─▶ true or false ─▶ shares, and the effect of correction
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from imageref_ray.picturenews.events import Event, questions
 from imageref_ray.picturenews.scene_facts import Picture
 
 VERSIONS = {"draft": "draft", "answer": "one pass", "corrected": "corrected"}
-"""An instruction's texts and their names for people; the answer in one pass is what mode `continue` gives."""
+"""Field of an instruction's text → its name in reports; the answer in one pass is the result of mode `continue`."""
 
 
-def pictures(events: Iterable[Event]) -> dict[str, Picture]:
-    """Every picture by its image's id in the corpus folder (`<news>/<k>.jpg`)."""
+def pictures_by_id(events: Iterable[Event]) -> dict[str, Picture]:
+    """Image id in the corpus folder (`<news>/<k>.jpg`) → its picture."""
     return {shot.id: shot.picture for event in events for shot in event.shots}
 
 
 def judge(picture: Picture, question: str, text: str) -> list[bool] | None:
-    """Whether each unit of an answer is true; None where the corpus does not know the question's answer.
+    """Whether each unit of an answer is true; None if the corpus does not know the answer to the question.
 
-    An answer to one of the corpus's short questions is one unit, right word for word; what can be seen is told in
-    sentences, one fact each. A sentence that says nothing the corpus can check is false.
+    The answer to a short question of the corpus is one unit and must match exactly; a description has one fact per
+    sentence. A sentence that is none of the known facts is false.
     """
     if question == descriptions.QUESTION:
-        return [descriptions.holds(picture, unit) for unit in split(text)] if text.strip() else []
+        return [descriptions.is_true(picture, unit) for unit in split(text)] if text.strip() else []
     known = dict(questions(picture))
     return [text.strip().rstrip(".") == known[question]] if question in known else None
 
 
 def measure(
-    items: Iterable[Instruction], shown: Mapping[str, Picture], seed: int = 0, resamples: int = 2000
+    items: Iterable[Instruction], pictures: Mapping[str, Picture], seed: int = 0, resamples: int = 2000
 ) -> dict[str, Any]:
-    """Units and the share of false ones in every version of the answers, and each later version against the draft.
+    """The units and share of false ones per version of the answers, and each later version compared with the draft.
 
     `difference` is its share minus the draft's, `interval` the 95 % percentile bootstrap over images, paired. `unknown`
     counts instructions whose question the corpus cannot answer, `unusable` those with a problem; both are left out.
-    Raises ValueError where nothing is left.
+    Raises ValueError if nothing is left.
     """
     counts = {"judged": 0, "unknown": 0, "unusable": 0}
     by_image: dict[str, Any] = {}
     for item in items:
-        verdicts = [judge(shown[item.image.id], item.question, getattr(item, name)) for name in VERSIONS]
+        verdicts = [judge(pictures[item.image.id], item.question, getattr(item, name)) for name in VERSIONS]
         known = [verdict for verdict in verdicts if verdict is not None]
         kind = "unusable" if item.problem else "judged" if len(known) == len(verdicts) else "unknown"
         counts[kind] += 1
@@ -57,23 +57,25 @@ def measure(
             row = np.array([(verdict.count(False), len(verdict)) for verdict in known], dtype=float)
             by_image[item.image.id] = by_image.get(item.image.id, 0) + row
     if not by_image:
-        raise ValueError(f"no answer to judge: {counts['unusable']} unusable, {counts['unknown']} of unknown questions")
-    # Images × versions × (false, all), in an order that does not hang on which image was finished first.
+        raise ValueError(
+            f"no answer to judge: {counts['unusable']} unusable, {counts['unknown']} with unknown questions"
+        )
+    # [images, versions, (false, all)], in an order that does not depend on which image was finished first
     table = np.array([by_image[id] for id in sorted(by_image)])
     draws = np.random.default_rng(seed).multinomial(len(table), [1 / len(table)] * len(table), size=resamples)
-    again = np.tensordot(draws, table, axes=1)
-    whole, drawn = _shares(table.sum(axis=0)), _shares(again)
-    found: dict[str, Any] = {**counts, "images": len(table)}
+    resampled = _shares(np.tensordot(draws, table, axes=1))
+    observed = _shares(table.sum(axis=0))
+    result: dict[str, Any] = {**counts, "images": len(table)}
     for k, name in enumerate(VERSIONS.values()):
         false, units = (int(number) for number in table[:, k].sum(axis=0))
-        found[name] = {"units": units, "false": false, "share": round(float(whole[k]), 4)}
+        result[name] = {"units": units, "false": false, "share": round(float(observed[k]), 4)}
         if k:
-            bounds = np.percentile(drawn[:, k] - drawn[:, 0], [2.5, 97.5])
-            found[name]["difference"] = round(float(whole[k] - whole[0]), 4)
-            found[name]["interval"] = [round(float(bound), 4) for bound in bounds]
-    return found
+            bounds = np.percentile(resampled[:, k] - resampled[:, 0], [2.5, 97.5])
+            result[name]["difference"] = round(float(observed[k] - observed[0]), 4)
+            result[name]["interval"] = [round(float(bound), 4) for bound in bounds]
+    return result
 
 
 def _shares(counts: Any) -> Any:
-    """False units of all, over the last axis."""
+    """The share of false units, from (false, all) in the last axis."""
     return counts[..., 0] / np.maximum(counts[..., 1], 1)

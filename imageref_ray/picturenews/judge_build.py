@@ -1,4 +1,4 @@
-"""What a model said about the embedded corpus against what is true, fact by fact. Pure functions."""
+"""A build of the embedded corpus compared with the ground truth, fact by fact. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from imageref_ray.picturenews.scene_facts import Chart, Portrait, Scene, article
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Built placements and captions against the truth.
+    """Agreement of placements and captions with the ground truth.
 
-    `precision`: share of inserted images that belong to what their section tells; `recall`: share of pictured
-    things whose section got its picture; `captions`: share of captions with every fact right.
+    `precision`: share of inserted images that belong to the facet of their section; `recall`: share of facets with a
+    picture whose section got it; `captions`: share of captions with every fact right. The rest are the counts.
     """
 
     precision: float
@@ -28,62 +28,62 @@ class Agreement:
     captioned: int
 
 
-def said(text: str, *expected: str) -> bool:
-    """Whether every expected phrase stands in the text as whole words, whatever the case."""
-    return all(re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE) for phrase in expected)
+def mentions(text: str, *phrases: str) -> bool:
+    """Whether the text contains every phrase as whole words, ignoring case."""
+    return all(re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE) for phrase in phrases)
 
 
 def description_right(shot: Shot, text: str) -> bool:
-    """Object, colour, count and place (or what else the picture's kind has) all right."""
-    return said(text, describe(shot.picture))
+    """Whether object, colour, count and place (or the facts of the picture's kind) are all right."""
+    return mentions(text, describe(shot.picture))
 
 
 def caption_right(event: Event, shot: Shot, text: str) -> bool:
-    """Person and town from the article and every fact of the picture."""
-    seen = describe(shot.picture)
+    """Whether person and town (from the article) and every fact of the picture are right."""
+    visible = describe(shot.picture)
     if isinstance(shot.picture, Portrait):  # its caption names the person instead of "a person"
-        seen = f"{article(shot.picture.colour)} {shot.picture.mark}"
+        visible = f"{article(shot.picture.colour)} {shot.picture.mark}"
     known = [] if shot.facet is None else [event.facets[shot.facet].person, event.town]
-    return said(text, seen, *known)
+    return mentions(text, visible, *known)
 
 
 def deed_right(event: Event, shot: Shot, text: str) -> bool:
-    """What the article tells of the person in the caption: deed, role or subject (true of a distractor)."""
+    """Whether the caption has what the article says of the person: verb, role or subject (True for a distractor)."""
     key = {Scene: "verb", Portrait: "role", Chart: "subject"}.get(type(shot.picture))
-    return key is None or shot.facet is None or said(text, event.facets[shot.facet].detail[key])
+    return key is None or shot.facet is None or mentions(text, event.facets[shot.facet].detail[key])
 
 
 def agreement(records: Iterable[Record], events: Mapping[str, Event]) -> Agreement:
     """Compare built records with the events they were built from (by id)."""
-    inserted = right = pictured = found = captioned = captions_right = 0
+    inserted = right = pictured = served = captioned = captions_right = 0
     for record in records:
         event = events[record.id]
         shots = {shot.id: shot for shot in event.shots}
-        told = sections(event, record.response)
-        served = set()
+        section_facets = sections(event, record.response)
+        illustrated = set()
         for placement in record.placements:
             if placement.image_id is None:
                 continue
-            facet = told.get(placement.slot, UNKNOWN)
-            enough = 1 if facet is None else 3
-            fits = facet != UNKNOWN and relevance(event, facet, shots[placement.image_id]) >= enough
+            facet = section_facets.get(placement.slot, UNKNOWN)
+            required = 1 if facet is None else 3
+            fits = facet != UNKNOWN and relevance(event, facet, shots[placement.image_id]) >= required
             inserted, right = inserted + 1, right + fits
-            served |= {facet} if fits else set()
-        wanted = {shot.facet for shot in event.shots if shot.facet is not None}
-        pictured, found = pictured + len(wanted), found + len(wanted & served)
+            illustrated |= {facet} if fits else set()
+        with_picture = {shot.facet for shot in event.shots if shot.facet is not None}
+        pictured, served = pictured + len(with_picture), served + len(with_picture & illustrated)
         captioned += len(record.captions)
         captions_right += sum(caption_right(event, shots[c.image_id], c.caption) for c in record.captions)
-    shares = _share(right, inserted), _share(found, pictured), _share(captions_right, captioned)
+    shares = _share(right, inserted), _share(served, pictured), _share(captions_right, captioned)
     return Agreement(*shares, inserted, pictured, captioned)
 
 
 UNKNOWN = -1
-"""A section that tells nothing the event knows."""
+"""The facet of a section that is about none of the event's."""
 
 
 def sections(event: Event, text: str) -> dict[int, int | None]:
-    """Before-content slot of a response → the facet its section tells (None for the overview, UNKNOWN for neither)."""
-    told: dict[int, int | None] = {}
+    """Before-content slot of a response → the facet of its section (None for the overview, UNKNOWN for no facet)."""
+    facets: dict[int, int | None] = {}
     slot = 0
     body: dict[int, str] = {}
     for line in markdown.lines(text):
@@ -91,8 +91,8 @@ def sections(event: Event, text: str) -> dict[int, int | None]:
         body[slot] = f"{body.get(slot, '')}\n{line}"
     for slot, section in body.items():
         facet = section_facet(event, section)
-        told[slot] = None if slot == 1 else UNKNOWN if facet is None else facet
-    return told
+        facets[slot] = None if slot == 1 else UNKNOWN if facet is None else facet
+    return facets
 
 
 def _share(part: int, whole: int) -> float:

@@ -1,7 +1,6 @@
-"""What a picture of the embedded corpus shows, as values with a known truth.
+"""The content of a picture of the embedded corpus, as values.
 
-A picture is one of four kinds; `describe` gives the one true sentence about it, which is also the
-reference description. Everything in it can be seen in the picture.
+A picture is one of four kinds; `describe` returns the reference description, which says only what the picture shows.
 """
 
 from __future__ import annotations
@@ -69,14 +68,14 @@ Picture = Scene | Portrait | Chart | Emblem
 
 
 def noun(name: str, count: int) -> str:
-    """The object's name in the right number: `noun("bus", 2) == "buses"`."""
+    """The object's name in singular or plural: `noun("bus", 2) == "buses"`."""
     if count == 1 or name == "fish":
         return name
     return name + ("es" if name.endswith("s") else "s")
 
 
 def describe(picture: Picture) -> str:
-    """The one true description: `two red boats at the harbour`."""
+    """The reference description: `two red boats at the harbour`."""
     match picture:
         case Scene():
             return f"{COUNTS[picture.count - 1]} {picture.colour} {picture.noun} {PLACES[picture.place]}"

@@ -1,7 +1,7 @@
-"""The embedded checkpoint before training: tokenizer trained on the corpus, processor, random InternVL weights.
+"""The embedded checkpoint before training: a tokenizer trained on the corpus, processor, random InternVL weights.
 
     texts ──BPE──▶ tokenizer ─┐
-    sizes ──────▶ config ─────┴──▶ folder that transformers and vLLM load with nothing special
+    sizes ──────▶ config ─────┴──▶ folder that transformers and vLLM can load
 
 The shape is InternVL's own (vision transformer, pixel shuffle, projector, Qwen2 language model) at 3 M parameters.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 TILE = 112
-"""Side of the square the vision tower reads, pixels; patches of 14 px and a pixel shuffle of 0.5 give 16 tokens."""
+"""Side of a tile in pixels; patches of 14 px and a pixel shuffle of 0.5 give 16 tokens."""
 
 SPECIAL = {
     "start_image_token": "<img>",
@@ -47,7 +47,7 @@ def create(folder: Path, texts: Iterable[str], vocabulary: int = 2048, seed: int
 
 
 def make_processor(texts: Iterable[str], vocabulary: int) -> Any:
-    """InternVL's processor around a byte-level BPE: every text has tokens, unknown characters fall back to bytes."""
+    """InternVL's processor around a byte-level BPE: any text can be encoded, unknown characters as bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor, PreTrainedTokenizerFast
 
@@ -82,7 +82,7 @@ def make_processor(texts: Iterable[str], vocabulary: int) -> Any:
 
 
 def make_config(tokenizer: Any) -> Any:
-    """Sizes: 3 M parameters in all, text of at most 2,048 tokens."""
+    """The model config: 3 M parameters, text of at most 2,048 tokens."""
     from transformers import InternVLConfig
 
     return InternVLConfig(

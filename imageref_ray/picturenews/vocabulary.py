@@ -1,7 +1,7 @@
 # ruff: noqa: SIM905
 """The words of the embedded corpus: names, verbs and sentence patterns. Data only.
 
-Names and towns never start a line: a byte-level tokenizer then gives each of them one spelling.
+Names and towns never start a line, so that a byte-level tokenizer encodes each of them in one way only.
 """
 
 FIRST_NAMES = (

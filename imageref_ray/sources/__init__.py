@@ -1,10 +1,10 @@
-"""Where samples come from: a `SourceConfig` in, records and failures out. A kind's reader is loaded when it is read.
+"""Where samples come from: a `SourceConfig` in, records and failures out. A reader is imported when it is needed.
 
     paper.py    events and news (the ImageRef-VL layout)          ┐
-    samples.py  JSONL and Parquet files                           ├─▶ `Record` with its sample (and a given response)
+    samples.py  JSONL and Parquet files                           ├─▶ `Record` with its sample (and response, if given)
     folder.py   HTML and Markdown pages (html_page, main_content) ┘    or `Failure`
 
-What a picture's address leads to is another step's work: prepare_images.py, on the machines that build.
+Images are fetched in a later step, on the machines that build: prepare_images.py.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from imageref_ray.core.records import Failure, Record
 
 
 def read(source: SourceConfig) -> Iterator[Record | Failure]:
-    """Every sample of a source as a record (`response` is set where the source gives one), each after the failures
-    of its parts. Raises ConfigError where nothing can be read at all."""
+    """Every sample of a source as a record (with `response` if the source gives one), each after the failures of
+    its parts. Raises ConfigError if the source cannot be read at all."""
     if source.kind == "samples":
         from imageref_ray.sources import samples
 
@@ -29,17 +29,17 @@ def read(source: SourceConfig) -> Iterator[Record | Failure]:
     from imageref_ray.sources import folder, paper
 
     if source.kind == "folder":
-        found = folder.read(source.root, files(source), source.group, source.limit)
+        items = folder.read(source.root, files(source), source.group, source.limit)
     else:
-        found = paper.read(source.root, source.events, source.limit)
-    for item in found:
+        items = paper.read(source.root, source.events, source.limit)
+    for item in items:
         yield item if isinstance(item, Failure) else Record(item)
 
 
 def files(source: SourceConfig) -> list[Path]:
-    """The files that decide which samples there are. Raises ConfigError where there is none."""
+    """The files that list the samples. Raises ConfigError if there is none."""
     if not source.root.is_dir():
-        raise ConfigError(f"{source.root} is no folder; set source.root to the one that holds the data")
+        raise ConfigError(f"{source.root} is not a folder; set source.root to the folder with the data")
     if source.kind == "samples":
         from imageref_ray.sources import samples
 
@@ -52,12 +52,12 @@ def files(source: SourceConfig) -> list[Path]:
 
 
 def identity(source: SourceConfig) -> str:
-    """A hash of those files' names and contents: the same samples, wherever they lie (16 hexadecimal digits)."""
+    """A hash of the names (relative to root) and contents of `files`, 16 hexadecimal digits. Raises ConfigError."""
     from imageref_ray.batch.manifest import content_identity
 
     digest = hashlib.sha256()
     for path in files(source):
         if not path.is_file():
-            raise ConfigError(f"{path} does not exist; set source.root and source.events to the data's place")
+            raise ConfigError(f"{path} does not exist; set source.root and source.events to the data")
         digest.update(f"{path.relative_to(source.root).as_posix()}\0{content_identity(path)}\0".encode())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""One line, file or address of a source → a checked value, or `Unusable` with the reason: what the readers share."""
+"""One line, file or address of a source → a checked value, or `Unusable` with the reason; shared by the readers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 STAGE = "read"
-"""The stage in every failure of a reader."""
+"""The stage of every failure of a reader."""
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-"""How an address begins; anything else is a path."""
+"""The start of an address; anything else is a path."""
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class Unusable(ValueError):
-    """A part of a source cannot be used; `error` is the class of the problem."""
+    """A part of a source cannot be used; `error` is the error class for its Failure."""
 
     def __init__(self, error: str, message: str) -> None:
         super().__init__(message)
@@ -25,10 +25,10 @@ class Unusable(ValueError):
 
 
 def json_object(text: str, error: str) -> dict[str, Any]:
-    """The JSON object in `text`; raises Unusable(`error`) where there is none."""
+    """The JSON object in `text`; raises Unusable(`error`) if it is not one."""
     try:
         value = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is valid JSON but no text
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is valid JSON but not valid text
     except (ValueError, RecursionError) as problem:
         raise Unusable(error, f"not valid JSON: {problem}") from None
     if not isinstance(value, dict):
@@ -37,7 +37,7 @@ def json_object(text: str, error: str) -> dict[str, Any]:
 
 
 def safe_name(value: object, error: str, key: str) -> str:
-    """An id that is safe as a file name (ids become paths)."""
+    """An id that is safe as a file name (ids become paths); `key` is its key, for the message. Raises Unusable."""
     name = str(value if value is not None else "")
     if not name or name in (".", "..") or Path(name).name != name or "\x00" in name:
         raise Unusable(error, f"{key} {name!r} is empty or not usable as a file name")
@@ -45,12 +45,12 @@ def safe_name(value: object, error: str, key: str) -> str:
 
 
 def image_id(document: str, index: int, address: str) -> str:
-    """`<document>/<index>.<ext>`; the extension is the address's own, if it names a kind of picture."""
+    """`<document>/<index>.<ext>`; the extension is the address's, if it is one of an image format."""
     path = re.split(r"[?#]", address, maxsplit=1)[0] if SCHEME.match(address) else address
     extension = Path(path).suffix.lower()
     return f"{document}/{index}{extension if extension in EXTENSIONS else ''}"
 
 
-def located(root: Path, address: str) -> str:
-    """An address as it is; a path under `root`."""
+def resolve_address(root: Path, address: str) -> str:
+    """An address unchanged; a path under `root`."""
     return address if SCHEME.match(address) else str(root / address)

@@ -1,8 +1,8 @@
-"""An image's address → a file on this machine, or the reason why not; nothing here raises for one picture.
+"""An image's address → a file on this machine, or the `Problem`; nothing here raises for one image.
 
-path, file:      used where it lies, if that is inside the source's root or an allowed one
-http:, https:    web.py       ┐
-s3:, gs:         objects.py   ┴─▶ store.py: fetched once, kept by content
+path, file:      used in place, if it is inside the source's root or an allowed one
+http:, https:    fetch_http.py           ┐
+s3:, gs:         fetch_object_store.py   ┴─▶ download_cache.py: fetched once, stored by content
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ def fetch(
     max_bytes: int,
     resolve: ssrf_guard.Resolve = ssrf_guard.resolve,
 ) -> Path | Problem:
-    """The file that holds the picture behind `uri`: its own, or one in `folder`.
+    """The local file with the image behind `uri`: a path itself, or a download in `folder`.
 
-    `root` is where local pictures may lie; relative paths are relative to the working directory. Every message
-    begins with the address.
+    Local images must be under `root` or an allowed folder; relative paths are relative to the working directory.
+    Every message begins with the address.
     """
-    found = _fetched(uri, root, folder, config, max_bytes, resolve)
-    return Problem(found.error, f"{fetch_http.shown(uri)} {found.message}") if isinstance(found, Problem) else found
+    result = _fetch(uri, root, folder, config, max_bytes, resolve)
+    if isinstance(result, Problem):
+        return Problem(result.error, f"{fetch_http.redacted(uri)} {result.message}")
+    return result
 
 
 def is_local(uri: str) -> bool:
@@ -45,7 +47,7 @@ def is_local(uri: str) -> bool:
     return scheme is None or scheme[1].lower() == "file"
 
 
-def _fetched(
+def _fetch(
     uri: str, root: Path, folder: Path, config: FetchConfig, max_bytes: int, resolve: ssrf_guard.Resolve
 ) -> Path | Problem:
     if is_local(uri):
@@ -58,41 +60,41 @@ def _fetched(
     elif scheme in fetch_object_store.SCHEMES:
         get = partial(fetch_object_store.get, uri, config, max_bytes)
     else:
-        return Problem("ForbiddenAddress", "is not fetched; use a path, file:, http:, https:, s3: or gs:")
+        return Problem("ForbiddenAddress", "cannot be fetched: use a path, file:, http:, https:, s3: or gs:")
     try:
-        return download_cache.once(folder, uri, partial(_retried, get, config))
+        return download_cache.fetch_once(folder, uri, partial(_with_retries, get, config))
     except (OSError, UnicodeError) as error:
-        return Problem("NotKept", f"cannot be kept in {folder}: {error}")
+        return Problem("NotKept", f"cannot be stored in {folder}: {error}")
 
 
-def _retried(get: Callable[..., bytes | Problem], config: FetchConfig) -> bytes | Problem:
-    """The answer of the first try that needs no other one; waits grow, with jitter, and never outlast the deadline."""
+def _with_retries(get: Callable[..., bytes | Problem], config: FetchConfig) -> bytes | Problem:
+    """The result of the first try that is final; waits grow, with jitter, and never outlast the deadline."""
     deadline = time.monotonic() + config.deadline_s
-    for attempt in range(1, config.attempts + 1):
-        found = get(deadline=deadline)
-        if isinstance(found, bytes) or found.retry_s is None or attempt == config.attempts:
+    for number in range(1, config.attempts + 1):
+        result = get(deadline=deadline)
+        if isinstance(result, bytes) or result.retry_s is None or number == config.attempts:
             break
-        wait = min(found.retry_s * 2 ** (attempt - 1), LONGEST_WAIT_S) * random.uniform(1, 1.5)
+        wait = min(result.retry_s * 2 ** (number - 1), LONGEST_WAIT_S) * random.uniform(1, 1.5)
         if time.monotonic() + wait > deadline:
             break
         time.sleep(wait)
-    return found
+    return result
 
 
 def _local(uri: str, roots: Sequence[Path]) -> Path | Problem:
-    """The path, if it lies (links followed) inside one of `roots`."""
+    """The path, if it is (links followed) inside one of `roots`."""
     try:
-        path = _path(uri)
+        path = _as_path(uri)
         real = path.resolve()
         if any(real.is_relative_to(root.resolve()) for root in roots):
             return path
     except (OSError, ValueError, RuntimeError) as error:  # a zero byte, a host, links in a circle
-        return Problem("BrokenAddress", f"is no valid path: {error}")
-    why = "lies outside the source's root" if real == path.absolute() else f"leads to {real}, outside the source's root"
+        return Problem("BrokenAddress", f"is not a valid path: {error}")
+    why = "is outside the source's root" if real == path.absolute() else f"links to {real}, outside the source's root"
     return Problem("ForbiddenAddress", f"{why}; add its folder to source.fetch.allow_roots if it may be read")
 
 
-def _path(uri: str) -> Path:
+def _as_path(uri: str) -> Path:
     if not SCHEME.match(uri):
         return Path(uri)
     parts = urlsplit(uri)

@@ -1,4 +1,4 @@
-"""s3: or gs: address → bytes, through Arrow's own clients: within size and time, only from buckets that are allowed."""
+"""s3: or gs: address → bytes, through Arrow's clients: within size and time limits, only from allowed buckets."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from imageref_ray.core.images import Problem
 SCHEMES = ("s3", "gs")
 CHUNK = 1 << 20
 DENIED = re.compile("ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|PERMISSION_DENIED|UNAUTHENTICATED")
-"""How the clients of both stores name a refusal of credentials; asking again would not help."""
+"""Errors of both stores' clients about credentials; a retry would not help."""
 
 
 def get(uri: str, config: FetchConfig, max_bytes: int, deadline: float) -> bytes | Problem:
     """The object behind `uri`, or the problem. `deadline` is in seconds of `time.monotonic`.
 
-    Without a permission nothing is asked: our credentials may open more than those who wrote the addresses should see.
+    Only allowed buckets are accessed: our credentials may open more than the authors of the addresses should see.
     """
-    scheme, _, place = uri.partition("://")
+    scheme, _, path = uri.partition("://")
     allowed = [root.rstrip("/") for root in config.allow_roots]
-    if not any(uri.startswith(f"{root}/") for root in allowed) or ".." in place.split("/"):
-        where = f"{scheme}://{place.partition('/')[0]}"
-        return Problem("ForbiddenAddress", f"may not be read; add {where} to source.fetch.allow_roots if it may")
+    if not any(uri.startswith(f"{root}/") for root in allowed) or ".." in path.split("/"):
+        where = f"{scheme}://{path.partition('/')[0]}"
+        return Problem("ForbiddenAddress", f"may not be read; add {where} to source.fetch.allow_roots to allow it")
     body = bytearray()
     try:
-        system = _system(scheme.lower(), config)
-        with system.open_input_stream(unquote(place)) as stream:
+        file_system = _file_system(scheme.lower(), config)
+        with file_system.open_input_stream(unquote(path)) as stream:
             while chunk := stream.read(CHUNK):
                 body += chunk
                 if len(body) > max_bytes:
                     return Problem("ImageTooLarge", f"has more than the {max_bytes} bytes allowed")
                 if time.monotonic() > deadline:
-                    return Problem("TimedOut", f"took longer than source.fetch.deadline_s = {config.deadline_s}")
+                    return Problem("TimedOut", f"took longer than source.fetch.deadline_s = {config.deadline_s} s")
     except FileNotFoundError:
         return Problem("MissingImage", "does not exist")
-    except (OSError, ValueError) as error:  # Arrow's client has tried again by itself
+    except (OSError, ValueError) as error:  # Arrow's client has retried already
         return _problem(" ".join(str(error).split()), config.anonymous)
     return bytes(body)
 
 
-def _problem(told: str, anonymous: bool) -> Problem:
-    """What a client's words about its failure mean."""
-    if not DENIED.search(told):
-        return Problem("ConnectionFailed", f"cannot be read: {told}")
-    mend = "unset source.fetch.anonymous" if anonymous else "see to the credentials of the machines that build"
-    return Problem("RefusedImage", f"may not be read by us; {mend}: {told}")
+def _problem(message: str, anonymous: bool) -> Problem:
+    """A client's error message as a Problem."""
+    if not DENIED.search(message):
+        return Problem("ConnectionFailed", f"cannot be read: {message}")
+    fix = "unset source.fetch.anonymous" if anonymous else "check the credentials of the machines that build"
+    return Problem("RefusedImage", f"cannot be read, access is denied; {fix}: {message}")
 
 
 @cache
-def _system(scheme: str, config: FetchConfig) -> Any:
-    """One client per scheme and settings. What it talks to comes from the settings alone, never from an address."""
+def _file_system(scheme: str, config: FetchConfig) -> Any:
+    """One client per scheme and settings; its endpoint comes from the settings alone, never from an address."""
     from pyarrow import fs
 
     if scheme == "gs":
@@ -64,7 +64,7 @@ def _system(scheme: str, config: FetchConfig) -> Any:
             anonymous=config.anonymous,
             endpoint_override=endpoint.netloc or None,
             scheme=endpoint.scheme or "https",
-            retry_time_limit=timedelta(seconds=config.deadline_s),  # by itself it would try for a quarter of an hour
+            retry_time_limit=timedelta(seconds=config.deadline_s),  # its default is 15 minutes
         )
     endpoint = urlsplit(config.s3_endpoint or "")
     return fs.S3FileSystem(

@@ -1,9 +1,9 @@
-"""One HTML or Markdown page → its title, its text with `[Image k]` where image k stands, and where images can be read.
+"""One HTML or Markdown page → its title, its text with `[Image k]` in place of image k, and the images' addresses.
 
-    HTML ─▶ tree ─main_content.py─▶ what the page is about ┐
+    HTML ─▶ tree ─main_content.py─▶ main content ──────────┐
     Markdown ─▶ HTML ─▶ tree ──────────────────────────────┴─▶ lines: `## heading`, `- item`, paragraphs, `a | b` rows
 
-Sources: HTML's rules for `img`, `picture` and `srcset`; the `data-` attributes of the common late-loading scripts.
+Sources: HTML's rules for `img`, `picture` and `srcset`; the `data-` attributes of common lazy-loading scripts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from imageref_ray.core.records import MARKER
-from imageref_ray.sources.main_content import content, walk
+from imageref_ray.sources.main_content import find_content, traverse
 
 BLOCKS = frozenset((
     "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl",
@@ -27,33 +27,41 @@ BLOCKS = frozenset((
     "li", "main", "noscript", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr",
     "ul",
 ))  # fmt: skip
-PICTURES = ("img", "amp-img")
-LATE = ("data-srcset", "data-lazy-srcset", "data-src", "data-lazy-src", "data-original", "data-orig-file", "data-url")
-"""Attributes that hold the true address while `src` shows a placeholder."""
+IMAGE_TAGS = ("img", "amp-img")
+LAZY_ATTRIBUTES = (
+    "data-srcset",
+    "data-lazy-srcset",
+    "data-src",
+    "data-lazy-src",
+    "data-original",
+    "data-orig-file",
+    "data-url",
+)
+"""Attributes that hold the address while `src` is a placeholder."""
 
 NOT_DECODED = ("image/avif", "image/jxl", "image/heic", "image/svg+xml")
 CANDIDATE = re.compile(r"(\S*[^,\s])(?:\s+([\d.]+)[wx])?\s*(?:,|$)")
 FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w:.-]{1,40})""", re.IGNORECASE)
 WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "latin-1": "cp1252", "us-ascii": "cp1252"}
-"""Encodings that pages name, and what browsers read instead."""
+"""Encodings that pages declare, and the supersets that browsers use instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`pictures[k]` are the addresses of image k as the page writes them, best first; `base` is what they are
-    relative to on the web, `url` the page's own address (either may be unknown: empty)."""
+    """`images[k]` are the addresses of image k as the page writes them, best first; `base` is the web address they
+    are relative to, `url` the page's own (either is empty if unknown)."""
 
     title: str
     text: str
-    pictures: tuple[tuple[str, ...], ...]
+    images: tuple[tuple[str, ...], ...]
     url: str = ""
     base: str = ""
 
 
-def from_html(data: bytes) -> Page:
-    """A page in any encoding that it names (UTF-8 or Windows-1252 otherwise), without its navigation."""
-    tree = LexborHTMLParser(decoded(data))
+def parse_html(data: bytes) -> Page:
+    """An HTML page in the encoding that it declares (else UTF-8 or Windows-1252), without its navigation."""
+    tree = LexborHTMLParser(decode(data))
     url = _web(
         _attribute(tree, "link[rel~=canonical]", "href") or _attribute(tree, "meta[property='og:url']", "content")
     )
@@ -61,7 +69,7 @@ def from_html(data: bytes) -> Page:
     body = tree.body
     if body is None:
         return Page("", "", ())
-    root, junk = content(body)
+    root, junk = find_content(body)
     headings = root.css("h1")
     named = tree.css_first("title")
     title = (
@@ -69,36 +77,38 @@ def from_html(data: bytes) -> Page:
         or _attribute(tree, "meta[property='og:title']", "content")
         or (_plain(named) if named else "")
     )
-    text, pictures = _read(root, junk)
-    return Page(_one_line(title), _untitled(text, title), pictures, url, base)
+    text, images = _extract(root, junk)
+    return Page(_one_line(title), _untitled(text, title), images, url, base)
 
 
-def from_markdown(data: bytes) -> Page:
-    """A CommonMark page (with tables and embedded HTML); title and address from YAML front matter, if it has some."""
-    source = decoded(data)
+def parse_markdown(data: bytes) -> Page:
+    """A CommonMark page (with tables and embedded HTML); title and address from YAML front matter, if it has any."""
+    source = decode(data)
     front = FRONT_MATTER.match(source)
-    facts = _facts(front[1]) if front else {}
+    fields = _front_matter(front[1]) if front else {}
     reader = MarkdownIt("commonmark", {"html": True}).enable("table")
     body = LexborHTMLParser(reader.render(source[front.end() :] if front else source)).body
     if body is None:
         return Page("", "", ())
     heading = body.css_first("h1")
-    title = _one_line(str(facts.get("title") or "")) or (_plain(heading) if heading else "")
-    named = (str(facts[key]) for key in ("canonical_url", "canonical", "url", "permalink", "source") if facts.get(key))
+    title = _one_line(str(fields.get("title") or "")) or (_plain(heading) if heading else "")
+    named = (
+        str(fields[key]) for key in ("canonical_url", "canonical", "url", "permalink", "source") if fields.get(key)
+    )
     url = next(filter(None, map(_web, named)), "")
-    text, pictures = _read(body, ())
-    return Page(title, _untitled(text, title), pictures, url, url)
+    text, images = _extract(body, ())
+    return Page(title, _untitled(text, title), images, url, url)
 
 
-def decoded(data: bytes) -> str:
-    """The text of a file: by its byte order mark, the encoding it names, else UTF-8, else Windows-1252."""
+def decode(data: bytes) -> str:
+    """The text of a page: by its byte order mark, as UTF-8, in the encoding it declares, or as Windows-1252."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     named = CHARSET.search(data[:4096])
     name = named[1].decode("ascii", "replace").lower() if named else ""
     for encoding in ("utf-8-sig", WIDER.get(name, name), "cp1252"):
         try:
-            return data.decode(encoding).encode("utf-8", "replace").decode()  # some encodings can hold half characters
+            return data.decode(encoding).encode("utf-8", "replace").decode()  # some encodings hold half characters
         except (UnicodeDecodeError, LookupError, ValueError):
             continue
     return data.decode("utf-8", "replace")
@@ -106,7 +116,7 @@ def decoded(data: bytes) -> str:
 
 @dataclass
 class _Lines:
-    """The lines read so far and the one being read; pictures stand in it as numbers."""
+    """The finished lines and the parts of the current one; images are numbers in it."""
 
     done: list[str] = field(default_factory=list)
     parts: list[str | int] = field(default_factory=list)
@@ -115,7 +125,7 @@ class _Lines:
     def end(self) -> None:
         text = "".join(part if isinstance(part, str) else f"\0{part}\0" for part in self.parts)
         self.parts.clear()
-        text = MARKER.sub(r"(Image \1)", text)  # the page's own words must not pass for a picture
+        text = MARKER.sub(r"(Image \1)", text)  # the page's own text must not look like an image marker
         words = re.sub(r"\0\d+\0", "", text).strip(" \t\r\n|")
         text = " ".join(re.sub(r"\0(\d+)\0", r" [Image \1] ", text).split()).removesuffix(" |")
         if text and text != "|":
@@ -123,23 +133,23 @@ class _Lines:
             self.prefix = ""
 
 
-def _read(root: LexborNode, junk: Collection[int]) -> tuple[str, tuple[tuple[str, ...], ...]]:
-    """The text below a node, and its pictures; one that the page shows twice counts where it stands first."""
+def _extract(root: LexborNode, junk: Collection[int]) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    """The text below a node, and its images' addresses; a repeated image counts at its first place only."""
     lines = _Lines()
-    pictures: dict[str, tuple[str, ...]] = {}
+    images: dict[str, tuple[str, ...]] = {}
     verbatim = 0
-    for node, entering in walk(root, junk):
+    for node, entering in traverse(root, junk):
         tag = node.tag or ""
         if node.is_text_node and entering:
             for number, part in enumerate((node.text_content or "").split("\n") if verbatim else [node.text_content]):
                 if number:
                     lines.end()
                 lines.parts.append(part or "")
-        elif tag in PICTURES and entering:
-            found = addresses(node)
-            if found and found[0] not in pictures:
-                lines.parts.append(len(pictures))
-                pictures[found[0]] = found
+        elif tag in IMAGE_TAGS and entering:
+            candidates = addresses(node)
+            if candidates and candidates[0] not in images:
+                lines.parts.append(len(images))
+                images[candidates[0]] = candidates
         elif tag == "br" and entering:
             lines.end()
         elif tag in ("td", "th") and not entering:
@@ -149,17 +159,17 @@ def _read(root: LexborNode, junk: Collection[int]) -> tuple[str, tuple[tuple[str
             verbatim += (tag == "pre") * (1 if entering else -1)
             lines.prefix = _prefix(tag, lines.prefix, entering)
     lines.end()
-    return "\n".join(lines.done), tuple(pictures.values())
+    return "\n".join(lines.done), tuple(images.values())
 
 
 def _prefix(tag: str, before: str, entering: bool) -> str:
-    """What the next line begins with: a heading's marks, an item's dash; a block inside an item keeps its dash."""
+    """The start of the next line: `#` marks of a heading, the dash of a list item; a block inside an item keeps it."""
     own = "#" * int(tag[1]) + " " if re.fullmatch("h[1-6]", tag) else "- " if tag == "li" else ""
     return own if own and entering else "" if own else before
 
 
 def addresses(image: LexborNode) -> tuple[str, ...]:
-    """Where an `img` can be read, best first; nothing for a tracking pixel. `src` counts unless it is a placeholder."""
+    """The addresses of an `img`, best first; none for a tracking pixel. `src` is left out if it is a placeholder."""
     own = image.attributes
     if any(re.fullmatch(r"[01](px)?", own.get(side) or "") for side in ("width", "height")):
         return ()
@@ -168,30 +178,31 @@ def addresses(image: LexborNode) -> tuple[str, ...]:
     if parent is not None and parent.tag == "picture":
         offered = (source.attributes for source in parent.css("source"))
         sets += [s.get("srcset") or s.get("data-srcset") or "" for s in offered if s.get("type") not in NOT_DECODED]
-    late = [own.get(key) or "" for key in LATE]
-    found = _largest([*sets, *(text for key, text in zip(LATE, late, strict=True) if key.endswith("srcset"))])
-    found += [text.strip() for key, text in zip(LATE, late, strict=True) if not key.endswith("srcset")]
-    if not any(found) or not any(late):
-        found.append((own.get("src") or "").strip())
-    return tuple(dict.fromkeys(filter(None, found)))
+    lazy = [own.get(key) or "" for key in LAZY_ATTRIBUTES]
+    lazy_sets = [text for key, text in zip(LAZY_ATTRIBUTES, lazy, strict=True) if key.endswith("srcset")]
+    candidates = _largest([*sets, *lazy_sets])
+    candidates += [text.strip() for key, text in zip(LAZY_ATTRIBUTES, lazy, strict=True) if not key.endswith("srcset")]
+    if not any(candidates) or not any(lazy):
+        candidates.append((own.get("src") or "").strip())
+    return tuple(dict.fromkeys(filter(None, candidates)))
 
 
 def _largest(sets: list[str]) -> list[str]:
-    """The addresses in `srcset` texts, the one for the widest (or densest) screen first."""
+    """The addresses in `srcset` attributes, the largest image first."""
     offers = [(float(size or 0), address) for text in sets for address, size in CANDIDATE.findall(text)]
     return [address for _, address in sorted(offers, key=lambda offer: -offer[0]) if not address.startswith("data:")]
 
 
-def _facts(text: str) -> dict[str, Any]:
+def _front_matter(text: str) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(text)
+        values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _untitled(text: str, title: str) -> str:
-    """The text without a first line that only repeats the title (which a document shows above its text)."""
+    """The text without a first line that only repeats the title (documents are rendered with their title)."""
     first, _, rest = text.partition("\n")
     return rest if first.startswith("#") and _one_line(first.lstrip("#")) == _one_line(title) else text
 

@@ -1,7 +1,7 @@
-"""A parsed web page → the part that holds what it is about, and the nodes in it that are navigation and the like.
+"""A parsed web page → the node with its main content, and the nodes below it that are boilerplate (navigation, ads).
 
-Signs, from sure to weak: the element itself (`nav`, `aside`, …), its role, that it is hidden, what its class or id
-calls it, a list that is all links. What carries the page's heading or most of its text is never taken for junk.
+Signs, from sure to weak: the element itself (`nav`, `aside`, …), its role, that it is hidden, words in its class or
+id, a list of links only. A node with the page's heading or most of its text is never boilerplate.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ WORDS = frozenset((
     "outbrain", "pager", "pagination", "promo", "recommended", "recommendations", "related", "share", "sharing",
     "sidebar", "skip", "social", "sponsored", "subscribe", "taboola", "toc", "toolbar",
 ))  # fmt: skip
-"""Words in a class or id that mark what is not the page's content."""
+"""Words in a class or id that mark boilerplate."""
 
 MOST, HALF = 0.9, 0.5
 LINKS, LINKED = 5, 0.8
-"""A list with so many links that make up so much of its text leads elsewhere."""
+"""A list with at least this many links that make up more than this fraction of its text is navigation."""
 
 
 class Weight(NamedTuple):
-    """Characters of text below a node, those of them that are links, and pictures."""
+    """Characters of text below a node, those of them inside links, and the number of images."""
 
     text: int = 0
     links: int = 0
-    pictures: int = 0
+    images: int = 0
 
 
-def content(body: Node) -> tuple[Node, frozenset[int]]:
-    """The node that holds the content, and the `mem_id`s of the nodes below it to pass over."""
-    sure = _unmistakable(body)
-    weights = _weights(body, sure)
-    junk = sure | _likely(body, weights)
-    return _holder(body, _weights(body, junk)), frozenset(junk)
+def find_content(body: Node) -> tuple[Node, frozenset[int]]:
+    """The node with the main content, and the `mem_id`s of the nodes below it to skip."""
+    certain = _certain_junk(body)
+    weights = _weights(body, certain)
+    junk = certain | _likely_junk(body, weights)
+    return _content_node(body, _weights(body, junk)), frozenset(junk)
 
 
-def walk(root: Node, junk: Collection[int] = ()) -> Iterator[tuple[Node, bool]]:
-    """Every node from `root` on in reading order, twice: (node, True) on entering, (node, False) on leaving.
+def traverse(root: Node, junk: Collection[int] = ()) -> Iterator[tuple[Node, bool]]:
+    """`root` and every node below it in reading order, twice: (node, True) on entering, (node, False) on leaving.
 
-    Junk is passed over. Pages nest as deep as they like: nothing here is recursive.
+    Nodes in `junk` are skipped. Not recursive, because pages may nest deeply.
     """
     node = root
     while True:
@@ -74,39 +74,39 @@ def walk(root: Node, junk: Collection[int] = ()) -> Iterator[tuple[Node, bool]]:
         node = following
 
 
-def _unmistakable(body: Node) -> set[int]:
-    found = {node.mem_id for node in body.css(JUNK) if not node.css_first("h1")}
+def _certain_junk(body: Node) -> set[int]:
+    junk = {node.mem_id for node in body.css(JUNK) if not node.css_first("h1")}
     for header in body.css("header, [role=banner]"):
         inside = any(parent.tag in ("article", "main") for parent in _above(header))
         if not inside and not header.css_first("h1"):
-            found.add(header.mem_id)
-    for fallback in body.css("noscript"):  # pages that load pictures late repeat them here
+            junk.add(header.mem_id)
+    for fallback in body.css("noscript"):  # lazy-loading pages repeat their images here
         if not fallback.css_first("img"):
-            found.add(fallback.mem_id)
-    return found
+            junk.add(fallback.mem_id)
+    return junk
 
 
-def _likely(body: Node, weights: Mapping[int, Weight]) -> set[int]:
-    found = set()
+def _likely_junk(body: Node, weights: Mapping[int, Weight]) -> set[int]:
+    junk = set()
     total = weights[body.mem_id].text
     for node in body.css("[class], [id]"):
         named = WORDS & set(re.findall(r"[a-z]+", _spaced(f"{node.attributes.get('class')} {node.id}").lower()))
         small = _of(node, weights).text < HALF * total
         if named and small and node.tag not in ("main", "article", "img") and not node.css_first("h1"):
-            found.add(node.mem_id)
+            junk.add(node.mem_id)
     for links in body.css("ul, ol"):
         weight = _of(links, weights)
         if len(links.css("a[href]")) >= LINKS and weight.links > LINKED * weight.text and weight.text < HALF * total:
-            found.add(links.mem_id)
-    return found
+            junk.add(links.mem_id)
+    return junk
 
 
 def _weights(root: Node, junk: Collection[int]) -> dict[int, Weight]:
-    """The weight of every element that is not junk."""
+    """`mem_id` → weight of every element that is not junk."""
     done: dict[int, Weight] = {}
     open_nodes: list[list[int]] = []
     links = 0
-    for node, entering in walk(root, junk):
+    for node, entering in traverse(root, junk):
         if node.is_text_node:
             length = len("".join((node.text_content or "").split())) if entering else 0
             open_nodes[-1][0] += length
@@ -123,34 +123,34 @@ def _weights(root: Node, junk: Collection[int]) -> dict[int, Weight]:
     return done
 
 
-def _holder(body: Node, weights: Mapping[int, Weight]) -> Node:
-    """The page's `main` or else `article`, if it holds half of the text; otherwise the smallest node with nearly all
-    text, the heading and every picture."""
+def _content_node(body: Node, weights: Mapping[int, Weight]) -> Node:
+    """The page's `main` or else `article`, if it has half of the text; otherwise the smallest node with nearly all
+    text, the heading and every image."""
     whole = weights[body.mem_id]
     for selector in ("main, [role=main]", "article"):
         named = max(body.css(selector), key=lambda node: _of(node, weights).text, default=None)
         if named is not None and _of(named, weights).text >= HALF * whole.text > 0:
             return named
-    holder = body
-    while (inner := _inner(holder, whole, weights)) is not None:
-        holder = inner
-    return holder
+    node = body
+    while (inner := _inner(node, whole, weights)) is not None:
+        node = inner
+    return node
 
 
-def _inner(holder: Node, whole: Weight, weights: Mapping[int, Weight]) -> Node | None:
-    """The child with what makes a holder, if there is one."""
-    heading = holder.css_first("h1")
-    child = holder.child
+def _inner(node: Node, whole: Weight, weights: Mapping[int, Weight]) -> Node | None:
+    """The child with nearly all text, the heading and every image, if there is one."""
+    heading = node.css_first("h1")
+    child = node.child
     while child is not None:
         own = _of(child, weights)
-        if own.text >= MOST * whole.text > 0 and own.pictures == whole.pictures and child.is_element_node:
+        if own.text >= MOST * whole.text > 0 and own.images == whole.images and child.is_element_node:
             return child if heading is None or child.css_first("h1") else None
         child = child.next
     return None
 
 
 def _of(node: Node, weights: Mapping[int, Weight]) -> Weight:
-    """A node's weight; none for junk."""
+    """A node's weight; zero for junk."""
     return weights.get(node.mem_id, Weight())
 
 

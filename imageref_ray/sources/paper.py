@@ -2,7 +2,7 @@
 
     DATA/<events>.jsonl   DATA/news/<newsID>.json   DATA/image/<newsID>/<index>.<ext>
 
-An event is built from what remains; it fails as a whole only when no document or no picture is left.
+An event keeps its usable parts; it fails as a whole only if no document or no image is left.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from imageref_ray.sources.entries import STAGE, Unusable, json_object, safe_name
 def read(root: Path, events: str = "events.jsonl", limit: int | None = None) -> Iterator[Sample | Failure]:
     """Samples in the file's order, each after the failures of its parts; `limit` counts events.
 
-    Raises ConfigError when the event file does not exist.
+    Raises ConfigError if the event file does not exist.
     """
     path = root / events
     if not path.is_file():
-        raise ConfigError(f"event file {path} does not exist; set source.root and source.events to the data's place")
+        raise ConfigError(f"event file {path} does not exist; set source.root and source.events to the data")
     seen: set[str] = set()
     with path.open(encoding="utf-8") as lines:
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
@@ -35,22 +35,22 @@ def read(root: Path, events: str = "events.jsonl", limit: int | None = None) -> 
 
 
 def document(root: Path, news: str) -> Document:
-    """One article by its newsID. Raises ConfigError where it cannot be used."""
+    """One article by its newsID. Raises ConfigError if it cannot be used."""
     try:
         return _document(root, safe_name(news, "BrokenDocument", "newsID"))[0]
     except Unusable as problem:
-        raise ConfigError(f"{problem}; mend the file or do not refer to it") from None
+        raise ConfigError(f"{problem}; fix the file or do not refer to it") from None
 
 
-def responses(events: Path, wanted: set[str]) -> dict[str, str]:
-    """Event id → its reference text (`# title` and summary) for the wanted events of an event file."""
+def responses(events: Path, ids: set[str]) -> dict[str, str]:
+    """Event id → its reference text (`# title` and summary), for the given ids of an event file."""
     texts: dict[str, str] = {}
     for line in events.read_text(encoding="utf-8").splitlines():
         try:
             event = json_object(line, "BrokenEvent")
         except Unusable:
             continue
-        if (name := str(event.get("paasEventID"))) in wanted:
+        if (name := str(event.get("paasEventID"))) in ids:
             texts[name] = f"# {event.get('title') or ''}\n{event.get('summary') or ''}".strip()
     return texts
 
@@ -60,7 +60,7 @@ def _event(root: Path, where: str, line: str, seen: set[str]) -> Iterator[Sample
         event = json_object(line, "BrokenEvent")
         name = safe_name(event.get("paasEventID"), "BrokenEvent", "paasEventID")
         if name in seen:
-            raise Unusable("RepeatedEvent", f"event {name} stands in the file more than once")
+            raise Unusable("RepeatedEvent", f"event {name} is in the file more than once")
     except Unusable as problem:
         yield Failure(where, STAGE, problem.error, f"{where}: {problem}")
         return
@@ -82,13 +82,13 @@ def _event(root: Path, where: str, line: str, seen: set[str]) -> Iterator[Sample
     if not documents:
         yield Failure(name, STAGE, "NoDocuments", "no usable document is left")
     elif not any(document.images for document in documents):
-        yield Failure(name, STAGE, "NoImages", f"none of its {len(documents)} documents has a picture")
+        yield Failure(name, STAGE, "NoImages", f"none of its {len(documents)} documents has an image")
     else:
         yield Sample(name, _instruction(event), tuple(documents), _category(event))
 
 
 def _document(root: Path, news: str) -> tuple[Document, list[str]]:
-    """One article with its pictures in index order, and the names of listed pictures that have no file."""
+    """One article with its images in index order, and the names (`newsID/index`) of listed images without a file."""
     path = root / "news" / f"{news}.json"
     try:
         article = json_object(path.read_text(encoding="utf-8"), "BrokenDocument")
@@ -104,13 +104,13 @@ def _document(root: Path, news: str) -> tuple[Document, list[str]]:
     images = _images(root / "image" / news, news)
     info = article.get("image_info")
     listed = info if isinstance(info, list) else []
-    here = {image.index for image in images}
-    missing = [f"{news}/{k}" for k in range(len(listed)) if k not in here and not _left_out(root / "image" / news, k)]
+    present = {image.index for image in images}
+    missing = [f"{news}/{k}" for k in range(len(listed)) if k not in present and not _is_mpo(root / "image" / news, k)]
     return Document(news, str(article.get("title") or ""), text, images, str(article.get("url") or "")), missing
 
 
 def _images(folder: Path, news: str) -> tuple[Image, ...]:
-    """The folder's `<index>.<ext>` files by index; of two with one index the first by name."""
+    """The folder's `<index>.<ext>` files by index; of two with the same index the first by name."""
     if not folder.is_dir():
         return ()
     first: dict[int, Path] = {}
@@ -120,8 +120,8 @@ def _images(folder: Path, news: str) -> tuple[Image, ...]:
     return tuple(Image(f"{news}/{path.name}", str(path)) for _, path in sorted(first.items()))
 
 
-def _left_out(folder: Path, index: int) -> bool:
-    """`.mpo` files are left out by the layout's own rule: they are not missing."""
+def _is_mpo(folder: Path, index: int) -> bool:
+    """Whether the image is an `.mpo` file: the layout skips those, so they are not missing."""
     return (folder / f"{index}.mpo").exists()
 
 
@@ -134,5 +134,5 @@ def _category(event: dict[str, Any]) -> str:
 
 
 def _instruction(event: dict[str, Any]) -> str:
-    """The event's own instruction where it has one, else its title (the user's topic)."""
+    """The event's instruction if it has one, else its title (the user's topic)."""
     return str(event.get("instruction") or event.get("title") or "")

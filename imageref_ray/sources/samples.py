@@ -3,7 +3,7 @@
     {"id", "instruction"?, "category"?, "response"?,
      "documents": [{"id", "text" (with [Image k]), "title"?, "url"?, "images": [address or {"uri", scores…}]}]}
 
-`images[k]` stands where the text says `[Image k]`. A sample that brings its response keeps it: it is not written anew.
+`images[k]` belongs at `[Image k]` in the text. A sample with a response keeps it: none is generated for it.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import FilterConfig
 from imageref_ray.core.records import Document, Failure, Image, Record, Sample
 from imageref_ray.sources import image_filters
-from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, located, safe_name
+from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, resolve_address, safe_name
 
 SUFFIXES = (".jsonl", ".parquet")
 ROWS = 64
-"""Parquet rows held in memory at a time."""
+"""Parquet rows in memory at a time."""
 
 Entry = tuple[str, dict[str, Any] | Unusable]
-"""Where a sample stands (`file:number`, from 1), and what stands there."""
+"""The position of a sample (`file:number`, from 1) and its row, or why there is none."""
 
 
 def files(root: Path, patterns: Sequence[str]) -> list[Path]:
-    """The files that are read, by name. Raises ConfigError where there is none or one cannot be read."""
+    """The files to read, sorted by path. Raises ConfigError if there is none or one has another format."""
     missing = [name for name in patterns if not any(mark in name for mark in "*?[") and not (root / name).is_file()]
-    found = sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()})
-    if missing or not found:
+    paths = sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()})
+    if missing or not paths:
         raise ConfigError(
-            f"{', '.join(missing or patterns)} in {root}: no such file; set source.root and source.files to the samples"
+            f"no file in {root} matches {', '.join(missing or patterns)}; set source.root and source.files to the data"
         )
-    if strange := [path.name for path in found if path.suffix not in SUFFIXES]:
-        raise ConfigError(f"{', '.join(strange)} in {root}: source.files reads {' and '.join(SUFFIXES)} files only")
-    return found
+    if unsupported := [path.name for path in paths if path.suffix not in SUFFIXES]:
+        raise ConfigError(
+            f"{', '.join(unsupported)} in {root}: only {' and '.join(SUFFIXES)} files are supported; fix source.files"
+        )
+    return paths
 
 
 def read(
@@ -48,7 +50,7 @@ def read(
 ) -> Iterator[Record | Failure]:
     """Records in the files' order, each after the failures of its parts; `limit` counts lines and rows.
 
-    Relative addresses of images are paths under `root`; `limits` are applied to scores that come with an image.
+    Relative addresses of images are paths under `root`; `limits` filter images by the scores in their rows.
     """
     seen: set[str] = set()
     entries = (entry for path in paths for entry in _entries(path))
@@ -60,7 +62,7 @@ def read(
                 raise row
             name = safe_name(row.get("id"), "BrokenSample", "id")
             if name in seen:
-                raise Unusable("RepeatedSample", f"sample {name} stands in the files more than once")
+                raise Unusable("RepeatedSample", f"sample {name} is in the files more than once")
         except Unusable as problem:
             yield Failure(where, STAGE, problem.error, f"{where}: {problem}")
             continue
@@ -89,7 +91,7 @@ def _parsed(line: bytes) -> dict[str, Any] | Unusable:
 
 
 def _rows(path: Path) -> Iterator[Entry]:
-    """A file that breaks off is one failure more, after the rows that could be read."""
+    """The rows of a Parquet file; one that cannot be read to its end adds an Unusable after the rows before."""
     number = 0
     try:
         with pq.ParquetFile(path) as file:
@@ -110,60 +112,60 @@ def _sample(
         response = _response(row.get("response"))
         listed = row.get("documents")
         if not isinstance(listed, list):
-            raise Unusable("BrokenSample", f"documents is {type(listed).__name__}, not a list")
+            raise Unusable("BrokenSample", f"documents must be a list, found {type(listed).__name__}")
         for number, entry in enumerate(listed, 1):
             try:
                 document, failures = parse_document(name, entry, root, limits)
                 if any(document.id == other.id for other in documents):
-                    raise Unusable("RepeatedDocument", f"document {document.id} stands in the sample more than once")
+                    raise Unusable("RepeatedDocument", f"document {document.id} is in the sample more than once")
             except Unusable as problem:
                 yield Failure(name, STAGE, problem.error, f"{where}: {problem}", item=f"documents[{number}]")
                 continue
             documents.append(document)
             yield from failures
-        yield Record(_whole(name, row, documents), response)
+        yield Record(_checked(name, row, documents), response)
     except Unusable as problem:
         yield Failure(name, STAGE, problem.error, f"{where}: {problem}")
 
 
-def _whole(name: str, row: Mapping[str, Any], documents: list[Document]) -> Sample:
-    """The sample, if there is something to ask about it and something to show."""
+def _checked(name: str, row: Mapping[str, Any], documents: list[Document]) -> Sample:
+    """The sample. Raises Unusable if it has no document, no image or no instruction."""
     if not documents:
         raise Unusable("NoDocuments", "no usable document is left")
     if not any(document.images for document in documents):
-        raise Unusable("NoImages", f"none of its {len(documents)} documents has a picture")
+        raise Unusable("NoImages", f"none of its {len(documents)} documents has an image")
     instruction = _text(row, "instruction") or documents[0].title
     if not instruction:
-        raise Unusable("NoInstruction", "has neither an instruction nor a title of its first document")
+        raise Unusable("NoInstruction", "neither the sample has an instruction nor its first document a title")
     return Sample(name, instruction, tuple(documents), _text(row, "category"))
 
 
 def _response(value: object) -> str:
-    """A given response without images, or nothing. It needs a header: pictures are placed after headers."""
+    """A given response without images, or "". Images are placed after headers: raises Unusable without one."""
     if value is None or value == "":
         return ""
     if not isinstance(value, str):
-        raise Unusable("BrokenSample", f"response is {type(value).__name__}, not text")
+        raise Unusable("BrokenSample", f"response must be text, found {type(value).__name__}")
     text = markdown.strip_images(value)
     if not markdown.slots(text, "before") or not markdown.slots(text, "after"):
-        raise Unusable("NoSlots", "its response needs a header line (`# …`) and text under it for pictures to stand at")
+        raise Unusable("NoSlots", "its response needs a header line (`# …`) with text below it to place images at")
     return text
 
 
 def parse_document(name: str, entry: object, root: Path, limits: FilterConfig) -> tuple[Document, list[Failure]]:
-    """One entry of a sample's `documents` with its usable images, and the others' failures. Raises Unusable.
+    """One entry of a sample's `documents` with its usable images, and a failure for each other one. Raises Unusable.
 
-    `name` is the sample's; relative addresses are paths under `root`.
+    `name` is the sample's id; relative addresses are paths under `root`.
     """
     if not isinstance(entry, dict):
-        raise Unusable("BrokenDocument", f"is {type(entry).__name__}, not an object")
+        raise Unusable("BrokenDocument", f"expected a JSON object, found {type(entry).__name__}")
     document = safe_name(entry.get("id"), "BrokenDocument", "id")
     text = _text(entry, "text", "BrokenDocument")
     if not text:
         raise Unusable("EmptyDocument", f"document {document} has no text")
     listed = entry.get("images")
     if not isinstance(listed, list | None):
-        raise Unusable("BrokenDocument", f"images of {document} is {type(listed).__name__}, not a list")
+        raise Unusable("BrokenDocument", f"images of {document} must be a list, found {type(listed).__name__}")
     images: list[Image] = []
     failures: list[Failure] = []
     for k, image in enumerate(listed or []):
@@ -175,7 +177,7 @@ def parse_document(name: str, entry: object, root: Path, limits: FilterConfig) -
         elif problem := image_filters.by_scores(fields, limits):
             failures.append(Failure(name, image_filters.STAGE, problem.error, f"{uri} {problem.message}", item=item))
         else:
-            images.append(Image(image_id(document, k, uri.strip()), located(root, uri.strip())))
+            images.append(Image(image_id(document, k, uri.strip()), resolve_address(root, uri.strip())))
     title, url = _text(entry, "title", "BrokenDocument"), _text(entry, "url", "BrokenDocument")
     return Document(document, title, text, tuple(images), url), failures
 
@@ -185,5 +187,5 @@ def _text(entry: Mapping[str, Any], key: str, error: str = "BrokenSample") -> st
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise Unusable(error, f"{key} is {type(value).__name__}, not text")
+        raise Unusable(error, f"{key} must be text, found {type(value).__name__}")
     return value.strip()

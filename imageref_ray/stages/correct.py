@@ -240,7 +240,7 @@ def _why(last: Reply, pending: Sequence[str]) -> Ended:
 
 
 def _text(units: Sequence[Unit]) -> str:
-    return "".join(unit.said for unit in units)
+    return "".join(unit.corrected for unit in units)
 
 
 def _words(text: str) -> str:

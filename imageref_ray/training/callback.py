@@ -1,4 +1,4 @@
-"""A training step in, a line of `<output>/metrics.jsonl` out; a saved checkpoint in, a Ray Train checkpoint out."""
+"""A training step → a line of `<output>/metrics.jsonl`; a saved checkpoint → a Ray Train checkpoint."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from imageref_ray.core.config import TrainConfig
-from imageref_ray.training.progress import forget_after
-from imageref_ray.training.recovery import note
+from imageref_ray.training.progress import truncate_after
+from imageref_ray.training.recovery import log_event
 
-COUNTED = "counted.json"
-"""In a checkpoint: what has been counted and is not written yet."""
+COUNTS_FILE = "counted.json"
+"""File of a checkpoint: the counts that are not in metrics.jsonl yet."""
 
 
-class Report(TrainerCallback):
-    """Sums over the ranks every `log_every` steps; hands checkpoints over as they are written."""
+class ReportCallback(TrainerCallback):
+    """Writes metrics over all ranks every `log_every` steps; reports checkpoints to Ray Train as they are saved."""
 
     def __init__(self, trainer: Any, config: TrainConfig) -> None:
         self.trainer = trainer
         self.config = config
         self.metrics = config.output / "metrics.jsonl"
-        self.earlier = 0.0  # seconds trained before a resume
-        self.begun = self.since = time.monotonic()
+        self.earlier = 0.0  # seconds of training before a resume
+        self.started = self.since = time.monotonic()
         self.last: dict[str, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock; lines of steps that a resumed run does again are dropped."""
+        """Start the clock; drop the lines of steps that a resumed run repeats."""
         if state.is_world_process_zero:
-            self.earlier = forget_after(self.metrics, state.global_step)
+            self.earlier = truncate_after(self.metrics, state.global_step)
             if state.global_step:
-                note(self.config.output, "resumed", f"resumed from step {state.global_step}")
-        self.begun = self.since = time.monotonic()
+                log_event(self.config.output, "resumed", f"resumed from step {state.global_step}")
+        self.started = self.since = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """One line: means since the line before, over all ranks; tokens are the padded ones that were computed."""
+        """Write one line: means over all ranks since the line before; tokens per second include padding."""
         if state.global_step % self.config.log_every and state.global_step != state.max_steps:
             return
         padded = torch.tensor([[float(self.trainer.padded), 0.0]], dtype=torch.float64, device=args.device)
@@ -53,16 +53,16 @@ class Report(TrainerCallback):
             self._write(state.global_step, tally[:-1].tolist(), float(tally[-1, 0]))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """One rank of each node hands over what the node's ranks wrote (ZeRO keeps a shard per rank)."""
+        """One rank per node reports what the node's ranks have saved (ZeRO writes a shard per rank)."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        counted = self.trainer.counted()
+        counts = self.trainer.unwritten_counts()
         if state.is_world_process_zero:
-            (folder / COUNTED).write_text(json.dumps(counted), encoding="utf-8")
+            (folder / COUNTS_FILE).write_text(json.dumps(counts), encoding="utf-8")
         dist.barrier()
-        mine = ray.train.get_context().get_local_rank() == 0
-        handed = ray.train.Checkpoint.from_directory(str(folder)) if mine else None
-        ray.train.report({"step": state.global_step}, checkpoint=handed)
-        if mine:
+        reports = ray.train.get_context().get_local_rank() == 0
+        checkpoint = ray.train.Checkpoint.from_directory(str(folder)) if reports else None
+        ray.train.report({"step": state.global_step}, checkpoint=checkpoint)
+        if reports:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _write(self, step: int, tally: list[list[float]], padded: float) -> None:
@@ -74,7 +74,7 @@ class Report(TrainerCallback):
             "lr": self.trainer.lr_scheduler.get_last_lr()[0],
             "tokens_per_second": round(padded / (now - self.since), 1),
             "learned_tokens": int(learned),
-            "seconds": round(self.earlier + now - self.begun, 1),
+            "seconds": round(self.earlier + now - self.started, 1),
             "sets": {
                 name: round(total / count, 5)
                 for name, (total, count) in zip(self.trainer.datasets, tally, strict=True)

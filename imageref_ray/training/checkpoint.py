@@ -1,4 +1,4 @@
-"""A trained model in, a Hugging Face InternVL checkpoint out that transformers and vLLM load."""
+"""A trained model → a Hugging Face InternVL checkpoint that transformers and vLLM can load."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from imageref_ray.core.config import LoraConfig
 
-WRAPPED = "base_model.model."  # what peft puts before every name
+PEFT_PREFIX = "base_model.model."  # peft's prefix of every weight name
 
 
-def gathered(trainer: Any) -> dict[str, torch.Tensor]:
-    """The whole model's weights, whatever the ZeRO stage: every rank must call it, rank 0 gets them."""
+def gather_weights(trainer: Any) -> dict[str, torch.Tensor]:
+    """The weights of the whole model, for every ZeRO stage; all ranks must call it, rank 0 gets the result."""
     state: dict[str, torch.Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return state
 
 
-def export(model: Any, state: dict[str, torch.Tensor], lora: LoraConfig | None, processor: Any, folder: Path) -> None:
-    """Write weights (LoRA folded in), config, processor and tokenizer; the folder appears whole or not at all."""
+def export_checkpoint(
+    model: Any, state: dict[str, torch.Tensor], lora: LoraConfig | None, processor: Any, folder: Path
+) -> None:
+    """Write weights (LoRA merged), config, processor and tokenizer; `folder` appears complete or not at all."""
     if lora:
-        model, state = model.get_base_model(), folded(state, lora)
-    fresh = folder.with_name(folder.name + ".part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    plain(model.config, state).save_pretrained(fresh)
-    processor.save_pretrained(fresh)
+        model, state = model.get_base_model(), merge_lora(state, lora)
+    temporary = folder.with_name(folder.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    as_internvl(model.config, state).save_pretrained(temporary)
+    processor.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    temporary.rename(folder)
 
 
-def plain(config: Any, state: dict[str, torch.Tensor]) -> InternVLForConditionalGeneration:
-    """The weights in the public class, whose `save_pretrained` gives them the names that every loader knows."""
-    unset_hf_deepspeed_config()  # under ZeRO-3 the new model would be split over the ranks at once
+def as_internvl(config: Any, state: dict[str, torch.Tensor]) -> InternVLForConditionalGeneration:
+    """The weights in transformers' public class, whose `save_pretrained` writes the names that loaders expect."""
+    unset_hf_deepspeed_config()  # or ZeRO-3 would shard the new model over the ranks
     with torch.device("meta"):
         model = InternVLForConditionalGeneration(config)
     model.load_state_dict(state, assign=True)
     model.tie_weights()
-    model.config.use_cache = True  # training turned it off
+    model.config.use_cache = True  # training disables it
     model.config.dtype = next(iter(state.values())).dtype
     return model
 
 
-def folded(state: dict[str, torch.Tensor], lora: LoraConfig) -> dict[str, torch.Tensor]:
-    """peft's weights as the plain model's: W + alpha / rank × B A, computed in float32."""
-    whole: dict[str, torch.Tensor] = {}
+def merge_lora(state: dict[str, torch.Tensor], lora: LoraConfig) -> dict[str, torch.Tensor]:
+    """peft's weights merged into the base model's: W + alpha / rank × B A, computed in float32."""
+    merged: dict[str, torch.Tensor] = {}
     for name, weight in state.items():
         if ".lora_" in name:
             continue
@@ -57,5 +59,5 @@ def folded(state: dict[str, torch.Tensor], lora: LoraConfig) -> dict[str, torch.
                 down, up = (state[f"{stem}.lora_{side}.default.weight"].float() for side in "AB")
                 weight = (weight.float() + lora.alpha / lora.rank * (up @ down)).to(weight.dtype)
             name = f"{stem}.{part}"
-        whole[name.removeprefix(WRAPPED)] = weight
-    return whole
+        merged[name.removeprefix(PEFT_PREFIX)] = weight
+    return merged

@@ -1,4 +1,4 @@
-"""TrainConfig in, DeepSpeed configuration out."""
+"""TrainConfig → DeepSpeed configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imageref_ray.core.config import TrainConfig
 def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
     """DeepSpeed settings for ZeRO stage 0 to 3; "auto" values are filled in by the Hugging Face Trainer.
 
-    No optimizer here: the Trainer's own AdamW (torch, no weight decay on biases and norms) runs on CPU and GPU alike.
+    No optimizer: the Trainer's AdamW (torch, no weight decay on biases and norms) is used on CPU and GPU.
     """
     on_cpu = config.gpus_per_worker == 0
     return {

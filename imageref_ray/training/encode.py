@@ -1,7 +1,7 @@
-"""A processor and annotation rows in, token ids with a loss mask and image tiles out.
+"""Conversations and a processor → token ids with a loss mask, and image tiles.
 
-The token layout is the checkpoint's own: its chat template renders the turns, and every image becomes
-`<img>` + `<IMG_CONTEXT>` × (tokens a tile × tiles) + `</img>`, as its processor and vLLM write it at inference.
+The token layout is the checkpoint's: its chat template renders the turns, and every image becomes
+`<img>` + `<IMG_CONTEXT>` × (tokens per tile × tiles) + `</img>`, as its processor and vLLM write it at inference.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import torch
 from PIL import Image
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
-from imageref_ray.core.images import DAMAGE, open_rgb, upright_size
-from imageref_ray.dataset.mixture import IMAGE_TAG, Row, SampleError
+from imageref_ray.core.images import DECODE_ERRORS, open_rgb, upright_size
+from imageref_ray.dataset.mixture import IMAGE_TAG, Conversation, SampleError
 
 IGNORED = -100
 CACHE_BYTES = 1 << 29  # decoded tiles kept in memory, per worker
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image of a sample: where it is and into how many tiles (columns, rows) it is cut."""
+class TiledImage:
+    """An image of a sample: its path and the grid (columns, rows) of tiles that it is cut into."""
 
     path: Path
     grid: tuple[int, int]
@@ -37,24 +37,24 @@ class Picture:
 
     @property
     def tiles(self) -> int:
-        """Tiles, the thumbnail of a cut image included."""
+        """Number of tiles, including the thumbnail of an image with more than one."""
         count = self.grid[0] * self.grid[1]
         return count if count == 1 else count + 1
 
 
 @dataclass(frozen=True)
 class Example:
-    """One tokenized sample: ids int32 [tokens], learned bool [tokens]."""
+    """One tokenized sample: ids int32 [tokens], learned bool [tokens] (the tokens with a loss), uses per epoch."""
 
     dataset: str
     ids: np.ndarray
     learned: np.ndarray
-    pictures: tuple[Picture, ...]
+    images: tuple[TiledImage, ...]
     copies: int = 1
 
 
 class Encoder:
-    """Rows → examples, by the checkpoint's processor; remembers image sizes and template pieces."""
+    """Conversations → examples, with the checkpoint's processor; caches image sizes."""
 
     def __init__(self, processor: Any, sequence_length: int, system: str = "") -> None:
         self.processor = processor
@@ -64,26 +64,32 @@ class Encoder:
         self.size = int(processor.image_processor.size["height"])
         self.image_size = lru_cache(maxsize=None)(_image_size)
 
-    def encode(self, row: Row) -> Example:
-        """Tokenize one row; SampleError says why it cannot be trained on."""
-        pictures = tuple(Picture(path, self._grid(path, row.max_tiles), row.augment) for path in row.images)
-        tiles = iter([picture.tiles for picture in pictures])
+    def encode(self, conversation: Conversation) -> Example:
+        """Tokenize one conversation. Raises SampleError if it cannot be used for training."""
+        images = tuple(
+            TiledImage(path, self._grid(path, conversation.max_tiles), conversation.augment)
+            for path in conversation.images
+        )
+        tiles = iter([image.tiles for image in images])
         ids: list[int] = []
         learned: list[bool] = []
-        for text, is_answer in self._pieces(self._messages(row)):
-            found = self._tokens(text, tiles)
-            ids += found
-            learned += [is_answer] * len(found)
+        for text, is_answer in self._pieces(self._messages(conversation)):
+            tokens = self._tokens(text, tiles)
+            ids += tokens
+            learned += [is_answer] * len(tokens)
         if len(ids) > self.sequence_length:
             raise SampleError("longer than sequence_length")
-        return Example(row.dataset, np.array(ids, np.int32), np.array(learned, bool), pictures, row.copies)
+        return Example(
+            conversation.dataset, np.array(ids, np.int32), np.array(learned, bool), images, conversation.copies
+        )
 
-    def _messages(self, row: Row) -> list[dict[str, Any]]:
-        system = [("system", self.system)] if self.system and row.turns[0][0] != "system" else []
-        return [{"role": role, "content": _parts(text, role)} for role, text in (*system, *row.turns)]
+    def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
+        turns = conversation.turns
+        system = [("system", self.system)] if self.system and turns[0][0] != "system" else []
+        return [{"role": role, "content": _parts(text, role)} for role, text in (*system, *turns)]
 
     def _pieces(self, messages: list[dict[str, Any]]) -> Iterable[tuple[str, bool]]:
-        """Template text in pieces: (text, is it learned); an answer includes the token that ends the turn."""
+        """The rendered text in pieces: (text, is it learned); an answer includes the end-of-turn token."""
         done = 0
         whole = ""
         for number, message in enumerate(messages, 1):
@@ -113,8 +119,8 @@ class Encoder:
             text = first + "".join(
                 f"{begin}{context * per_tile * count}{end}{part}" for part, count in zip(rest, tiles, strict=False)
             )
-        found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def _grid(self, path: Path, max_tiles: int) -> tuple[int, int]:
         width, height = self.image_size(path)
@@ -124,66 +130,68 @@ class Encoder:
         return (columns, rows)
 
 
-def encode_all(rows: Iterable[Row], encoder: Encoder, skipped: Counter[tuple[str, str]]) -> list[Example]:
-    """Every row that can be trained on; the others are counted in `skipped` under (data set, reason)."""
+def encode_all(
+    conversations: Iterable[Conversation], encoder: Encoder, skipped: Counter[tuple[str, str]]
+) -> list[Example]:
+    """The usable conversations as examples; the others are counted in `skipped` under (data set, reason)."""
     examples = []
-    for row in rows:
+    for conversation in conversations:
         try:
-            examples.append(encoder.encode(row))
+            examples.append(encoder.encode(conversation))
         except SampleError as error:
-            skipped[row.dataset, str(error)] += row.copies
+            skipped[conversation.dataset, str(error)] += conversation.copies
     return examples
 
 
-class Tiles:
-    """Pictures → uint8 tiles [tiles, 3, size, size], cached up to CACHE_BYTES."""
+class TileLoader:
+    """Image files → uint8 tiles [tiles, 3, size, size], cached up to CACHE_BYTES."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self.random = random.Random(seed)
         self.cached = lru_cache(maxsize=max(1, CACHE_BYTES // (3 * size * size)))(self._cut)
 
-    def __call__(self, picture: Picture) -> np.ndarray:
-        """Decode (or take from the cache); SampleError if the picture cannot be decoded."""
-        return self._cut(picture) if picture.augment else self.cached(picture)
+    def __call__(self, image: TiledImage) -> np.ndarray:
+        """The tiles, from the cache or decoded. Raises SampleError if the image cannot be decoded."""
+        return self._cut(image) if image.augment else self.cached(image)
 
-    def _cut(self, picture: Picture) -> np.ndarray:
-        columns, rows = picture.grid
+    def _cut(self, image: TiledImage) -> np.ndarray:
+        columns, rows = image.grid
         size = self.size
         try:
-            image = open_rgb(str(picture.path))
-        except (*DAMAGE, Image.DecompressionBombError):
-            raise SampleError("picture cannot be decoded") from None
-        if picture.augment:
-            image = _recompressed(image, self.random.randint(75, 100))
-        large = _resized(image, columns * size, rows * size)
+            pixels = open_rgb(str(image.path))
+        except (*DECODE_ERRORS, Image.DecompressionBombError):
+            raise SampleError("image cannot be decoded") from None
+        if image.augment:
+            pixels = _recompressed(pixels, self.random.randint(75, 100))
+        large = _resized(pixels, columns * size, rows * size)
         tiles = [
             large.crop((column * size, row * size, (column + 1) * size, (row + 1) * size))
             for row in range(rows)
             for column in range(columns)
         ]
         if len(tiles) > 1:
-            tiles.append(_resized(image, size, size))
+            tiles.append(_resized(pixels, size, size))
         return np.stack([np.asarray(tile) for tile in tiles]).transpose(0, 3, 1, 2)
 
 
 class Collator:
     """Examples → one padded batch: input_ids, labels [batch, longest], pixel_values [tiles, 3, size, size].
 
-    Beside them `dataset` [batch], each example's set by its number in `datasets`, and `broken`, the sets of the
-    examples whose picture could not be decoded: they stay in the batch without any label to learn.
+    Also `dataset` [batch], the index in `datasets` of each example's data set, and `broken`, the same of the examples
+    whose image could not be decoded: they stay in the batch without labels.
     """
 
     def __init__(self, processor: Any, datasets: Sequence[str], seed: int) -> None:
-        images = processor.image_processor
-        self.tiles = Tiles(int(images.size["height"]), seed)
+        image_processor = processor.image_processor
+        self.tiles = TileLoader(int(image_processor.size["height"]), seed)
         self.pad = int(processor.tokenizer.pad_token_id)
         self.datasets = {name: number for number, name in enumerate(datasets)}
-        self.mean = torch.tensor(images.image_mean).view(1, 3, 1, 1) * 255
-        self.scale = 1 / (torch.tensor(images.image_std).view(1, 3, 1, 1) * 255)
+        self.mean = torch.tensor(image_processor.image_mean).view(1, 3, 1, 1) * 255
+        self.scale = 1 / (torch.tensor(image_processor.image_std).view(1, 3, 1, 1) * 255)
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """Pad to the longest; no attention mask is needed: padding is on the right and attention looks left."""
+        """Pad to the longest. No attention mask is needed: padding is on the right and attention is causal."""
         longest = max(len(example.ids) for example in examples)
         ids = np.full((len(examples), longest), self.pad, np.int64)
         labels = np.full((len(examples), longest), IGNORED, np.int64)
@@ -193,10 +201,10 @@ class Collator:
             length = len(example.ids)
             ids[row, :length] = example.ids
             try:
-                tiles += [self.tiles(picture) for picture in example.pictures]
+                tiles += [self.tiles(image) for image in example.images]
                 labels[row, :length] = np.where(example.learned, example.ids, IGNORED)
             except SampleError:
-                tiles += [self._blank(picture.tiles) for picture in example.pictures]
+                tiles += [self._blank(image.tiles) for image in example.images]
                 broken.append(self.datasets[example.dataset])
         pixels = torch.from_numpy(np.concatenate(tiles or [self._blank(1)])).float()
         return {
@@ -212,7 +220,7 @@ class Collator:
 
 
 def _parts(text: str, role: str) -> list[dict[str, str]]:
-    """The content parts of a turn: an image part at every tag of a question, the text between."""
+    """The content parts of a turn: an image part for every tag of a question, and the text between."""
     if role != "user":
         return [{"type": "text", "text": text}]
     parts: list[dict[str, str]] = []
@@ -225,13 +233,13 @@ def _parts(text: str, role: str) -> list[dict[str, str]]:
 
 
 def _image_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the upright picture, from the header; SampleError if there is no such picture."""
+    """(width, height) in pixels of the upright image, from the header. Raises SampleError if it cannot be read."""
     try:
         return upright_size(str(path))
     except FileNotFoundError:
-        raise SampleError("picture is missing") from None
-    except (*DAMAGE, Image.DecompressionBombError):
-        raise SampleError("picture cannot be read") from None
+        raise SampleError("image is missing") from None
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
+        raise SampleError("image cannot be read") from None
 
 
 def _resized(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""A checkpoint and a TrainConfig in, the InternVL to train out: loss on the answers, freezing, LoRA, drop path."""
+"""A checkpoint and a TrainConfig → the InternVL model to train: loss on the answers, freezing, LoRA, drop path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from transformers import InternVLForConditionalGeneration
 from transformers.utils import is_flash_attn_2_available
 
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, LoraConfig, TrainConfig
 from imageref_ray.training.encode import IGNORED
 
@@ -18,21 +18,21 @@ LORA_TARGETS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 
 
 class AnswerLoss(InternVLForConditionalGeneration):
-    """InternVL whose forward pass gives the summed loss, and scores the vocabulary only where a token is learned."""
+    """InternVL whose forward pass returns the summed loss and computes logits only for learned tokens."""
 
     def forward(  # type: ignore[override]
         self, input_ids: torch.Tensor, labels: torch.Tensor, pixel_values: torch.Tensor, **_: Any
     ) -> dict[str, torch.Tensor]:
-        """input_ids, labels [batch, tokens], pixel_values [tiles, 3, size, size] → loss, summed, and `each` [batch].
+        """input_ids, labels [batch, tokens], pixel_values [tiles, 3, size, size] → `loss`, the sum, and `each` [batch].
 
-        Position t predicts token t + 1. Padding stands on the right, where causal attention never looks: no mask.
-        A batch without images brings one idle tile, so that every rank runs the same modules in the same order,
-        which the exchange of gradients and of ZeRO-3's weights relies on.
+        Position t predicts token t + 1. Padding is on the right, which causal attention never reads: no mask is needed.
+        A batch without images has one blank tile, so that every rank runs the same modules in the same order, which
+        the exchange of gradients and of ZeRO-3's weights requires.
         """
         embeddings = self.get_input_embeddings()(input_ids)
-        pictures = self.get_image_features(pixel_values).pooler_output.to(embeddings.dtype)
-        seen = (input_ids == self.config.image_token_id).unsqueeze(-1)
-        embeddings = embeddings.masked_scatter(seen, pictures)
+        features = self.get_image_features(pixel_values).pooler_output.to(embeddings.dtype)
+        is_image = (input_ids == self.config.image_token_id).unsqueeze(-1)
+        embeddings = embeddings.masked_scatter(is_image, features)
         hidden = self.model.language_model(inputs_embeds=embeddings, use_cache=False)[0]
         learned = labels[:, 1:] != IGNORED
         logits = self.lm_head(hidden[:, :-1][learned])
@@ -42,7 +42,7 @@ class AnswerLoss(InternVLForConditionalGeneration):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, a residual branch is left out for a whole tile with this probability."""
+    """Stochastic depth: in training, a residual branch is dropped for a whole tile with probability `rate`."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -56,12 +56,12 @@ class DropPath(nn.Module):
         return branch * kept.to(branch.dtype) / (1 - self.rate)
 
 
-def attention(config: TrainConfig, missing: str) -> str:
-    """What the vision tower and the language model compute attention with, in transformers' words.
+def choose_attention(config: TrainConfig, missing: str) -> str:
+    """The attention implementation of the vision tower and the language model, as transformers names it.
 
-    `missing` says why flash-attn cannot be used in this process ("": it can). Without it PyTorch's own function is
-    taken: no mask is ever given (see `AnswerLoss`), so in bf16 on a GPU that runs a flash kernel too.
-    Raises ConfigError where flash-attn is asked for and missing.
+    `missing` is why flash-attn cannot be used in this process ("": it can). PyTorch's own attention then runs a flash
+    kernel too (in bf16 on a GPU), because no mask is passed (see `AnswerLoss`).
+    Raises ConfigError if flash-attn is required by the config and missing.
     """
     if config.attention == "auto":
         fits = config.gpus_per_worker > 0 and config.precision == "bf16" and not missing
@@ -74,7 +74,7 @@ def attention(config: TrainConfig, missing: str) -> str:
     return config.attention
 
 
-def flash_missing() -> str:
+def why_flash_attn_is_missing() -> str:
     """Why this process cannot use flash-attn, or "" if it can. An installed one may fail: it is built for one torch."""
     if find_spec("flash_attn") is None:
         return "flash-attn is not installed"
@@ -85,23 +85,23 @@ def flash_missing() -> str:
     return "" if is_flash_attn_2_available() else "it needs a CUDA device and flash-attn 2.3.3 or newer"
 
 
-def build(config: TrainConfig) -> Any:
-    """The model to train: weights loaded, parts frozen, drop path, LoRA and gradient checkpointing in place."""
+def build_model(config: TrainConfig) -> Any:
+    """The model to train: with its weights, frozen parts, drop path, LoRA and gradient checkpointing."""
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    chosen = attention(config, flash_missing())
-    model = AnswerLoss.from_pretrained(located(config.model), dtype=dtype, attn_implementation=chosen)
+    implementation = choose_attention(config, why_flash_attn_is_missing())
+    model = AnswerLoss.from_pretrained(resolve_model(config.model), dtype=dtype, attn_implementation=implementation)
     parts = {
         "vision": [model.model.vision_tower],
         "projector": [model.model.multi_modal_projector],
         "language": [model.model.language_model, model.lm_head],
     }
     if config.fresh:
-        _forget(model, [part for name in config.fresh for part in parts[name]], config.seed)
+        _reinitialize(model, [part for name in config.fresh for part in parts[name]], config.seed)
     for name in config.freeze:
         for part in parts[name]:
             part.requires_grad_(False)
     if config.drop_path:
-        _drop_paths(model.model.vision_tower.encoder.layer, config.drop_path)
+        _add_drop_path(model.model.vision_tower.encoder.layer, config.drop_path)
     made = _with_lora(model, config.lora, config.freeze) if config.lora else model
     if config.gradient_checkpointing:
         _checkpoint(model, config)
@@ -116,8 +116,8 @@ def _checkpoint(model: Any, config: TrainConfig) -> None:
         model.model.vision_tower.gradient_checkpointing_disable()
 
 
-def _forget(model: Any, parts: list[nn.Module], seed: int) -> None:
-    """Give these parts of the model the weights that a new model of its shape starts with."""
+def _reinitialize(model: Any, parts: list[nn.Module], seed: int) -> None:
+    """Give these parts of the model new random weights, as in an untrained model of the same config."""
     torch.manual_seed(seed)
     names = {part: name for name, part in model.named_modules()}
     new = dict(AnswerLoss(model.config).named_modules())
@@ -125,12 +125,12 @@ def _forget(model: Any, parts: list[nn.Module], seed: int) -> None:
         part.load_state_dict(new[names[part]].state_dict())
 
 
-def _drop_paths(layers: Any, rate: float) -> None:
-    """Rates rise linearly from 0 in the first layer to `rate` in the last, on both residual branches."""
+def _add_drop_path(layers: Any, rate: float) -> None:
+    """Add drop path to both residual branches; rates rise linearly from 0 in the first layer to `rate` in the last."""
     for number, layer in enumerate(layers):
-        here = rate * number / max(1, len(layers) - 1)
-        layer.attention.projection_dropout = DropPath(here)
-        layer.dropout = DropPath(here)
+        layer_rate = rate * number / max(1, len(layers) - 1)
+        layer.attention.projection_dropout = DropPath(layer_rate)
+        layer.dropout = DropPath(layer_rate)
 
 
 def _with_lora(model: Any, lora: LoraConfig, freeze: tuple[str, ...]) -> Any:

@@ -1,5 +1,4 @@
-"""Which failures a training survives: what Ray Train's controller sees in, a line of `<output>/events.jsonl` and the
-one sentence about what failed out."""
+"""Failures of training workers → restart or not, a line of `<output>/events.jsonl`, one sentence about the cause."""
 
 from __future__ import annotations
 
@@ -13,23 +12,25 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.train import UserCallback
 
 from imageref_ray.core.config import ConfigError, TrainConfig
-from imageref_ray.training.progress import read, write
+from imageref_ray.training.progress import read_lines, write_atomically
 
-CERTAIN = (ValueError, TypeError, LookupError, AttributeError, ImportError, NameError, AssertionError)
-"""Raised by the same work whenever it is done: no restart helps."""
+PERMANENT_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ImportError, NameError, AssertionError)
+"""Errors that the same work raises every time: a restart would not help."""
 AFTERMATH = re.compile(r"connection|gloo|nccl|peer|store|timed out|broken pipe|abort", re.IGNORECASE)
-"""What the other workers say when one is gone."""
-CERTAIN_NAMES = {"OutOfMemoryError", "SafetensorError"}
-"""The same, of libraries that are not loaded here: a full GPU (torch), broken weights."""
-LIST, COPY = Path("checkpoints", "checkpoint_manager_snapshot.json"), "checkpoint_manager_snapshot.copy.json"
-"""Ray Train's list of checkpoints in an output, and ours beside it."""
-LONGEST = 300
+"""Errors of the other workers after one has died."""
+PERMANENT_ERROR_NAMES = {"OutOfMemoryError", "SafetensorError"}
+"""The same, by name, from libraries that are not imported here: GPU out of memory (torch), broken weights."""
+CHECKPOINT_LIST = Path("checkpoints", "checkpoint_manager_snapshot.json")
+"""Ray Train's list of checkpoints, relative to the run directory."""
+LIST_COPY = "checkpoint_manager_snapshot.copy.json"
+"""Our copy of it, in the same folder."""
+MAX_MESSAGE = 300
 
 
 class Recovery(UserCallback):  # type: ignore[misc]
-    """In Ray Train's controller: notes what is lost, and ends the run at once where a restart would not help.
+    """Callback in Ray Train's controller: logs lost workers, and ends the run at once if a restart would not help.
 
-    Ray Train restarts after any exception of a worker. What a callback of its controller raises is final for it.
+    Ray Train restarts after any exception of a worker; an exception of a controller callback ends the run.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -37,93 +38,98 @@ class Recovery(UserCallback):  # type: ignore[misc]
         self.step: int | None = None if [*(config.output / "checkpoints").glob("checkpoint_*")] else 0
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Remember which step a restart would begin at; keep a copy of the list of checkpoints, which now is whole."""
+        """Remember the step of the latest checkpoint; copy the list of checkpoints, which is complete now."""
         if checkpoint:
             self.step = metrics[0]["step"]
-            listed = self.config.output / LIST
-            write(listed.with_name(COPY), listed.read_text(encoding="utf-8"))
+            checkpoint_list = self.config.output / CHECKPOINT_LIST
+            write_atomically(checkpoint_list.with_name(LIST_COPY), checkpoint_list.read_text(encoding="utf-8"))
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Note the loss that a restart follows. Raises the workers' own error where it would come again."""
-        if error := certain(worker_exceptions):
+        """Log the lost workers before the restart. Raises the worker's error if it would occur again."""
+        if error := permanent_error(worker_exceptions):
             raise error
         if any(getattr(_death(error), "preempted", False) for error in worker_exceptions.values()):
-            note(self.config.output, "lost", f"{cause(worker_exceptions)}, which was taken away; restarting")
-        elif restarts(self.config.output) < self.config.max_failures:
-            restart(self.config, cause(worker_exceptions), self.step)
+            log_event(
+                self.config.output, "lost", f"{describe_cause(worker_exceptions)}, which was preempted; restarting"
+            )
+        elif count_restarts(self.config.output) < self.config.max_failures:
+            log_restart(self.config, describe_cause(worker_exceptions), self.step)
 
 
-def restart(config: TrainConfig, words: str, step: int | None = None) -> None:
-    """Note the loss of workers that a restart follows, which counts."""
+def log_restart(config: TrainConfig, message: str, step: int | None = None) -> None:
+    """Log the loss of workers before a restart that counts against `max_failures`; `step`: where it resumes."""
     where = "the latest checkpoint" if step is None else f"step {step}"
-    number = f"{restarts(config.output) + 1} of {config.max_failures}"
-    note(config.output, "lost", f"{words}; restarting from {where} ({number})", counts=True)
+    number = f"{count_restarts(config.output) + 1} of {config.max_failures}"
+    log_event(config.output, "lost", f"{message}; restarting from {where} ({number})", counts=True)
 
 
-def restarts(output: Path) -> int:
-    """How many restarts of this run count against `max_failures` so far."""
-    return sum(event.get("counts", False) for event in read(output / "events.jsonl"))
+def count_restarts(output: Path) -> int:
+    """The restarts of this run so far that count against `max_failures`."""
+    return sum(event.get("counts", False) for event in read_lines(output / "events.jsonl"))
 
 
 def repair_list(output: Path) -> None:
-    """Ray Train writes its list of checkpoints in place: a kill in that moment leaves a half, which it cannot read."""
-    listed = output / LIST
+    """Restore Ray Train's list of checkpoints if a kill left it incomplete: it is not written atomically."""
+    checkpoint_list = output / CHECKPOINT_LIST
     try:
-        json.loads(listed.read_text(encoding="utf-8"))
+        json.loads(checkpoint_list.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     except ValueError:
-        copy = listed.with_name(COPY)
-        listed.unlink()
+        copy = checkpoint_list.with_name(LIST_COPY)
+        checkpoint_list.unlink()
         if copy.is_file():
-            write(listed, copy.read_text(encoding="utf-8"))
+            write_atomically(checkpoint_list, copy.read_text(encoding="utf-8"))
 
 
-def note(output: Path, event: str, text: str = "", **more: Any) -> None:
-    """One line more in events.jsonl, for the screen and for those who look later."""
+def log_event(output: Path, event: str, text: str = "", **more: Any) -> None:
+    """Append a line to events.jsonl; a `text` is shown on the screen as well."""
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, "text": text, **more}
     with (output / "events.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
-def certain(workers: dict[int, Exception]) -> Exception | None:
-    """The error that the same work would raise again: a mistake in settings, data or code, or a full GPU."""
+def permanent_error(workers: dict[int, Exception]) -> Exception | None:
+    """The error that would occur again after a restart: a mistake in settings, data or code, or a full GPU."""
     if any(map(_death, workers.values())):  # the others may raise anything
         return None
-    found = (e for e in workers.values() if isinstance(e, CERTAIN) or type(e).__name__ in CERTAIN_NAMES)
-    return next(found, None)
+    for error in workers.values():
+        if isinstance(error, PERMANENT_ERRORS) or type(error).__name__ in PERMANENT_ERROR_NAMES:
+            return error
+    return None
 
 
-def parts(error: BaseException) -> dict[int, Any]:
-    """What failed in a `fit` that ended in `error`: rank → exception; the controller's own has the rank -1."""
+def failures_by_rank(error: BaseException) -> dict[int, Any]:
+    """The exceptions behind the `error` of a `fit`: rank → exception; the controller's has rank -1."""
     workers: dict[int, Exception] | None = getattr(error, "worker_failures", None)
     return workers or {-1: getattr(error, "controller_failure", error)}
 
 
-def lost(failed: dict[int, Any]) -> bool:
-    """Whether the controller died, or ended over a worker that died while all were begun: Ray restarts neither."""
+def needs_our_restart(failed: dict[int, Any]) -> bool:
+    """Whether the controller died, or a worker died while all were starting: Ray Train restarts neither."""
     error = failed.get(-1)
     return isinstance(error, RayActorError) and not error.actor_init_failed
 
 
-def cause(failed: dict[int, Any]) -> str:
-    """The first cause in one line: a worker that died, else what a worker raised, else what the others say of it."""
-    first = min(failed, key=lambda rank: (_rank_of_blame(failed[rank]), rank))
+def describe_cause(failed: dict[int, Any]) -> str:
+    """The most likely cause in one line: a worker that died, else an error of a worker, else an after-effect."""
+    first = min(failed, key=lambda rank: (_likelihood(failed[rank]), rank))
     if first < 0:
-        return f"a worker {_how(failed[first])}" if lost(failed) else _line(failed[first])
-    return f"worker {first} {_how(failed[first])}"
+        return f"a worker {_describe(failed[first])}" if needs_our_restart(failed) else _describe_error(failed[first])
+    return f"worker {first} {_describe(failed[first])}"
 
 
-def _rank_of_blame(error: Exception) -> int:
+def _likelihood(error: Exception) -> int:
+    """0: the worker died; 1: an error of its own; 2: an after-effect of another worker's."""
     if _death(error):
         return 0
     return 2 if AFTERMATH.search(str(error)) else 1
 
 
-def _how(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     death = _death(error)
     if death is None:
-        return f"failed: {_line(error)}"
+        return f"failed: {_describe_error(error)}"
     text = " ".join(str(death).split("Some common causes include")[0].split())
     if isinstance(death, ActorUnavailableError):
         return "cannot be reached: its node or the network is lost"
@@ -131,24 +137,24 @@ def _how(error: Exception) -> str:
         return "was killed because its node ran out of memory"
     if re.search(r"node (has )?(died|was terminated)|its node", text):
         return "was lost with its node"
-    if "connection error code 2" in text:  # Ray's words for a process that is gone
+    if "connection error code 2" in text:  # Ray's message about a process that is gone
         return "was lost: its process was killed or crashed"
-    told = re.search("Worker exit detail: (.*)", text)
-    return f"was lost: {_short(told[1] if told else text)}"
+    detail = re.search("Worker exit detail: (.*)", text)
+    return f"was lost: {_short(detail[1] if detail else text)}"
 
 
 def _death(error: BaseException) -> BaseException | None:
-    """The death of the worker's process or node that a failed health check tells of."""
+    """The death of the worker's process or node behind an error, if there is one."""
     inner = getattr(error, "health_check_failure", error)
     return inner if inner is not error or isinstance(error, RayActorError) else None
 
 
-def _line(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     text = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-    if getattr(error, "actor_init_failed", False):  # with a traceback before the error itself
+    if getattr(error, "actor_init_failed", False):  # a traceback precedes the error
         text = text.strip().splitlines()[-1]
     return _short(" ".join(text.split()))
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

@@ -1,8 +1,8 @@
-"""TrainConfig in, fine-tuned checkpoint in `<output>/model` out: Ray Train + DeepSpeed + Hugging Face Trainer.
+"""TrainConfig → fine-tuned checkpoint in `<output>/model`: Ray Train + DeepSpeed + Hugging Face Trainer.
 
-`<output>` holds fingerprint.json, train.log (all that libraries print), metrics.jsonl, events.jsonl (workers begun and
-lost), checkpoints/, summary.json and, at the end, model/. When a worker or its node dies, all workers are restarted
-from the latest checkpoint, up to `max_failures` times; a killed run, started again, resumes there too.
+`<output>` contains fingerprint.json, train.log (all output of libraries), metrics.jsonl, events.jsonl (workers started
+and lost), checkpoints/, summary.json and, at the end, model/. When a worker or its node dies, all workers are restarted
+from the latest checkpoint, up to `max_failures` times; a killed run that is started again resumes there too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imageref_ray.dataset import mixture
 from imageref_ray.engines.base import EngineError
 from imageref_ray.training import progress
 
-FREE_TO_CHANGE = {
+CHANGEABLE = {
     "accelerator_type",
     "attention",
     "checkpoint_every",
@@ -33,32 +33,32 @@ FREE_TO_CHANGE = {
     "log_every",
     "max_failures",
 }
-"""Between a kill and the resume. `attention` too: all compute the same but for rounding, and `auto` depends on what is
-installed on the nodes."""
+"""Settings that may change when a run is resumed; `attention` too: results differ by rounding only, and `auto` depends
+on what is installed on the nodes."""
 
 
 class TrainingFailed(EngineError):
-    """The workers failed and no restart is left or would help: the run ends, to be resumed."""
+    """The workers failed, and no restart is left or would help. The run can be resumed."""
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
-    """Train to the end and export; the summary: model, samples, skipped (set → reason → count), last metrics, seconds.
+    """Train and export; returns the summary: model, samples, skipped (set → reason → count), last metrics, seconds.
 
-    Raises ConfigError, before Ray starts, for a model that is no InternVL, a missing file, settings that do not go
-    together, or an output folder that holds a training with other settings; later where no sample is usable.
-    TrainingFailed where workers failed more often than `max_failures`, or would fail the same way again.
+    Raises ConfigError, before Ray starts, if the model is not an InternVL, a file is missing, settings contradict each
+    other, or the output contains a training with other settings; later, if no sample is usable. Raises TrainingFailed
+    if workers failed more often than `max_failures`, or would fail the same way again.
     """
     mixture.entries(config)
     _check_settings(config)
     engines.check_model(config.model, "model", ask_hub=True)
-    _claim(config)
-    begun = time.monotonic()
+    _begin_run(config)
+    started = time.monotonic()
     summary, model = config.output / "summary.json", config.output / "model"
     if not (summary.is_file() and model.is_dir()):
         _fit(config)
-    done = json.loads(summary.read_text(encoding="utf-8"))
-    last = progress.read(config.output / "metrics.jsonl")[-1]
-    return {"model": str(model), **done, **last, "total_seconds": round(time.monotonic() - begun, 1)}
+    counts = json.loads(summary.read_text(encoding="utf-8"))
+    last = progress.read_lines(config.output / "metrics.jsonl")[-1]
+    return {"model": str(model), **counts, **last, "total_seconds": round(time.monotonic() - started, 1)}
 
 
 def _check_settings(config: TrainConfig) -> None:
@@ -68,23 +68,26 @@ def _check_settings(config: TrainConfig) -> None:
             "run on the CPU; set gpus_per_worker or remove accelerator_type"
         )
     if config.fresh and config.zero_stage == 3:
-        raise ConfigError("fresh: ZeRO-3 loads weights in parts, none can start anew; set zero_stage to 2 or less")
-    at_once = config.workers * config.per_device_batch
-    if config.global_batch % at_once:
         raise ConfigError(
-            f"global_batch: {config.global_batch} is no multiple of workers × per_device_batch = {at_once}; change one"
+            "fresh: not possible with ZeRO stage 3, which loads weights in parts; set zero_stage to 2 or less"
+        )
+    step_size = config.workers * config.per_device_batch
+    if config.global_batch % step_size:
+        raise ConfigError(
+            f"global_batch: {config.global_batch} is not a multiple of workers × per_device_batch = {step_size}; "
+            "change one of them"
         )
 
 
-def _claim(config: TrainConfig) -> None:
-    """Take the run directory, or resume the run of the same settings in it."""
+def _begin_run(config: TrainConfig) -> None:
+    """Start a run in the run directory, or resume the one in it. Raises ConfigError if its settings are different."""
     values = config.model_dump(mode="json")
-    settings = {key: value for key, value in values.items() if key not in FREE_TO_CHANGE}
+    settings = {key: value for key, value in values.items() if key not in CHANGEABLE}
     manifest.begin(config.output, {"job": "train", **settings}, values)
 
 
-def _absolute(config: TrainConfig) -> TrainConfig:
-    """The same work for workers that stand in another folder."""
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The config with absolute paths, for workers with another working directory."""
     sets = {
         name: entry.model_copy(update={"root": entry.root.resolve(), "annotation": entry.annotation.resolve()})
         for name, entry in mixture.entries(config).items()
@@ -93,40 +96,41 @@ def _absolute(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"output": config.output.resolve(), "model": model, "mixture": sets})
 
 
-def _work(settings: dict[str, Any]) -> None:
+def _train_loop(settings: dict[str, Any]) -> None:
     import ray.train
 
     from imageref_ray.training import recovery
 
     if ray.train.get_context().get_world_rank() == 0:
-        recovery.note(Path(settings["output"]), "started")
-    from imageref_ray.training.train_worker import work  # heavy: loaded in the workers alone
+        recovery.log_event(Path(settings["output"]), "started")
+    from imageref_ray.training.train_worker import train_on_rank  # heavy: imported in the workers only
 
-    work(settings)
+    train_on_rank(settings)
 
 
 def _fit(config: TrainConfig) -> None:
     from imageref_ray.batch import cluster
     from imageref_ray.training import recovery
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # also where Ray runs already, at its own level
+    logging.getLogger("ray").setLevel(logging.ERROR)  # also if Ray is already running, with its own level
     (config.output / "events.jsonl").unlink(missing_ok=True)
     recovery.repair_list(config.output)
     with (
         cluster.output_to(config.output / "train.log") as screen,
         cluster.attached(),
-        progress.shown(config.output, config.steps, screen, lambda: _lacking(config)),
+        progress.show_progress(config.output, config.steps, screen, lambda: _missing_resources(config)),
         _interruptible(),
     ):
-        while error := _fails(config):
+        while error := _run_trainer(config):
             traceback.print_exception(error)  # to the log
-            failed = recovery.parts(error)
-            if not recovery.lost(failed) or recovery.restarts(config.output) >= config.max_failures:
-                raise _told(failed, config)
-            recovery.restart(config, recovery.cause(failed))
+            failed = recovery.failures_by_rank(error)
+            if not recovery.needs_our_restart(failed) or recovery.count_restarts(config.output) >= config.max_failures:
+                raise _final_error(failed, config)
+            recovery.log_restart(config, recovery.describe_cause(failed))
 
 
-def _fails(config: TrainConfig) -> Exception | None:
+def _run_trainer(config: TrainConfig) -> Exception | None:
+    """Run Ray Train until it ends; the error if it failed."""
     from ray.exceptions import RayError
     from ray.train import TrainingFailedError
 
@@ -144,22 +148,22 @@ def _trainer(config: TrainConfig) -> Any:
     from imageref_ray.training import recovery
 
     return TorchTrainer(
-        _work,
-        train_loop_config=_absolute(config).model_dump(mode="json"),
+        _train_loop,
+        train_loop_config=_with_absolute_paths(config).model_dump(mode="json"),
         torch_config=TorchConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
-        scaling_config=scaling(config),
+        scaling_config=scaling_config(config),
         run_config=RunConfig(
             name="checkpoints",
             storage_path=str(config.output.resolve()),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
-            failure_config=FailureConfig(max_failures=config.max_failures - recovery.restarts(config.output)),
-            callbacks=[recovery.Recovery(_absolute(config))],
+            failure_config=FailureConfig(max_failures=config.max_failures - recovery.count_restarts(config.output)),
+            callbacks=[recovery.Recovery(_with_absolute_paths(config))],
         ),
     )
 
 
-def scaling(config: TrainConfig) -> Any:
-    """What Ray is asked for: so many workers, each with its CPUs and GPUs, on nodes with that kind of GPU."""
+def scaling_config(config: TrainConfig) -> Any:
+    """Ray Train's ScalingConfig: the number of workers, the CPUs and GPUs of each, and the GPU type."""
     from ray.train import ScalingConfig
 
     on_gpu = config.gpus_per_worker > 0
@@ -172,8 +176,8 @@ def scaling(config: TrainConfig) -> Any:
     )
 
 
-def _lacking(config: TrainConfig) -> str:
-    """What no node has free for the workers, and what the cluster has; nothing where they are only slow to start."""
+def _missing_resources(config: TrainConfig) -> str:
+    """The resources that the workers are waiting for, and those of the cluster; "" if they are only slow to start."""
     import ray
     from ray.util import placement_group_table
 
@@ -188,22 +192,22 @@ def _lacking(config: TrainConfig) -> str:
     return f"room for {config.workers} worker(s) with {each} each; the cluster has {cluster.state()}"
 
 
-def _told(failed: dict[int, Any], config: TrainConfig) -> Exception:
-    """The error that a person is shown: what failed first, what was tried, where more is written."""
+def _final_error(failed: dict[int, Any], config: TrainConfig) -> Exception:
+    """The error for the user: the cause, what was tried, and the log."""
     from imageref_ray.training import recovery
 
-    words, certain = recovery.cause(failed), recovery.certain(failed)
-    if isinstance(certain, ConfigError):
-        return ConfigError(str(certain))
-    tried = f"{recovery.restarts(config.output)} of {config.max_failures} restarts were tried (max_failures)"
-    if certain:
+    cause, permanent = recovery.describe_cause(failed), recovery.permanent_error(failed)
+    if isinstance(permanent, ConfigError):
+        return ConfigError(str(permanent))
+    tried = f"{recovery.count_restarts(config.output)} of {config.max_failures} restarts were tried (max_failures)"
+    if permanent:
         tried = "a restart would fail the same way, so fix the cause first"
-    return TrainingFailed(f"training failed: {words}; {tried}; log: {config.output / 'train.log'}")
+    return TrainingFailed(f"training failed: {cause}; {tried}; log: {config.output / 'train.log'}")
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C is a KeyboardInterrupt, now and later: Ray Train's own handler exits with 0, and would stay."""
+    """Ctrl-C raises KeyboardInterrupt, also afterwards: Ray Train installs a handler that exits with 0 and stays."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -1,4 +1,4 @@
-"""One Ray Train worker: settings in, its share of the training done, metrics and checkpoints reported."""
+"""One Ray Train worker: settings → its share of the training; reports metrics and checkpoints."""
 
 from __future__ import annotations
 
@@ -20,46 +20,47 @@ from torch.utils.data import DataLoader
 from transformers import AutoProcessor, Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, TrainConfig
 from imageref_ray.dataset import mixture
-from imageref_ray.training.batch_plan import Shape, plan
-from imageref_ray.training.callback import COUNTED, Report
-from imageref_ray.training.checkpoint import export, gathered
+from imageref_ray.training.batch_plan import BatchShape, plan_rounds
+from imageref_ray.training.callback import COUNTS_FILE, ReportCallback
+from imageref_ray.training.checkpoint import export_checkpoint, gather_weights
 from imageref_ray.training.deepspeed_config import deepspeed_config
 from imageref_ray.training.encode import IGNORED, Collator, Encoder, Example, encode_all
-from imageref_ray.training.model import attention, build, flash_missing
-from imageref_ray.training.progress import write
-from imageref_ray.training.recovery import LIST
+from imageref_ray.training.model import build_model, choose_attention, why_flash_attn_is_missing
+from imageref_ray.training.progress import write_atomically
+from imageref_ray.training.recovery import CHECKPOINT_LIST
 
 
-def work(settings: dict[str, Any]) -> None:
-    """Train on this rank; `settings` is the TrainConfig as plain values. ConfigError if no sample is usable."""
+def train_on_rank(settings: dict[str, Any]) -> None:
+    """Train on this rank; `settings` is the TrainConfig as plain values. Raises ConfigError if no sample is usable."""
     config = TrainConfig.model_validate(settings)
-    _quiet(config.output / "train.log")
-    print(f"attention: {attention(config, flash_missing())}", flush=True)  # refused here, before anything is read
+    _redirect_output(config.output / "train.log")
+    implementation = choose_attention(config, why_flash_attn_is_missing())  # may refuse, before anything is read
+    print(f"attention: {implementation}", flush=True)
     import deepspeed  # it prints when imported
 
     rank = ray.train.get_context().get_world_rank()
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
     set_seed(config.seed + rank)
-    processor = AutoProcessor.from_pretrained(located(config.model))
+    processor = AutoProcessor.from_pretrained(resolve_model(config.model))
     examples, skipped = _examples(config, processor)
-    deepspeed.init_distributed(dist_backend=dist.get_backend())  # on the process group that Ray Train has set up
-    place = place_of(config)
-    _tidy(place, config.output)
-    arguments = _arguments(config, place)  # before the model: ZeRO-3 takes it apart while it is loaded
+    deepspeed.init_distributed(dist_backend=dist.get_backend())  # uses the process group of Ray Train
+    scratch = scratch_folder(config)
+    _clean_up(scratch, config.output)
+    arguments = _arguments(config, scratch)  # before the model: ZeRO-3 shards it while it is loaded
     trainer = AnswerTrainer(config, processor, examples, arguments)
     _run(trainer)
-    state = gathered(trainer)
-    skipped += trainer.broken_everywhere()
+    state = gather_weights(trainer)
+    skipped += trainer.skipped_in_training()
     if rank == 0:
         processor.image_processor.max_patches = config.max_tiles  # so that inference cuts images as training did
-        export(trainer.model, state, config.lora, processor, config.output / "model")
-        done = {"samples": sum(example.copies for example in examples), "skipped": _by_set(skipped)}
-        write(config.output / "summary.json", json.dumps(done))
+        export_checkpoint(trainer.model, state, config.lora, processor, config.output / "model")
+        summary = {"samples": sum(example.copies for example in examples), "skipped": _by_set(skipped)}
+        write_atomically(config.output / "summary.json", json.dumps(summary))
     dist.barrier()
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 class AnswerTrainer(Trainer):
@@ -69,9 +70,9 @@ class AnswerTrainer(Trainer):
         self, config: TrainConfig, processor: Any, examples: list[Example], arguments: TrainingArguments
     ) -> None:
         rank = ray.train.get_context().get_world_rank()
-        shape = Shape(config.workers, config.per_device_batch, config.batch_tokens, config.group_by)
+        shape = BatchShape(config.workers, config.per_device_batch, config.batch_tokens, config.group_by)
         lengths, groups = [len(example.ids) for example in examples], [example.dataset for example in examples]
-        rounds = plan(lengths, groups, [example.copies for example in examples], shape, config.seed)
+        rounds = plan_rounds(lengths, groups, [example.copies for example in examples], shape, config.seed)
         count = config.steps * arguments.gradient_accumulation_steps
         self.batches = [ranks[rank] for ranks in islice(rounds, count)]
         self.datasets = sorted(set(groups))
@@ -79,20 +80,20 @@ class AnswerTrainer(Trainer):
         self.padded = 0
         self.broken: Counter[int] = Counter()
         super().__init__(
-            model=build(config),
+            model=build_model(config),
             args=arguments,
             data_collator=Collator(processor, self.datasets, config.seed + rank),
             train_dataset=examples,
-            callbacks=[Report(self, config)],
+            callbacks=[ReportCallback(self, config)],
         )
         self.model_accepts_loss_kwargs = True  # so the learned tokens are counted over all ranks and rounds of a step
         self.remove_callback(PrinterCallback)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """This rank's batches of the plan; the Trainer skips those that a resumed run has done."""
-        loaders = self.args.dataloader_num_workers
+        """This rank's batches of the plan; the Trainer skips the ones that were done before a resume."""
+        workers = self.args.dataloader_num_workers
         return DataLoader(
-            self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator, num_workers=loaders
+            self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator, num_workers=workers
         )
 
     def compute_loss(
@@ -101,40 +102,40 @@ class AnswerTrainer(Trainer):
         """This batch's summed loss ÷ the step's learned tokens on all ranks × ranks (gradients are averaged)."""
         self.broken.update(inputs.pop("broken").tolist())
         datasets = inputs.pop("dataset")
-        found = model(**inputs)
+        result = model(**inputs)
         learned = (inputs["labels"] != IGNORED).sum(1)
-        self.tally.index_add_(0, datasets, torch.stack([found["each"].double(), learned.double()], 1))
+        self.tally.index_add_(0, datasets, torch.stack([result["each"].double(), learned.double()], 1))
         self.padded += inputs["input_ids"].numel()
-        loss: torch.Tensor = found["loss"]
+        loss: torch.Tensor = result["loss"]
         return loss * self.args.world_size / max(1, int(num_items_in_batch))
 
-    def counted(self) -> dict[str, Any]:
-        """What all ranks have counted since it was last written: for the checkpoint, called on every rank."""
+    def unwritten_counts(self) -> dict[str, Any]:
+        """The counts of all ranks since the last line of metrics, for the checkpoint; all ranks must call it."""
         tally = self.tally.clone()
         dist.all_reduce(tally)
-        return {"tally": tally.tolist(), "broken": dict(self._broken())}
+        return {"tally": tally.tolist(), "broken": dict(self._broken_total())}
 
-    def go_on_from(self, checkpoint: Path) -> None:
-        """One rank takes over what all had counted at a checkpoint."""
-        if self.args.process_index == 0 and (checkpoint / COUNTED).is_file():
-            counted = json.loads((checkpoint / COUNTED).read_text(encoding="utf-8"))
-            self.tally += torch.tensor(counted["tally"], dtype=self.tally.dtype, device=self.tally.device)
-            self.broken.update({int(number): count for number, count in counted["broken"].items()})
+    def restore_counts(self, checkpoint: Path) -> None:
+        """Take over the counts of all ranks from a checkpoint, on rank 0."""
+        if self.args.process_index == 0 and (checkpoint / COUNTS_FILE).is_file():
+            counts = json.loads((checkpoint / COUNTS_FILE).read_text(encoding="utf-8"))
+            self.tally += torch.tensor(counts["tally"], dtype=self.tally.dtype, device=self.tally.device)
+            self.broken.update({int(number): count for number, count in counts["broken"].items()})
 
-    def broken_everywhere(self) -> Counter[tuple[str, str]]:
-        """Uses of samples, on all ranks, whose picture broke while training."""
-        total = self._broken()
-        return Counter({(self.datasets[number], "picture cannot be decoded"): total[number] for number in total})
+    def skipped_in_training(self) -> Counter[tuple[str, str]]:
+        """(data set, reason) → uses of samples, on all ranks, whose image could not be decoded."""
+        total = self._broken_total()
+        return Counter({(self.datasets[number], "image cannot be decoded"): total[number] for number in total})
 
-    def _broken(self) -> Counter[int]:
-        found: list[Counter[int]] = [Counter()] * self.args.world_size
-        dist.all_gather_object(found, self.broken)
-        return sum(found, Counter())
+    def _broken_total(self) -> Counter[int]:
+        by_rank: list[Counter[int]] = [Counter()] * self.args.world_size
+        dist.all_gather_object(by_rank, self.broken)
+        return sum(by_rank, Counter())
 
 
 def _examples(config: TrainConfig, processor: Any) -> tuple[list[Example], Counter[tuple[str, str]]]:
-    rows, skipped = mixture.draw(mixture.entries(config), config.max_tiles, config.seed)
-    examples = encode_all(rows, Encoder(processor, config.sequence_length, config.system), skipped)
+    conversations, skipped = mixture.draw(mixture.entries(config), config.max_tiles, config.seed)
+    examples = encode_all(conversations, Encoder(processor, config.sequence_length, config.system), skipped)
     if not examples:
         raise ConfigError(f"mixture: no sample can be trained on: {_by_set(skipped)}; fix the annotation files")
     return examples, skipped
@@ -146,37 +147,38 @@ def _run(trainer: AnswerTrainer) -> None:
         trainer.train()
         return
     with latest.as_directory() as folder:
-        trainer.go_on_from(Path(folder))
+        trainer.restore_counts(Path(folder))
         trainer.train(resume_from_checkpoint=folder)
 
 
-def place_of(config: TrainConfig) -> Path:
-    """Where this machine's ranks write a checkpoint before it is handed over."""
+def scratch_folder(config: TrainConfig) -> Path:
+    """Where this machine's ranks write a checkpoint before it is reported to Ray Train."""
     run = sha256(str(config.output.resolve()).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"imageref-train-{run}"
 
 
-def _tidy(place: Path, output: Path) -> None:
-    """Nothing that a killed attempt left may end in a checkpoint of this one, or fill the disks.
+def _clean_up(scratch: Path, output: Path) -> None:
+    """Remove what a killed attempt left, so that it neither gets into a checkpoint nor fills the disks.
 
-    On every rank: what this machine's ranks, which may be others now, had begun to write, and checkpoints that were
-    never handed over whole, which Ray Train's list does not name.
+    Called on every rank. Removes unfinished files of this machine's scratch folder, and checkpoints that were not
+    completely reported and so are not in Ray Train's list.
     """
     context = ray.train.get_context()
     if context.get_local_rank() == 0:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     if context.get_world_rank() == 0:
-        named = (output / LIST).read_text(encoding="utf-8") if (output / LIST).is_file() else ""
-        for folder in (output / LIST.parent).glob("checkpoint_*/"):
-            if f'"{folder.name}"' not in named:
+        path = output / CHECKPOINT_LIST
+        listed = path.read_text(encoding="utf-8") if path.is_file() else ""
+        for folder in path.parent.glob("checkpoint_*/"):
+            if f'"{folder.name}"' not in listed:
                 shutil.rmtree(folder, ignore_errors=True)
     dist.barrier()
 
 
-def _arguments(config: TrainConfig, place: Path) -> TrainingArguments:
+def _arguments(config: TrainConfig, scratch: Path) -> TrainingArguments:
     on_gpu = config.gpus_per_worker > 0
     return TrainingArguments(
-        output_dir=str(place),
+        output_dir=str(scratch),
         max_steps=config.steps,
         per_device_train_batch_size=config.per_device_batch,
         gradient_accumulation_steps=config.global_batch // (config.workers * config.per_device_batch),
@@ -208,8 +210,8 @@ def _by_set(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
     return nested
 
 
-def _quiet(log: Path) -> None:
-    """Everything this process and its libraries print goes to the log."""
+def _redirect_output(log: Path) -> None:
+    """Redirect stdout and stderr of this process and its libraries to the log."""
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()

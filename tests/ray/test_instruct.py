@@ -85,7 +85,7 @@ def test_a_broken_picture_and_a_reply_that_is_no_question_are_named(local_ray: N
 
 
 def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no picture"):
+    with pytest.raises(ConfigError, match="has no image"):
         instruct(config(tmp_path, tmp_path / "run"), quiet())
 
 

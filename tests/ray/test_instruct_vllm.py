@@ -26,7 +26,7 @@ PACK = load_instruct("compact")
 
 @pytest.mark.timeout(400)
 def test_the_shipped_config_asks_answers_and_corrects(local_ray: None, checkpoint: Path, tmp_path: Path) -> None:
-    corpus.write_images(tmp_path, corpus.iterate(SEED, 4))
+    corpus.write_images(tmp_path, corpus.make_events(SEED, 4))
     overrides = [f"engine.model={checkpoint}", f"images.root={tmp_path / 'image'}", f"output={tmp_path / 'run'}"]
     config = load(InstructConfig, CONFIG, [*overrides, "correct.reread=verify"])
     summary = instruct(config, Console(file=io.StringIO()))
@@ -35,13 +35,13 @@ def test_the_shipped_config_asks_answers_and_corrects(local_ray: None, checkpoin
     good = [item for item in items if not item.problem]
     assert len(good) > len(items) / 3  # two questions drawn about a small picture are often one
     assert all(unit.before is not None for item in good for unit in item.units if unit.text != item.units[-1].text)
-    measured = judge_answers.measure(items, judge_answers.pictures(corpus.iterate(SEED, 4)))
+    measured = judge_answers.measure(items, judge_answers.pictures_by_id(corpus.make_events(SEED, 4)))
     assert measured["corrected"]["share"] < 0.3
 
 
 @pytest.mark.timeout(400)
 def test_plain_continuation_is_the_greedy_answer_in_one_pass(checkpoint: Path, tmp_path: Path) -> None:
-    corpus.write_images(tmp_path, corpus.iterate(SEED, 4))
+    corpus.write_images(tmp_path, corpus.make_events(SEED, 4))
     args = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048}
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     asked = [

@@ -15,9 +15,9 @@ import ray
 
 from imageref_ray.core.config import ConfigError, TrainConfig
 from imageref_ray.training import progress
-from imageref_ray.training.recovery import COPY, LIST, cause, certain, repair_list
+from imageref_ray.training.recovery import CHECKPOINT_LIST, LIST_COPY, describe_cause, permanent_error, repair_list
 from imageref_ray.training.train import train
-from imageref_ray.training.train_worker import place_of
+from imageref_ray.training.train_worker import scratch_folder
 from tests.train.runs import ROOT, command, lines, losses, settings, workers
 
 Reference = tuple[TrainConfig, dict[str, Any]]
@@ -48,11 +48,11 @@ def until(ready: Callable[[], bool], process: subprocess.Popen[bytes], seconds: 
 
 
 def registered(config: TrainConfig) -> bool:
-    return (config.output / LIST).is_file()
+    return (config.output / CHECKPOINT_LIST).is_file()
 
 
 def begun(config: TrainConfig) -> int:
-    return sum(event["event"] == "started" for event in progress.read(config.output / "events.jsonl"))
+    return sum(event["event"] == "started" for event in progress.read_lines(config.output / "events.jsonl"))
 
 
 @pytest.mark.timeout(900)
@@ -64,7 +64,7 @@ def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_att
         config.output / "checkpoints" / "checkpoint_2020-01-01_00-00-00.000000"
     )  # as a kill while it is written leaves
     half.mkdir(parents=True)
-    stale = place_of(config) / "checkpoint-6" / "stale"  # the last, which is kept
+    stale = scratch_folder(config) / "checkpoint-6" / "stale"  # the last, which is kept
     stale.parent.mkdir(parents=True)
     stale.touch()
     running = start(config, tmp_path / "screen")
@@ -80,9 +80,9 @@ def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_att
     assert "Traceback" not in screen
     assert not half.exists()
     assert not [*config.output.rglob("stale")]
-    assert not place_of(config).exists()
-    named = (config.output / LIST).read_text()
-    assert (config.output / LIST).with_name(COPY).read_text() == named
+    assert not scratch_folder(config).exists()
+    named = (config.output / CHECKPOINT_LIST).read_text()
+    assert (config.output / CHECKPOINT_LIST).with_name(LIST_COPY).read_text() == named
     kept = [path.name for path in (config.output / "checkpoints").glob("checkpoint_*/")]
     assert len(kept) == 2
     assert all(name in named for name in kept)
@@ -165,16 +165,16 @@ def test_a_run_killed_while_it_exports_exports_again(local_ray: None, folder: Pa
 
 
 def test_a_half_written_list_of_checkpoints_is_replaced_by_the_one_before(tmp_path: Path) -> None:
-    (tmp_path / LIST).parent.mkdir()
+    (tmp_path / CHECKPOINT_LIST).parent.mkdir()
     repair_list(tmp_path)
     for text in ('{"checkpoint_results": []}', '{"check'):
-        (tmp_path / LIST).write_text(text)
+        (tmp_path / CHECKPOINT_LIST).write_text(text)
         repair_list(tmp_path)
-        assert (tmp_path / LIST).exists() == (text[-1] == "}")
-    (tmp_path / LIST).write_text("")
-    (tmp_path / LIST).with_name(COPY).write_text("{}")
+        assert (tmp_path / CHECKPOINT_LIST).exists() == (text[-1] == "}")
+    (tmp_path / CHECKPOINT_LIST).write_text("")
+    (tmp_path / CHECKPOINT_LIST).with_name(LIST_COPY).write_text("{}")
     repair_list(tmp_path)
-    assert (tmp_path / LIST).read_text() == "{}"
+    assert (tmp_path / CHECKPOINT_LIST).read_text() == "{}"
 
 
 def test_a_users_mistake_that_a_worker_finds_is_not_tried_again(local_ray: None, folder: Path) -> None:
@@ -189,11 +189,11 @@ def test_what_only_a_restart_may_help_is_told_from_what_comes_again() -> None:
     gone = ray.exceptions.ActorDiedError()
     lonely = RuntimeError("[gloo] Connection closed by peer")
     mistake = TypeError("no such thing\n  twice")
-    assert certain({0: lonely, 1: mistake}) is mistake
-    assert certain({0: lonely, 1: gone}) is None
-    assert certain({0: mistake, 1: gone}) is None
-    assert cause({0: lonely, 1: mistake}) == "worker 1 failed: TypeError: no such thing twice"
-    assert cause({0: mistake, 1: gone}).startswith("worker 1 was lost: ")
+    assert permanent_error({0: lonely, 1: mistake}) is mistake
+    assert permanent_error({0: lonely, 1: gone}) is None
+    assert permanent_error({0: mistake, 1: gone}) is None
+    assert describe_cause({0: lonely, 1: mistake}) == "worker 1 failed: TypeError: no such thing twice"
+    assert describe_cause({0: mistake, 1: gone}).startswith("worker 1 was lost: ")
 
 
 PLACE = """
@@ -203,7 +203,7 @@ import ray.train
 from ray.cluster_utils import Cluster
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from imageref_ray.core.config import TrainConfig
-from imageref_ray.training.train import scaling
+from imageref_ray.training.train import scaling_config
 
 def work(settings):
     rank = ray.train.get_context().get_world_rank()
@@ -219,7 +219,7 @@ for kind, node in nodes.items():
     config = TrainConfig.model_validate_json(sys.argv[1]).model_copy(update={"accelerator_type": kind})
     storage = ray.train.RunConfig(storage_path=sys.argv[2])
     given = {"kind": kind, "to": sys.argv[2]}
-    DataParallelTrainer(work, train_loop_config=given, scaling_config=scaling(config), run_config=storage).fit()
+    DataParallelTrainer(work, train_loop_config=given, scaling_config=scaling_config(config), run_config=storage).fit()
     found = {path.read_text() for path in Path(sys.argv[2]).glob(f"{kind}-*")}
     assert found == {node.node_id}, (kind, found)
 ray.shutdown()

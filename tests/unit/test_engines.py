@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from imageref_ray import engines
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, OpenAIConfig, ScriptedConfig, VllmConfig
 from imageref_ray.engines.base import Message, Request, RequestError
 from imageref_ray.engines.openai.engine import OpenAIEngine
@@ -47,8 +47,8 @@ def test_embedded_is_the_checkpoint_in_the_package_and_a_folder_of_that_name_has
     monkeypatch.chdir(tmp_path)
     (tmp_path / "embedded").mkdir()
     engines.check_model("embedded")
-    assert (Path(located("embedded")) / "model.safetensors").is_file()
-    assert located("./embedded") == "./embedded"
+    assert (Path(resolve_model("embedded")) / "model.safetensors").is_file()
+    assert resolve_model("./embedded") == "./embedded"
     with pytest.raises(ConfigError, match=r"embedded has no config\.json"):
         engines.check_model("./embedded")
 

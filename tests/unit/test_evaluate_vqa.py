@@ -119,14 +119,10 @@ def entry(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("entries", "more", "says"),
     [
-        ([], {}, r"sets\.okvqa: .*q\.json holds no usable question \(the list is empty\)"),
-        (
-            [{"image": "1.png", "question": "What?"}],
-            {},
-            r"no usable question; the first entry: q\.json\[0\]: key answer is missing",
-        ),
-        ({"questions": []}, {}, "is one of a published pair of files; give the annotations file as well"),
-        ("text", {}, "holds str, not a list of entries"),
+        ([], {}, r"sets\.okvqa: .*q\.json holds no question that can be asked \(the list is empty\)"),
+        ([{"image": "1.png", "question": "What?"}], {}, r"first one because: q\.json\[0\]: key answer is missing"),
+        ({"questions": []}, {}, "contains questions without answers; give the published annotations file"),
+        ("text", {}, "contains str, not a list of entries"),
         (
             [entry(image="2.png")],
             {},
@@ -153,7 +149,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(
 @pytest.mark.parametrize("pattern", ["picture.jpg", "{}-{}.jpg", "{name}.jpg", "{:q}.jpg", "{"])
 def test_a_pattern_that_names_no_picture_by_its_number_is_refused(pattern: str) -> None:
     values = {"questions": "q.json", "images": ".", "image_name": pattern}
-    with pytest.raises(ConfigError, match="makes no file name of a number; expected a pattern like"):
+    with pytest.raises(ConfigError, match="does not turn a number into a file name; give a pattern like"):
         check(QuestionsConfig, values, "test")
 
 

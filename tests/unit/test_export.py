@@ -14,7 +14,7 @@ from imageref_ray.core.config import BuildConfig, ConfigError, ExportConfig, Tra
 from imageref_ray.core.config import check as checked
 from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, from_row
 from imageref_ray.dataset import mixture
-from imageref_ray.dataset.export import Origin, annotation, answer, export, insertion, target
+from imageref_ray.dataset.export import Origin, annotation, answer, export, insertion, make_target
 from imageref_ray.stages import prompts
 
 ROOT = Path("/data")
@@ -31,7 +31,9 @@ def record(text: str = "Boats. [Image 0]\nFish.", id: str = "7", news: str = "n1
 
 def written(folder: Path, records: list[Record], root: Path = ROOT, **settings: Any) -> dict[str, str]:
     config = checked(ExportConfig, settings, "test")
-    return export(folder / "dataset", lambda: iter(records), target(root, PACK, config), Origin({"fingerprint": "abc"}))
+    return export(
+        folder / "dataset", lambda: iter(records), make_target(root, PACK, config), Origin({"fingerprint": "abc"})
+    )
 
 
 def lines(path: str) -> list[Any]:
@@ -44,7 +46,7 @@ def front_matter(path: str) -> dict[str, Any]:
     return found
 
 
-def test_the_answer_shows_the_placed_picture_after_its_paragraph() -> None:
+def test_the_answer_shows_the_placed_image_after_its_paragraph() -> None:
     assert answer(record(), "plain").splitlines()[3:6] == ["Boats came.", "IMAGE_2", "### Market"]
     assert "![A (big) fish.](IMAGE_2)" in answer(record(), "caption")
 
@@ -124,7 +126,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def test_embedded_pictures_are_the_files_and_the_schema_calls_them_pictures(tmp_path: Path, pictures: Path) -> None:
+def test_embedded_images_are_the_files_and_the_schema_calls_them_images(tmp_path: Path, pictures: Path) -> None:
     gone = record(id="9", news="n9", root=pictures)
     files = written(tmp_path, [record(root=pictures), gone], pictures, formats=["parquet"], embed_images=True)
     table = pq.read_table(files["parquet"])
@@ -132,12 +134,12 @@ def test_embedded_pictures_are_the_files_and_the_schema_calls_them_pictures(tmp_
     assert row["images"][0] == {"bytes": (pictures / "image/n1/0.jpg").read_bytes(), "path": "image/n1/0.jpg"}
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert features["images"] == {"feature": {"_type": "Image"}, "_type": "Sequence"}
-    assert "1 samples are not in the Parquet file: a picture is gone (9)." in Path(files["card"]).read_text(
-        encoding="utf-8"
-    )
+    assert "1 samples are not in the Parquet file because an image file is missing (9)." in Path(
+        files["card"]
+    ).read_text(encoding="utf-8")
 
 
-def test_hugging_face_datasets_reads_the_parquet_file_with_and_without_pictures(tmp_path: Path, pictures: Path) -> None:
+def test_hugging_face_datasets_reads_the_parquet_file_with_and_without_images(tmp_path: Path, pictures: Path) -> None:
     datasets = pytest.importorskip("datasets")
     for embedded in (True, False):
         folder = tmp_path / f"out-{embedded}"
@@ -179,8 +181,8 @@ def test_records_are_read_one_at_a_time(tmp_path: Path) -> None:
             yield record(id=str(number), news=f"n{number}")
 
     config = ExportConfig(formats=("plain", "records"))
-    files = export(tmp_path / "dataset", read, target(ROOT, PACK, config), Origin())
-    assert len(alive) == 600  # one walk: without a split nobody needs a second
+    files = export(tmp_path / "dataset", read, make_target(ROOT, PACK, config), Origin())
+    assert len(alive) == 600  # one walk: without a split one is enough
     assert pq.ParquetFile(files["records"]).num_row_groups == 3
     assert [row["id"] for row in lines(files["plain"])] == [str(number) for number in range(600)]
 
@@ -206,7 +208,7 @@ def test_a_split_gives_every_format_a_file_a_split_and_the_mixture_trains_on_one
     )
 
 
-def test_a_split_that_nobody_fell_into_is_told_and_not_offered_to_readers(tmp_path: Path) -> None:
+def test_a_split_without_any_event_is_reported_and_not_offered_to_readers(tmp_path: Path) -> None:
     files = written(tmp_path, [record()], formats=["plain", "mixture"], split={"train": 0.5, "test": 0.5})
     (empty,) = (part for part in ("train", "test") if not lines(files[f"plain.{part}"]))
     (filled,) = front_matter(files["card"])["configs"][0]["data_files"]
@@ -218,15 +220,15 @@ def test_the_card_measures_its_limits(tmp_path: Path) -> None:
     bare = Record(record(id="8", news="n2").sample, RESPONSE)
     config = ExportConfig(license="cc-by-4.0")
     origin = Origin({"model": "a|b", "fingerprint": "abc"}, 2, {"MissingImage": 3})
-    files = export(tmp_path / "dataset", lambda: [record(), bare], target(ROOT, PACK, config), origin)
+    files = export(tmp_path / "dataset", lambda: [record(), bare], make_target(ROOT, PACK, config), origin)
     text = Path(files["card"]).read_text(encoding="utf-8")
     for line in (
         "| samples | 2 |",
         "| fingerprint | abc |",
         "| model | a\\|b |",
-        "* 1 of 2 answers have no picture at all.",
-        "* 3 of 4 pictures are placed in no answer.",
-        "* 2 samples were left out because a step failed (quarantine).",
+        "* 1 of 2 answers have no image.",
+        "* 3 of 4 images are not placed in any answer.",
+        "* 2 samples were left out because a stage failed (quarantine).",
         "* 3 × MissingImage while reading or building.",
     ):
         assert line in text.splitlines()
@@ -243,8 +245,8 @@ def test_the_card_measures_its_limits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "matter", "says"),
     [
-        ("", {"license": "unknown"}, "unknown: none was stated"),
-        ("No re-use", {"license": "other", "license_name": "no-re-use"}, "No re-use. Texts and pictures keep"),
+        ("", {"license": "unknown"}, "unknown: none was given"),
+        ("No re-use", {"license": "other", "license_name": "no-re-use"}, "No re-use. Texts and images keep"),
     ],
 )
 def test_a_licence_is_stated_or_plainly_unknown(given: str, matter: dict[str, str], says: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from imageref_ray.commands.annotation.stage_inputs import make_recipe
 from imageref_ray.commands.build import build, fingerprint_settings
 from imageref_ray.core.config import BuildConfig, check
 from imageref_ray.core.records import Placement, Record, to_row
-from imageref_ray.dataset.export import Origin, export, target
+from imageref_ray.dataset.export import Origin, export, make_target
 from imageref_ray.picturenews import corpus
 
 RESPONSE = "# A day out\nWhat happened.\n### The harbour\nBoats came."
@@ -44,7 +44,7 @@ def run(tmp_path: Path, news: Path) -> Path:
     recipe = make_recipe(done)
     settings = fingerprint_settings(done, recipe)
     manifest.begin(done.output, settings, done.model_dump(mode="json"))
-    to = target(done.source.root, recipe.pack, done.export)
+    to = make_target(done.source.root, recipe.pack, done.export)
     files = export(done.output / "dataset", lambda: iter(records), to, Origin())
     outcome = {"records": 5, "quarantined": 1, "problems": {"ParseError": 1}, "seconds": 8.0, "files": files}
     manifest.finish(done.output, done.model_dump(mode="json"), settings, outcome)

@@ -70,5 +70,5 @@ def test_a_split_without_a_share_gets_nothing_and_no_file() -> None:
 
 
 def test_shares_must_add_up_to_one() -> None:
-    with pytest.raises(ConfigError, match=r"add up to 0\.95; make it 1"):
+    with pytest.raises(ConfigError, match=r"add up to 0\.95; they must add up to 1"):
         check(SplitConfig, {"train": 0.9, "test": 0.05}, "test")

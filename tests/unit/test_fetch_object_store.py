@@ -152,7 +152,7 @@ def test_wrong_keys_are_a_refusal_and_not_a_broken_line(
     assert problem(stranger, uri, "unset source.fetch.anonymous") == "RefusedImage"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
     guesser = get(uri, tmp_path, **signed.settings("guesser"))
-    assert problem(guesser, uri, "see to the credentials") == "RefusedImage"
+    assert problem(guesser, uri, "check the credentials") == "RefusedImage"
     assert "guessed" not in str(guesser)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY")
     assert problem(get(uri, tmp_path, **signed.settings("nobody"))) == "RefusedImage"
@@ -177,8 +177,8 @@ def google() -> Iterator[Google]:
             path, _, query = self.path.partition("?")
             assert query == "alt=media"
             key = unquote(path.removeprefix("/storage/v1/b/pictures/o/"))
-            code, told = errors.get(key, (404, "No such object"))
-            error = json.dumps({"error": {"code": code, "message": told}}).encode()
+            code, message = errors.get(key, (404, "No such object"))
+            error = json.dumps({"error": {"code": code, "message": message}}).encode()
             self.send(*((200, OBJECTS[key]) if key in OBJECTS else (code, error)))
 
     with serving(Handler) as url:
@@ -227,5 +227,5 @@ def test_a_store_that_is_not_there_is_a_failed_connection(tmp_path: Path, scheme
 
 @pytest.mark.parametrize("endpoint", ["minio:9000", "http://", "http://minio:9000/pictures", "ftp://minio"])
 def test_an_endpoint_that_is_none_is_said_before_anything_is_fetched(endpoint: str) -> None:
-    with pytest.raises(ConfigError, match=r"s3_endpoint: .* is no server; expected http\(s\)://host:port"):
+    with pytest.raises(ConfigError, match=r"s3_endpoint: .* is not a server address; expected http\(s\)://host:port"):
         check(FetchConfig, {"s3_endpoint": endpoint}, "test")

@@ -14,7 +14,7 @@ from imageref_ray.commands import instruct
 from imageref_ray.core.config import ConfigError, InstructConfig, MixtureEntry, check
 from imageref_ray.core.records import Answer, Failure, Image, Instruction, VisualQuestion, to_row
 from imageref_ray.dataset import mixture
-from imageref_ray.dataset.export.instruction_rows import RATIOS, kept, own, rows
+from imageref_ray.dataset.export.instruction_rows import RATIOS, as_questions, eligible, rows
 from imageref_ray.stages.parsing import qa
 from imageref_ray.stages.prompts.instruct import load_instruct
 
@@ -76,30 +76,30 @@ def test_draws_do_not_depend_on_the_other_questions() -> None:
 
 
 def test_topk_and_score_thr_bound_the_draw() -> None:
-    assert kept(CATS, 2, 0) == list(CATS[:2])
-    assert kept(CATS, None, 2.0) == list(CATS[:2])
-    assert kept((Answer("nothing", 0.0),), None, 0.0) == []
+    assert eligible(CATS, 2, 0) == list(CATS[:2])
+    assert eligible(CATS, None, 2.0) == list(CATS[:2])
+    assert eligible((Answer("nothing", 0.0),), None, 0.0) == []
     assert {talk(row)[1] for row in made(uses=("vic",), draws=50, topk=1)} == {"cat"}
     (failure,) = rows([ASKED], ("vig",), EN, ROOT, score_thr=8)
     assert isinstance(failure, Failure) and failure.record_id == "q1"
-    assert failure.message == "no answer weighs 8 or more, the best 7; lower score_thr"
+    assert failure.message == "no answer has a weight of 8 or more, the highest is 7; lower score_thr"
 
 
 def test_our_own_output_is_an_annotation_like_any_other() -> None:
     item = Instruction("7:detail:0", IMAGE, "detail", "Ask.", "What?", "A draft.", corrected="A cat.", ended="end")
     quiz = Instruction("7:okvqa:0", IMAGE, "okvqa", "Ask.", "Who?", "cat", corrected="cat", candidates=CATS)
-    assert list(own([item, quiz])) == [
+    assert list(as_questions([item, quiz])) == [
         VisualQuestion(item.id, IMAGE, "detail", "What?", (Answer("A cat."),)),
         VisualQuestion(quiz.id, IMAGE, "okvqa", "Who?", CATS),
     ]
-    (draft,) = own([item], corrected=False)
+    (draft,) = as_questions([item], corrected=False)
     assert isinstance(draft, VisualQuestion) and draft.answers == (Answer("A draft."),)
 
 
 def test_what_is_of_no_use_is_named_and_not_trained_on() -> None:
     bad = Instruction("a", IMAGE, "detail", problem="asks what b asks")
     empty = Instruction("b", IMAGE, "detail", question="What?", draft="A draft.", ended="repeats")
-    failures = list(own([bad, empty]))
+    failures = list(as_questions([bad, empty]))
     assert all(isinstance(failure, Failure) for failure in failures)
     assert [failure.message for failure in failures if isinstance(failure, Failure)] == [
         "asks what b asks",
@@ -129,5 +129,5 @@ def test_repeat_times_make_every_set_come_by_its_ratio() -> None:
     drawn = {name: times[name] * sizes[name] for name in sizes}
     assert drawn["detail"] / drawn["okvqa"] == pytest.approx(152 / 300)
     assert sum(drawn.values()) == pytest.approx(1000)
-    with pytest.raises(ConfigError, match="set vqav2: 5 rows, ratio None"):
+    with pytest.raises(ConfigError, match=r"mixture\.vqav2: 5 samples, ratio None"):
         mixture.repeat_times({"vqav2": 5}, RATIOS)

@@ -47,14 +47,14 @@ def test_everything_is_told_one_fact_a_sentence() -> None:
 @pytest.mark.parametrize("picture", PICTURES)
 def test_a_falsehood_is_false_and_stands_for_a_true_sentence(picture: Picture) -> None:
     rng = random.Random(1)
-    drawn = [descriptions.falsehood(picture, rng) for _ in range(300)]
-    assert not any(descriptions.holds(picture, wrong) for wrong, _ in drawn)
+    drawn = [descriptions.false_sentence(picture, rng) for _ in range(300)]
+    assert not any(descriptions.is_true(picture, wrong) for wrong, _ in drawn)
     assert {right for _, right in drawn} == set(descriptions.sentences(picture))
 
 
 def test_units_are_judged_by_the_picture_alone() -> None:
-    told = "The picture shows two boats. The boats are blue. They are at the harbour."
-    assert judge_answers.judge(BOATS, descriptions.QUESTION, told) == [True, False, True]
+    text = "The picture shows two boats. The boats are blue. They are at the harbour."
+    assert judge_answers.judge(BOATS, descriptions.QUESTION, text) == [True, False, True]
     assert judge_answers.judge(BOATS, descriptions.QUESTION, "  ") == []
     assert judge_answers.judge(BOATS, descriptions.QUESTION, "Rain fell.") == [False]
     for question, answer in questions(BOATS):
@@ -87,23 +87,23 @@ def test_intervals_do_not_depend_on_which_answer_was_finished_first() -> None:
 
 
 def test_nothing_to_judge_is_said() -> None:
-    with pytest.raises(ValueError, match="no answer to judge: 1 unusable, 0 of unknown"):
+    with pytest.raises(ValueError, match="no answer to judge: 1 unusable, 0 with unknown"):
         judge_answers.measure([replace(about("1", "", "", ""), problem="no question")], {"1": BOATS})
 
 
 def test_the_skills_in_words_of_correction_tell_the_truth() -> None:
     for number in range(40):
         event = make_event(5, number)
-        shown_by = judge_answers.pictures([event])
+        shown_by = judge_answers.pictures_by_id([event])
         for row in skill_data.detailing(event, random.Random(number)):
             answer = row["conversations"][1]["value"].split("Answer: ")[-1]
             assert all(judge_answers.judge(shown_by[row["id"]], descriptions.QUESTION, answer) or [False])
         for row in skill_data.verifying(event, random.Random(number)):
             turns = [turn["value"].removeprefix("<image>\n") for turn in row["conversations"]]
-            for asked, told in zip(turns[::2], turns[1::2], strict=True):
+            for asked, reply in zip(turns[::2], turns[1::2], strict=True):
                 unit, _, rest = asked.partition(". ")
-                said = told if rest.startswith("This is not") else f"{unit}."
-                assert descriptions.holds(shown_by[row["id"]], said) == (told != "no")
+                said = reply if rest.startswith("This is not") else f"{unit}."
+                assert descriptions.is_true(shown_by[row["id"]], said) == (reply != "no")
 
 
 def test_what_correction_changed_is_marked_where_it_was(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_what_is_put_in_is_found_legal_read_back_and_taken_out_again(text: str, 
     captions = data.draw(st.dictionaries(st.sampled_from(ks), st.text(max_size=20))) if ks else {}
     answer = markdown.insert(text, chosen, "after", captions)
     assert {ref.slot: ref.k for ref in markdown.references(answer)} == chosen
-    assert markdown.read_placements(text, answer) == chosen
+    assert markdown.extract_placements(text, answer) == chosen
     assert markdown.strip_images(answer) == text
     assert markdown.check(answer, sample(20)) == []
 
@@ -151,7 +151,7 @@ def test_an_image_without_hash_or_under_a_foreign_document_cannot_be_traced_back
     assert [b.kind for b in markdown.check("# T\nO.\nIMAGE_1", foreign)] == ["source"]
 
 
-def test_one_picture_under_two_numbers_is_used_once() -> None:
+def test_one_image_under_two_numbers_is_used_once() -> None:
     twice = Sample("s", "", (Document("7", "T", "", (image("7", 0),)), Document("7", "T", "", (image("7", 0),))))
     assert [b.kind for b in markdown.check("# T\nO.\nIMAGE_1\nP.\nIMAGE_2", twice)] == ["once"]
 
@@ -159,27 +159,27 @@ def test_one_picture_under_two_numbers_is_used_once() -> None:
 def test_a_lost_paragraph_loses_its_slot_and_no_other() -> None:
     reference = "# T\nOne.\n### A\nTwo.\n### B\nThree."
     decoded = "# T\nOne.\nIMAGE_1\n### A\nSomething else.\nIMAGE_2\n### B\nThree.\nIMAGE_3"
-    assert markdown.read_placements(reference, decoded) == {1: 1, 3: 3}
+    assert markdown.extract_placements(reference, decoded) == {1: 1, 3: 3}
 
 
 def test_an_image_after_a_lost_line_is_not_credited_to_the_slot_before_it() -> None:
-    assert markdown.read_placements("# T\nOne.\nTwo.", "# T\nOne.\nChanged.\nIMAGE_2") == {}
-    assert markdown.read_placements("# T\nOne.\nTwo.\nThree.", "One.\nIMAGE_1\nChanged.\nIMAGE_2\nThree.") == {1: 1}
+    assert markdown.extract_placements("# T\nOne.\nTwo.", "# T\nOne.\nChanged.\nIMAGE_2") == {}
+    assert markdown.extract_placements("# T\nOne.\nTwo.\nThree.", "One.\nIMAGE_1\nChanged.\nIMAGE_2\nThree.") == {1: 1}
 
 
 def test_what_follows_the_last_slot_runs_to_the_end() -> None:
-    assert markdown.read_placements("# T\nOne.", "# T\nOne.\nIn closing, more words.\n![c](IMAGE_5)") == {1: 5}
+    assert markdown.extract_placements("# T\nOne.", "# T\nOne.\nIn closing, more words.\n![c](IMAGE_5)") == {1: 5}
 
 
 def test_repeated_paragraphs_are_read_in_order_even_where_the_first_is_lost() -> None:
     reference = "# T\nSame.\n### A\nOther.\n### B\nSame."
-    assert markdown.read_placements(reference, "# T\nSame.\n### A\nOther.\nIMAGE_1\n### B\nSame.\nIMAGE_2") == {
+    assert markdown.extract_placements(reference, "# T\nSame.\n### A\nOther.\nIMAGE_1\n### B\nSame.\nIMAGE_2") == {
         2: 1,
         3: 2,
     }
-    assert markdown.read_placements(reference, "# T\n### A\nOther.\nIMAGE_1\n### B\nSame.\nIMAGE_2") == {2: 1, 3: 2}
+    assert markdown.extract_placements(reference, "# T\n### A\nOther.\nIMAGE_1\n### B\nSame.\nIMAGE_2") == {2: 1, 3: 2}
 
 
 def test_the_first_image_at_a_slot_counts_and_an_unreadable_text_is_an_empty_answer() -> None:
-    assert markdown.read_placements("# T\nOne.", "# T\nOne.   ![a](IMAGE_2) IMAGE_3\nIMAGE_1") == {1: 2}
-    assert markdown.read_placements("# T\nOne.", "") == {}
+    assert markdown.extract_placements("# T\nOne.", "# T\nOne.   ![a](IMAGE_2) IMAGE_3\nIMAGE_1") == {1: 2}
+    assert markdown.extract_placements("# T\nOne.", "") == {}

@@ -60,11 +60,11 @@ def test_labels_survive_writing(tmp_path_factory, labels):
     [
         ("paasEventID,result\n", "column image_map is missing"),
         (LABELS.replace("'5/0.jpg'", "__import__('os')"), "line 2: column image_map is not a Python literal"),
-        (LABELS.replace("['k1']", "['k9']"), "line 2: <Position 1> names 'k9', which image_map lacks"),
-        (LABELS.replace("<Position 3>", "<Position x>"), "line 2: result holds '<Position x>'"),
-        (LABELS + LABELS.split("\n")[1], "line 3: event 17 stands here a second time"),
+        (LABELS.replace("['k1']", "['k9']"), "line 2: <Position 1> names 'k9', which is not in image_map"),
+        (LABELS.replace("<Position 3>", "<Position x>"), "line 2: result contains '<Position x>'"),
+        (LABELS + LABELS.split("\n")[1], "line 3: event 17 is repeated"),
         (LABELS.replace("17,", ","), "line 2: paasEventID is empty"),
-        (LABELS.replace("['k1']", "'k1'"), "group 2 holds 'k1', not a list"),
+        (LABELS.replace("['k1']", "'k1'"), "grade 2 contains 'k1', not a list"),
     ],
 )
 def test_a_flawed_label_file_is_named_by_line(tmp_path, text, message):
@@ -99,10 +99,10 @@ def test_a_placement_is_written_with_every_slot():
     ("line", "message"),
     [
         ("{", "line 2: not valid JSON"),
-        ("[]", "line 2: holds list"),
+        ("[]", "line 2: contains list"),
         ('{"image_paths": [], "result": ""}', "line 2: event_id is None"),
         ('{"event_id": "2", "image_paths": [3], "result": ""}', "line 2: image_paths is not a list of strings"),
-        ('{"event_id": 1, "image_paths": [], "result": ""}', "line 2: id 1 stands here a second time"),
+        ('{"event_id": 1, "image_paths": [], "result": ""}', "line 2: id 1 is repeated"),
     ],
 )
 def test_a_flawed_insertion_file_is_named_by_line(tmp_path, line, message):

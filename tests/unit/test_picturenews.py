@@ -15,7 +15,7 @@ from imageref_ray.dataset.paper_formats import read_labels
 from imageref_ray.evaluation.placement_metrics import summarise
 from imageref_ray.picturenews import corpus, judge_build, skill_data
 from imageref_ray.picturenews.events import Event, caption, make_event, questions, response
-from imageref_ray.picturenews.questions import quiz
+from imageref_ray.picturenews.questions import write_questions
 from imageref_ray.picturenews.scene_facts import Chart, Emblem, Portrait, Scene, describe
 from imageref_ray.sources import paper, vqa_sets
 
@@ -37,7 +37,7 @@ def test_an_event_is_a_function_of_its_seed_and_number() -> None:
 
 def test_no_test_event_was_ever_trained_on() -> None:
     counts = {"base": 8000, "train": 1000, "validation": 1000, "test": 1000}
-    events = {split: list(corpus.iterate(seed, counts[split])) for split, seed in corpus.SEEDS.items()}
+    events = {split: list(corpus.make_events(seed, counts[split])) for split, seed in corpus.SEEDS.items()}
     seen = {split: {tuple(a.text for a in event.articles) for event in found} for split, found in events.items()}
     ids = [event.id for found in events.values() for event in found]
     assert len(set(ids)) == len(ids) == sum(counts.values())
@@ -110,13 +110,13 @@ def test_choices_are_the_truth_and_others_of_its_kind_always_the_same_ones() -> 
     right = set()
     for event in EVENTS:
         for shot in event.shots:
-            for item, row in zip(quiz(shot.picture), corpus.asked(shot), strict=True):
+            for item, row in zip(write_questions(shot.picture), corpus.question_rows(shot), strict=True):
                 offered = row["choices"]
                 assert offered[row["correct_choice_idx"]] == item.answer
                 assert len(set(offered)) == len(offered) == (3 if item.question == "How many are there?" else 4)
                 assert set(offered) <= set(item.pool)
                 right.add(row["correct_choice_idx"])
-            assert list(corpus.asked(shot)) == list(corpus.asked(shot))
+            assert list(corpus.question_rows(shot)) == list(corpus.question_rows(shot))
     assert right == {0, 1, 2, 3}
 
 
@@ -124,9 +124,9 @@ def test_the_written_questions_are_read_as_annotated_ones_with_their_pictures(tm
     corpus.write_images(tmp_path, EVENTS[:2])
     corpus.write_truth(tmp_path, EVENTS[:2])
     found = list(vqa_sets.read_flat(tmp_path / "questions.json", tmp_path, "picturenews"))
-    told = [(one.question, one.choices[one.correct]) for one in found if isinstance(one, VisualQuestion)]
-    assert told == [pair for event in EVENTS[:2] for shot in event.shots for pair in questions(shot.picture)]
-    assert len(told) == len(found)  # ten answers each: nothing to report
+    pairs = [(one.question, one.choices[one.correct]) for one in found if isinstance(one, VisualQuestion)]
+    assert pairs == [pair for event in EVENTS[:2] for shot in event.shots for pair in questions(shot.picture)]
+    assert len(pairs) == len(found)  # ten answers each: nothing to report
     assert all(Path(one.image.uri).is_file() for one in found if isinstance(one, VisualQuestion))
 
 

@@ -25,7 +25,7 @@ from imageref_ray.core.config import (
     check_places,
     load,
 )
-from imageref_ray.core.config.places import Reach
+from imageref_ray.core.config.places import Access
 from imageref_ray.dataset import mixture
 
 ROOT = Path(__file__).parents[2]
@@ -93,12 +93,16 @@ def models(kind: type[Config] = Config) -> Iterator[type[Config]]:
             yield from models(one)
 
 
-def marks() -> Iterator[tuple[str, Any, Reach | None]]:
+def marks() -> Iterator[tuple[str, Any, Access | None]]:
     """Every field of every config, with its mark."""
     for model in models():
         for name, field in model.model_fields.items():
             if name in model.__annotations__:  # not the base class's again
-                yield f"{model.__name__}.{name}", field, next((m for m in field.metadata if isinstance(m, Reach)), None)
+                yield (
+                    f"{model.__name__}.{name}",
+                    field,
+                    next((m for m in field.metadata if isinstance(m, Access)), None),
+                )
 
 
 def kinds(annotation: Any) -> set[Any]:
@@ -141,7 +145,7 @@ def test_a_job_on_a_cluster_refuses_relative_paths_in_one_line_before_it_makes_a
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     assert printed.err.startswith(f"imageref: {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} relative, but")
-    assert "give an absolute path on storage that all of them see, e.g. /mnt/shared" in printed.err
+    assert "give an absolute path on storage that all machines mount, e.g. /mnt/shared" in printed.err
     assert nothing_was_made(tmp_path, "job.yaml")
 
 
@@ -164,8 +168,8 @@ def test_an_output_given_on_the_command_line_is_held_to_the_same(
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     more = ["--set", f"source.root={tmp_path}", "--set", f"engine.model={tmp_path}", "--output", "../runs/./first"]
     assert main(["build", "--config", str(ROOT / "jobs/configs/picturenews.yaml"), *more]) == 2
-    told = capsys.readouterr().err
-    assert "imageref: output: ../runs/first is relative" in told and "e.g. /mnt/shared/runs/first" in told
+    stderr = capsys.readouterr().err
+    assert "imageref: output: ../runs/first is relative" in stderr and "e.g. /mnt/shared/runs/first" in stderr
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,7 @@ def test_a_folder_with_a_model_may_travel_with_the_job(tmp_path: Path, monkeypat
         check_places(check(BuildConfig, {**given, "output": "run"}, "test"))
 
 
-def test_the_engine_of_one_stage_and_roots_of_pictures_are_looked_at_too(
+def test_the_engine_of_one_stage_and_roots_of_images_are_looked_at_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -248,24 +252,24 @@ def test_retry_on_a_cluster_refuses_a_relative_run_and_leaves_it_as_it_is(
 
 @pytest.mark.parametrize("address", ["s3://bucket/Run", "gs://b/r", "hdfs:///r", "abfs://c@a/r", "file:///r", "S3:/b"])
 @pytest.mark.parametrize("name", JOBS)
-def test_an_address_is_no_output_and_no_folder_is_made_of_it(
+def test_an_address_is_refused_as_output_and_creates_no_folder(
     name: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("job.yaml").write_text(yaml.safe_dump(JOBS[name][1]))
     assert main([*name.split(), "--config", "job.yaml", "--output", address]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert f"output: {address} is an address, but only paths of a mounted file system are supported here" in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    assert f"output: {address} is an address, but only paths of a mounted file system are supported here" in stderr
     assert nothing_was_made(tmp_path, "job.yaml")
 
 
 @pytest.mark.parametrize("name", [name for name, _, mark in marks() if mark and "model" not in name])
 def test_no_path_setting_takes_an_address_that_it_cannot_read(name: str) -> None:
     kind, _, field = name.partition(".")
-    (model,) = (one for one in models() if one.__name__ == kind)
+    (model,) = (candidate for candidate in models() if candidate.__name__ == kind)
     value = ["hdfs://b/k"] if field == "allow_roots" else "hdfs://b/k"
-    words = r"hdfs://b/k is (an address, but only paths|no folder, s3://bucket/prefix or gs://)"
+    words = r"hdfs://b/k is (an address, but only paths|not a folder, s3://bucket/prefix or gs://)"
     with pytest.raises(ConfigError, match=rf"{field}: {words}"):
         check(model, {field: value}, "test")
 
@@ -293,5 +297,5 @@ def test_an_argument_that_is_a_path_takes_no_address(
     with pytest.raises(SystemExit) as stopped:
         main(arguments.split())
     assert stopped.value.code == 2
-    assert "s3://bucket/" in (told := capsys.readouterr().err) and "only paths of a mounted file system" in told
+    assert "s3://bucket/" in (stderr := capsys.readouterr().err) and "only paths of a mounted file system" in stderr
     assert nothing_was_made(tmp_path)

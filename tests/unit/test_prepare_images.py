@@ -9,10 +9,10 @@ import PIL.ImageDraw
 import pytest
 
 from imageref_ray.core.config import SourceConfig, check
-from imageref_ray.core.images import Problem, kind, open_rgb, see, upright_size, verify
+from imageref_ray.core.images import Problem, decode, file_extension, open_rgb, upright_size, verify
 from imageref_ray.core.markdown import image_numbers, render
 from imageref_ray.core.records import Document, Failure, Image, Sample, from_row, to_row
-from imageref_ray.sources.prepare_images import gather
+from imageref_ray.sources.prepare_images import prepare_images
 
 LIMITS = {"max_bytes": 2_000_000, "max_pixels": 1_000_000}
 
@@ -58,12 +58,12 @@ def test_the_header_tells_the_upright_size(name: str, orientation: int, tmp_path
     assert upright_size(str(path)) == open_rgb(str(path)).size == ((120, 160) if orientation > 4 else (160, 120))
 
 
-def test_a_torn_exif_block_does_not_cost_the_picture(tmp_path: Path) -> None:
+def test_a_torn_exif_block_does_not_cost_the_image(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", scene(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert shown(path).size == upright_size(str(path)) == (160, 120)
 
 
-def test_cmyk_and_palette_pictures_keep_their_colours(tmp_path: Path) -> None:
+def test_cmyk_and_palette_images_keep_their_colours(tmp_path: Path) -> None:
     for path in (
         saved(tmp_path / "cmyk.jpg", scene().convert("CMYK")),
         saved(tmp_path / "palette.png", scene().quantize(8)),
@@ -98,7 +98,7 @@ def test_floats_are_shown_by_their_own_range(tmp_path: Path) -> None:
 def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path, name: str, frames: int, animated: bool) -> None:
     more = [scene("blue")] * (frames - 1)
     path = saved(tmp_path / name, scene(), save_all=True, append_images=more)
-    seen = see(Image("d/0", str(path)), **LIMITS)
+    seen = decode(Image("d/0", str(path)), **LIMITS)
     assert not isinstance(seen, Problem)
     assert seen.animated is animated
     assert shown(path).getpixel((50, 60))[0] > 200  # type: ignore[index]
@@ -106,7 +106,7 @@ def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path, name: str, fra
 
 def test_a_photo_with_a_second_view_is_not_animated(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", scene(), format="MPO", save_all=True, append_images=[scene()])
-    seen = see(Image("d/0", str(path)), **LIMITS)
+    seen = decode(Image("d/0", str(path)), **LIMITS)
     assert not isinstance(seen, Problem) and not seen.animated
 
 
@@ -114,11 +114,11 @@ def test_a_photo_with_a_second_view_is_not_animated(tmp_path: Path) -> None:
 def test_the_kind_is_read_from_the_content_and_a_cut_is_found(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / name, scene())
     data = path.read_bytes()
-    assert kind(data) == path.suffix
+    assert file_extension(data) == path.suffix
     path.write_bytes(data[: len(data) // 2])
     found = verify(Image("d/0", str(path)), **LIMITS)
     assert isinstance(found, Problem) and found.error in ("BrokenImage", "NotAnImage")
-    assert kind(b"<html>") == Problem("NotAnImage", "is not a picture but text")
+    assert file_extension(b"<html>") == Problem("NotAnImage", "is text, not an image")
 
 
 def test_a_mode_that_no_model_reads_is_a_problem_and_no_exception(tmp_path: Path) -> None:
@@ -130,7 +130,9 @@ def gathered(root: Path, names: list[str], **settings: Any) -> tuple[Sample, lis
     source = check(SourceConfig, {"root": str(root), **settings}, "test")
     images = tuple(Image(f"d/{k}", str(root / name)) for k, name in enumerate(names))
     text = " ".join(f"[Image {k}]" for k in range(len(names)))
-    sample, failures = gather(Sample("7", "?", (Document("d", "T", text, images),)), source, root / "run" / "images")
+    sample, failures = prepare_images(
+        Sample("7", "?", (Document("d", "T", text, images),)), source, root / "run" / "images"
+    )
     assert from_row(Sample, to_row(sample)) == sample
     return sample, [(f.stage, f.error, f.item) for f in failures]
 
@@ -169,7 +171,7 @@ def test_of_near_copies_the_largest_is_kept_and_the_others_point_to_it(tmp_path:
     assert render(document, lambda image: f"IMAGE_{numbers[image.id]}") == "# T\nIMAGE_1 IMAGE_2 IMAGE_3"
 
 
-def test_every_picture_that_falls_out_says_where(tmp_path: Path) -> None:
+def test_every_image_that_falls_out_says_where(tmp_path: Path) -> None:
     saved(tmp_path / "good.png", scene())
     (tmp_path / "torn.png").write_bytes((tmp_path / "good.png").read_bytes()[:99])
     sample, failures = gathered(tmp_path, ["good.png", "torn.png", "gone.png", "../outside.png"])
@@ -185,7 +187,7 @@ def test_every_picture_that_falls_out_says_where(tmp_path: Path) -> None:
 def test_a_failure_stands_for_each_bad_address_among_many(tmp_path: Path) -> None:
     source = SourceConfig(root=tmp_path)
     images = tuple(Image(f"d/{k}", f"ftp://x.example/{k}") for k in range(20))
-    sample, failures = gather(Sample("7", "?", (Document("d", "T", "t", images),)), source, tmp_path / "images")
+    sample, failures = prepare_images(Sample("7", "?", (Document("d", "T", "t", images),)), source, tmp_path / "images")
     assert sample.images == ()
     assert [f.item for f in failures] == [image.id for image in images]
     assert {type(f) for f in failures} == {Failure}

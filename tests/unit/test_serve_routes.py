@@ -150,7 +150,7 @@ def test_an_open_turn_is_continued_and_not_repeated() -> None:
         (chat([image_part("https://example.org/a.png")]), 400, "not fetched"),
         (chat([image_part("a.png")]), 400, "no folder is configured"),
         (chat([image_part("data:image/png;base64,@@@")]), 400, "not valid base64"),
-        (chat([image_part(data_url(b"just text"))]), 400, "is not a picture but text"),
+        (chat([image_part(data_url(b"just text"))]), 400, "is text, not an image"),
         (chat([image_part(data_url(b"x" * 5000))]), 400, "more than the 3000 allowed"),
         (chat([image_part(data_url(png(size=(300, 300))))]), 400, "more than the 40000 allowed"),
         (chat([image_part(data_url(png()))] * 3), 400, "more than 2 images"),

@@ -13,7 +13,7 @@ from imageref_ray.core.config import ConfigError, SourceConfig
 from imageref_ray.core.images import open_rgb, verify
 from imageref_ray.core.records import Document, Failure, Image, Sample
 from imageref_ray.sources import paper
-from imageref_ray.sources.prepare_images import gather
+from imageref_ray.sources.prepare_images import prepare_images
 
 LIMITS = {"max_bytes": 1_000_000, "max_pixels": 1_000_000}
 
@@ -67,7 +67,7 @@ def test_images_come_in_index_order_and_mpo_is_left_out(tmp_path: Path) -> None:
     assert problems == []
 
 
-def test_of_two_pictures_with_one_index_the_first_by_name_is_taken(tmp_path: Path) -> None:
+def test_of_two_images_with_one_index_the_first_by_name_is_taken(tmp_path: Path) -> None:
     for k in range(6):
         for ending in ("png", "gif"):
             draw(tmp_path, f"n1/{k}.{ending}")
@@ -110,7 +110,7 @@ def test_events_with_nothing_to_show_fail_as_a_whole(tmp_path: Path) -> None:
     ]
 
 
-def test_a_missing_event_file_says_how_to_mend_it(tmp_path: Path) -> None:
+def test_a_missing_event_file_says_how_to_fix_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"events\.jsonl does not exist; set source\.root"):
         list(paper.read(tmp_path))
 
@@ -128,7 +128,7 @@ def test_a_missing_event_file_says_how_to_mend_it(tmp_path: Path) -> None:
         (bytes(1_000_001), "ImageTooLarge", "1000001 bytes"),
     ],
 )
-def test_a_bad_picture_is_a_value_with_a_true_reason(
+def test_a_bad_image_is_a_value_with_a_true_reason(
     tmp_path: Path, content: bytes | None, error: str, words: str
 ) -> None:
     path = tmp_path / "0.jpg"
@@ -140,7 +140,7 @@ def test_a_bad_picture_is_a_value_with_a_true_reason(
     assert words in found.message
 
 
-def test_every_cut_of_a_jpeg_is_a_picture_or_a_problem(tmp_path: Path) -> None:
+def test_every_cut_of_a_jpeg_is_an_image_or_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "0.jpg"
     PIL.Image.effect_noise((64, 64), 50).save(path)
     whole = path.read_bytes()
@@ -149,18 +149,18 @@ def test_every_cut_of_a_jpeg_is_a_picture_or_a_problem(tmp_path: Path) -> None:
         assert not isinstance(verify(Image("d/0.jpg", str(path)), **LIMITS), Image)
 
 
-def test_a_good_picture_gets_its_hash_and_size(tmp_path: Path) -> None:
+def test_a_good_image_gets_its_hash_and_size(tmp_path: Path) -> None:
     path = draw(tmp_path, "n/0.png", (8, 6))
     found = verify(Image("n/0.png", str(path)), **LIMITS)
     assert isinstance(found, Image)
     assert (found.width, found.height, len(found.sha256)) == (8, 6, 64)
 
 
-def test_bad_pictures_leave_their_sample_and_are_named(tmp_path: Path) -> None:
+def test_bad_images_leave_their_sample_and_are_named(tmp_path: Path) -> None:
     good = Image("n/0.png", str(draw(tmp_path, "n/0.png")))
     sample = Sample("7", "?", (Document("n", "T", "text", (good, Image("n/1.png", str(tmp_path / "nowhere")))),))
     source = SourceConfig(root=tmp_path, max_image_bytes=1_000_000, max_image_pixels=1_000_000)
-    kept, failures = gather(sample, source, tmp_path / "fetched")
+    kept, failures = prepare_images(sample, source, tmp_path / "fetched")
     assert [image.id for image in kept.images] == ["n/0.png"]
     assert [(f.record_id, f.stage, f.error, f.item) for f in failures] == [("7", "verify", "MissingImage", "n/1.png")]
 

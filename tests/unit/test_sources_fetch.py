@@ -1,4 +1,4 @@
-"""Pictures from anywhere, over real sockets: fetched once, within limits, and never from where nobody may ask."""
+"""Images from anywhere, over real sockets: fetched once, within limits, and never from a forbidden host."""
 
 import gzip
 import io
@@ -162,7 +162,7 @@ def problem(found: Path | Problem, *words: str) -> str:
     return found.error
 
 
-def test_a_picture_is_kept_by_its_content_and_asked_for_once(server: Server, tmp_path: Path) -> None:
+def test_an_image_is_kept_by_its_content_and_asked_for_once(server: Server, tmp_path: Path) -> None:
     one = get(server.url("good/a?size=2"), tmp_path)
     other = get(server.url("good/b"), tmp_path)
     assert isinstance(one, Path) and one == other
@@ -195,13 +195,13 @@ def test_what_a_kill_leaves_is_fetched_again(server: Server, tmp_path: Path, tor
     ("path", "error", "words"),
     [
         ("gone", "MissingImage", "answered 404 Not Found"),
-        ("html", "NotAnImage", "but text"),
+        ("html", "NotAnImage", "is text, not an image"),
         ("huge/announced", "ImageTooLarge", "has 9000000 bytes"),
         ("huge/", "ImageTooLarge", "more than the 20000 bytes"),
-        ("half", "ConnectionFailed", "could not be read to its end"),
+        ("half", "ConnectionFailed", "could not be downloaded"),
         ("busy/9", "RefusedImage", "503 Service Unavailable"),
         ("loop", "TooManyRedirects", "more than 5 times"),
-        ("to/file:///etc/passwd", "ForbiddenAddress", "no http(s) address"),
+        ("to/file:///etc/passwd", "ForbiddenAddress", "not an http(s) address"),
         ("to/http://[::1]:PORT/good", "ForbiddenAddress", "::1, which is not public"),
         ("to/http://127.0.0.2:PORT/good", "ForbiddenAddress", "127.0.0.2, which is not public"),
         ("to/http://169.254.169.254/latest", "ForbiddenAddress", "169.254.169.254"),
@@ -221,12 +221,12 @@ def test_reading_stops_at_the_limit(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "settings"), [("silent", {"read_timeout_s": 0.2}), ("drip", {"deadline_s": 0.4})])
-def test_neither_silence_nor_dripping_holds_a_picture_up(
+def test_neither_silence_nor_dripping_holds_an_image_up(
     server: Server, tmp_path: Path, path: str, settings: dict[str, float]
 ) -> None:
     # The server hangs up on silence after five seconds, and never ends a head that drips: who waits for that sees no
     # time-out, or never comes back.
-    assert problem(get(server.url(path), tmp_path, **settings), "did not answer in time") == "TimedOut"
+    assert problem(get(server.url(path), tmp_path, **settings), "timed out") == "TimedOut"
 
 
 def test_what_passes_is_tried_again_and_what_stays_is_not(server: Server, tmp_path: Path) -> None:
@@ -292,13 +292,13 @@ def test_only_public_addresses_are_public(text: str, public: bool) -> None:
 
 
 def test_one_private_address_bars_the_host_and_unknown_hosts_are_named() -> None:
-    found = ssrf_guard.checked("x.example", 80, (), lambda *_: ["93.184.216.34", "10.0.0.1"])
+    found = ssrf_guard.allowed_addresses("x.example", 80, (), lambda *_: ["93.184.216.34", "10.0.0.1"])
     assert isinstance(found, Problem) and found.error == "ForbiddenAddress"
 
     def unknown(*_: object) -> list[str]:
         raise socket.gaierror(socket.EAI_AGAIN, "try again")
 
-    found = ssrf_guard.checked("x.example", 80, (), unknown)
+    found = ssrf_guard.allowed_addresses("x.example", 80, (), unknown)
     assert isinstance(found, Problem) and (found.error, found.retry_s) == ("UnknownHost", 1.0)
 
 
@@ -328,7 +328,7 @@ def test_messages_keep_signatures_and_passwords_to_themselves(server: Server, tm
     assert isinstance(found, Problem) and "secret" not in found.message
 
 
-def test_local_pictures_stay_where_they_are_but_inside_the_root(tmp_path: Path) -> None:
+def test_local_images_stay_where_they_are_but_inside_the_root(tmp_path: Path) -> None:
     data, other = tmp_path / "data", tmp_path / "other"
     for folder in (data, other):
         folder.mkdir()
@@ -344,17 +344,17 @@ def test_local_pictures_stay_where_they_are_but_inside_the_root(tmp_path: Path) 
     assert not (tmp_path / "images").exists()
 
 
-def test_a_compressed_answer_that_nobody_asked_for_is_no_picture(tmp_path: Path) -> None:
-    from imageref_ray.sources.download_cache import once
+def test_a_compressed_answer_that_was_not_requested_is_not_an_image(tmp_path: Path) -> None:
+    from imageref_ray.sources.download_cache import fetch_once
 
-    assert isinstance(once(tmp_path, "u", lambda: gzip.compress(PICTURE)), Problem)
-    assert isinstance(once(tmp_path, "u", lambda: b""), Problem)
-    assert isinstance(once(tmp_path, "u", lambda: PICTURE), Path)
+    assert isinstance(fetch_once(tmp_path, "u", lambda: gzip.compress(PICTURE)), Problem)
+    assert isinstance(fetch_once(tmp_path, "u", lambda: b""), Problem)
+    assert isinstance(fetch_once(tmp_path, "u", lambda: PICTURE), Path)
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem_too(server: Server, tmp_path: Path) -> None:
     (tmp_path / "images").touch()
-    assert problem(get(server.url("good"), tmp_path), "cannot be kept") == "NotKept"
+    assert problem(get(server.url("good"), tmp_path), "cannot be stored") == "NotKept"
 
 
 @pytest.mark.parametrize(

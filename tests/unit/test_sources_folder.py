@@ -42,14 +42,14 @@ def read(root: Path, group: str = "page") -> tuple[list[Sample], list[tuple[str,
     return [item.sample for item in found if not isinstance(item, Failure)], failures
 
 
-def test_an_article_is_read_with_every_picture_at_its_place() -> None:
-    found = html_page.from_html(ARTICLE.encode())
-    assert (found.title, found.url, found.base) == (
+def test_an_article_is_read_with_every_image_at_its_place() -> None:
+    page = html_page.parse_html(ARTICLE.encode())
+    assert (page.title, page.url, page.base) == (
         "The new pier",
         "https://times.example/pier",
         "https://times.example/static/",
     )
-    assert found.text.split("\n") == [
+    assert page.text.split("\n") == [
         "Mara Holt opened the pier on Monday.",
         "[Image 0]",
         "The pier at noon",
@@ -62,7 +62,7 @@ def test_an_article_is_read_with_every_picture_at_its_place() -> None:
         "Year | Boats",
         "2024 | 7 (Image 0)",
     ]
-    assert found.pictures == (("pier-l.webp", "pier-s.webp", "pier.jpg"), ("boats.jpg",))
+    assert page.images == (("pier-l.webp", "pier-s.webp", "pier.jpg"), ("boats.jpg",))
 
 
 def test_a_page_without_main_or_article_loses_its_marked_junk_only() -> None:
@@ -70,14 +70,14 @@ def test_a_page_without_main_or_article_loses_its_marked_junk_only() -> None:
     source = f"""<body><div class="elementor-widget"><ul>{menu}</ul></div><div><h1>T</h1><img src="hero.jpg"></div>
     <div><div><p>{LONG}</p></div><section><p>{LONG}</p><img src="b.jpg"></section></div>
     <div id="cookieConsent"><p>We use cookies</p></div></body>"""
-    found = html_page.from_html(source.encode())
-    assert found.text.split("\n") == ["[Image 0]", LONG.strip(), LONG.strip(), "[Image 1]"]
-    assert found.pictures == (("hero.jpg",), ("b.jpg",))
+    page = html_page.parse_html(source.encode())
+    assert page.text.split("\n") == ["[Image 0]", LONG.strip(), LONG.strip(), "[Image 1]"]
+    assert page.images == (("hero.jpg",), ("b.jpg",))
 
 
 def test_an_element_that_holds_the_text_is_never_junk() -> None:
-    assert html_page.from_html(f"<body><div class='comments'><p>{LONG}</p></div></body>".encode()).text == LONG.strip()
-    assert html_page.from_html(f"<body><header><h1>T</h1><p>{LONG}</p></header></body>".encode()).text == LONG.strip()
+    assert html_page.parse_html(f"<body><div class='comments'><p>{LONG}</p></div></body>".encode()).text == LONG.strip()
+    assert html_page.parse_html(f"<body><header><h1>T</h1><p>{LONG}</p></header></body>".encode()).text == LONG.strip()
 
 
 def test_markdown_keeps_inline_reference_and_html_images() -> None:
@@ -99,10 +99,10 @@ code [Image 7]
 
 [ref]: https://x.example/two.png
 """
-    found = html_page.from_markdown(source.encode())
-    assert (found.title, found.url) == ("The pier", "https://times.example/pier")
-    assert found.pictures == (("a%20b.png",), ("https://x.example/two.png",), ("late.png",))
-    assert found.text.split("\n") == [
+    page = html_page.parse_markdown(source.encode())
+    assert (page.title, page.url) == ("The pier", "https://times.example/pier")
+    assert page.images == (("a%20b.png",), ("https://x.example/two.png",), ("late.png",))
+    assert page.text.split("\n") == [
         "Words [Image 0] more [Image 1] .",
         "[Image 2]",
         "code (Image 7)",
@@ -124,8 +124,8 @@ code [Image 7]
     ],
 )
 def test_the_true_address_of_an_image_is_found(attributes: str, best: tuple[str, ...]) -> None:
-    found = html_page.from_html(f"<body><p>Text</p><img {attributes}></body>".encode())
-    assert found.pictures == ((best,) if best else ())
+    page = html_page.parse_html(f"<body><p>Text</p><img {attributes}></body>".encode())
+    assert page.images == ((best,) if best else ())
 
 
 @pytest.mark.parametrize(
@@ -139,20 +139,20 @@ def test_the_true_address_of_an_image_is_found(attributes: str, best: tuple[str,
     ],
 )
 def test_pages_come_in_any_encoding(data: bytes, text: str) -> None:
-    assert html_page.from_html(data).text == text
+    assert html_page.parse_html(data).text == text
 
 
 @pytest.mark.parametrize("data", [b"", b"<", b"\x00\x00", b"<frameset><frame></frameset>", b"<svg><img></svg>"])
 def test_no_page_breaks_the_reader(data: bytes) -> None:
-    assert html_page.from_html(data).pictures == ()
-    assert html_page.from_markdown(data).pictures == ()
+    assert html_page.parse_html(data).images == ()
+    assert html_page.parse_markdown(data).images == ()
 
 
 def test_deep_nesting_is_read_like_any_other() -> None:
-    assert html_page.from_html(b"<div>" * 3000 + b"deep").text == "deep"
+    assert html_page.parse_html(b"<div>" * 3000 + b"deep").text == "deep"
 
 
-def test_a_picture_is_taken_from_the_crawl_first_and_from_the_web_otherwise(tmp_path: Path) -> None:
+def test_an_image_is_taken_from_the_crawl_first_and_from_the_web_otherwise(tmp_path: Path) -> None:
     draw(tmp_path, "news/img/a b.png", "top.png", "news/v.png?v=2")
     (tmp_path / "news/p.html").write_text(
         """<link rel=canonical href="https://x.example/news/p.html"><p>Text</p>
@@ -171,7 +171,7 @@ def test_a_picture_is_taken_from_the_crawl_first_and_from_the_web_otherwise(tmp_
     assert failures == [("EmbeddedImage", f"{sample.id}/4")]
 
 
-def test_a_missing_picture_of_a_page_without_address_stays_a_path(tmp_path: Path) -> None:
+def test_a_missing_image_of_a_page_without_address_stays_a_path(tmp_path: Path) -> None:
     (tmp_path / "p.md").write_text("# T\n\nText ![x](gone.png)\n")
     (sample,), _ = read(tmp_path)
     assert [image.uri for image in sample.images] == [str(tmp_path / "gone.png")]
@@ -197,8 +197,8 @@ def test_pages_or_folders_are_samples_with_ids_of_their_names(tmp_path: Path) ->
     assert [sample.id for sample in read(moved)[0]] == [sample.id for sample in pages]
 
 
-def test_a_folder_without_pages_says_how_to_mend_it(tmp_path: Path) -> None:
+def test_a_folder_without_pages_says_how_to_fix_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"set source\.root and source\.pages"):
         read(tmp_path)
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         read(tmp_path / "gone")

@@ -29,7 +29,7 @@ def read(root: Path, *lines: Any, **settings: Any) -> tuple[list[Record], list[t
     return [item for item in found if isinstance(item, Record)], [(f.record_id, f.error, f.item) for f in failures]
 
 
-def test_a_sample_keeps_its_documents_pictures_and_response(tmp_path: Path) -> None:
+def test_a_sample_keeps_its_documents_images_and_response(tmp_path: Path) -> None:
     (record,), failures = read(tmp_path, sample(response="# T\nWords.\n![x](IMAGE_1)\n", category="sport"))
     assert failures == []
     assert (record.id, record.sample.instruction, record.sample.category) == ("s1", "Tell me", "sport")
@@ -85,7 +85,7 @@ def test_a_bad_line_costs_that_line_and_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_line_that_is_no_text_does_not_hide_the_next(tmp_path: Path) -> None:
+def test_a_line_that_is_not_text_does_not_hide_the_next(tmp_path: Path) -> None:
     (tmp_path / "samples.jsonl").write_bytes(b'{"id": "\xff"}\n' + json.dumps(sample()).encode())
     records, failures = read(tmp_path)
     assert [record.id for record in records] == ["s1"]
@@ -160,7 +160,7 @@ def test_the_identity_follows_content_and_not_place(tmp_path: Path) -> None:
         ({"files": ["a.jsonl"]}, "files belongs to kind samples, not paper"),
         ({"kind": "samples", "group": "folder"}, "group belongs to kind folder, not samples"),
         ({"kind": "folder", "events": "e.jsonl"}, "events belongs to kind paper, not folder"),
-        ({"filters": {"aspect": [2.0, 0.5]}}, r"\[2.0, 0.5\] is no range"),
+        ({"filters": {"aspect": [2.0, 0.5]}}, r"\[2.0, 0.5\] is not a range"),
         ({"fetch": {"allow_host": ["x"]}}, "did you mean allow_hosts"),
     ],
 )

@@ -49,8 +49,8 @@ def unread(arguments: str, folder: Path, both: bool = False, **environment: str)
     errors = writer if both else subprocess.PIPE
     started = subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **environment}, stdout=writer, stderr=errors)
     os.close(writer)
-    _, errors = started.communicate()
-    return started.returncode, errors or b""
+    _, printed = started.communicate()
+    return started.returncode, printed or b""
 
 
 def test_what_is_longer_than_a_pipe_ends_with_its_reader(files: Path) -> None:

@@ -16,7 +16,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from imageref_ray.core.config import ConfigError, TrainConfig, load
 from imageref_ray.picturenews.tiny_internvl import create
 from imageref_ray.training.encode import IGNORED
-from imageref_ray.training.model import attention, build, flash_missing
+from imageref_ray.training.model import build_model, choose_attention, why_flash_attn_is_missing
 
 GPU = {"gpus_per_worker": 1, "precision": "bf16"}
 
@@ -47,7 +47,7 @@ def config(model: Path | str = "model", **change: Any) -> TrainConfig:
 def test_flash_attn_is_taken_on_gpus_in_bf16_where_it_can_be_imported(
     change: dict[str, Any], missing: str, chosen: str
 ) -> None:
-    assert attention(config(**change), missing) == chosen
+    assert choose_attention(config(**change), missing) == chosen
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_flash_attn_where_it_cannot_run_is_refused_when_the_config_is_read(
 
 def test_flash_attn_asked_for_and_missing_is_refused_before_a_model_is_read() -> None:
     with pytest.raises(ConfigError, match=r"not here; install flash-attn there .* or set attention: auto"):
-        attention(config(attention="flash_attention_2", **GPU), "not here")
+        choose_attention(config(attention="flash_attention_2", **GPU), "not here")
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="flash_attention_2 cannot be used"):
-            build(config("/no/such/model", attention="flash_attention_2", **GPU))
+            build_model(config("/no/such/model", attention="flash_attention_2", **GPU))
 
 
 def test_a_flash_attn_of_another_torch_is_missing_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,12 +80,12 @@ def test_a_flash_attn_of_another_torch_is_missing_and_says_why(tmp_path: Path, m
     (package / "__init__.py").write_text("raise ImportError('undefined symbol: _ZN3c104cuda')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
-    assert flash_missing() == "flash-attn cannot be imported (undefined symbol: _ZN3c104cuda)"
+    assert why_flash_attn_is_missing() == "flash-attn cannot be imported (undefined symbol: _ZN3c104cuda)"
 
 
 def test_both_parts_of_the_model_compute_with_what_was_chosen_and_could_with_flash_attn(tiny: Path) -> None:
     other = config(tiny).model_copy(update={"attention": "eager"})  # no setting, but not the libraries' default either
-    model = build(other)
+    model = build_model(other)
     parts = [model, model.model.vision_tower, model.model.language_model]
     assert [part.config._attn_implementation for part in parts] == ["eager"] * 3
     assert [part._supports_flash_attn for part in parts] == [True] * 3
@@ -123,7 +123,7 @@ def layers(model: Any) -> list[bool]:
 
 
 def test_pytorchs_attention_gets_no_mask_in_training(tiny: Path) -> None:
-    model = build(config(tiny, attention="sdpa", freeze=(), gradient_checkpointing=False))
+    model = build_model(config(tiny, attention="sdpa", freeze=(), gradient_checkpointing=False))
     with Calls() as calls:
         step(model)
     assert calls.seen == [(None, causal) for causal in layers(model)]
@@ -139,7 +139,7 @@ def test_flash_attn_gets_no_mask_in_training(tiny: Path) -> None:
 
     AttentionInterface.register("recorded", recorded)  # in the place of a kernel that needs a GPU
     AttentionMaskInterface.register("recorded", ALL_MASK_ATTENTION_FUNCTIONS["flash_attention_2"])
-    model = build(config(tiny, freeze=(), gradient_checkpointing=False))
+    model = build_model(config(tiny, freeze=(), gradient_checkpointing=False))
     model.set_attn_implementation("recorded")
     step(model)
     assert seen == [(None, causal) for causal in layers(model)]
@@ -149,7 +149,7 @@ def test_flash_attn_gets_no_mask_in_training(tiny: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_pytorchs_attention_runs_flash_kernels(tiny: Path) -> None:
     """PyTorch's own or, on an H100 or H200, cuDNN's; never the two ways that a mask or float32 would take."""
-    model = build(config(tiny, attention="sdpa", freeze=(), gradient_checkpointing=False, **GPU)).cuda()
+    model = build_model(config(tiny, attention="sdpa", freeze=(), gradient_checkpointing=False, **GPU)).cuda()
     with torch.profiler.profile() as profiled, torch.device("cuda"):
         step(model)
     names = {event.key.removeprefix("aten::") for event in profiled.key_averages()}

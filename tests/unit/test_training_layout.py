@@ -11,11 +11,11 @@ from PIL import Image
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
 from imageref_ray.core.config import LoraConfig, TrainConfig
-from imageref_ray.dataset.mixture import Row
+from imageref_ray.dataset.mixture import Conversation
 from imageref_ray.picturenews.tiny_internvl import create
-from imageref_ray.training.checkpoint import folded
-from imageref_ray.training.encode import IGNORED, Collator, Encoder, Example, Picture, encode_all
-from imageref_ray.training.model import DropPath, build
+from imageref_ray.training.checkpoint import merge_lora
+from imageref_ray.training.encode import IGNORED, Collator, Encoder, Example, TiledImage, encode_all
+from imageref_ray.training.model import DropPath, build_model
 
 TEXTS = ["Two red boats lie at the harbour of Velmora.", "IMAGE_1 shows a blue kite over the market.\n\n### Sky\n"]
 
@@ -37,8 +37,8 @@ def processor(folder: Path) -> Any:
     return AutoProcessor.from_pretrained(folder / "model")
 
 
-def row(folder: Path, *turns: tuple[str, str], images: tuple[str, ...] = (), max_tiles: int = 1) -> Row:
-    return Row("news", turns, tuple(folder / name for name in images), max_tiles, False)
+def row(folder: Path, *turns: tuple[str, str], images: tuple[str, ...] = (), max_tiles: int = 1) -> Conversation:
+    return Conversation("news", turns, tuple(folder / name for name in images), max_tiles, False)
 
 
 CONVERSATION = (
@@ -80,7 +80,7 @@ def test_training_reads_the_tokens_and_pixels_that_the_processor_gives_at_infere
     assert difference.max() < 0.06  # two libraries' bicubic: within four grey levels of 256
 
 
-def test_training_sees_a_picture_as_inference_does_upright_and_on_white(folder: Path, processor: Any) -> None:
+def test_training_sees_an_image_as_inference_does_upright_and_on_white(folder: Path, processor: Any) -> None:
     turn = Image.Exif()
     turn[0x0112] = 6
     wide = Image.open(folder / "wide.png")
@@ -91,7 +91,7 @@ def test_training_sees_a_picture_as_inference_does_upright_and_on_white(folder: 
         Encoder(processor, 4096).encode(row(folder, *CONVERSATION[1:3], images=(name, name), max_tiles=6))
         for name in names
     )
-    assert turned.pictures[0].grid == upright.pictures[0].grid != (1, 1)
+    assert turned.images[0].grid == upright.images[0].grid != (1, 1)
     pixels = [Collator(processor, ["news"], 0)([example])["pixel_values"] for example in (upright, turned, clear)]
     assert torch.equal(pixels[0], pixels[1])
     white = (1 - torch.tensor(processor.image_processor.image_mean)) / torch.tensor(processor.image_processor.image_std)
@@ -138,14 +138,14 @@ def test_samples_that_do_not_fit_or_cannot_be_read_are_counted(folder: Path, pro
     ]
     skipped: Counter[tuple[str, str]] = Counter()
     assert len(encode_all(rows, Encoder(processor, 256), skipped)) == 1
-    reasons = ["longer than sequence_length", "picture is missing", "picture cannot be read"]
+    reasons = ["longer than sequence_length", "image is missing", "image cannot be read"]
     assert skipped == {("news", reason): 1 for reason in reasons}
 
 
-def test_a_picture_that_breaks_later_leaves_its_sample_without_anything_to_learn(folder: Path, processor: Any) -> None:
+def test_an_image_that_breaks_later_leaves_its_sample_without_anything_to_learn(folder: Path, processor: Any) -> None:
     encoder = Encoder(processor, 4096)
     good = encoder.encode(row(folder, ("user", "<image>"), ("assistant", "A"), images=("square.png",)))
-    pictures = (Picture(folder / "square.png", (1, 1)), Picture(folder / "broken.png", (2, 1)))
+    pictures = (TiledImage(folder / "square.png", (1, 1)), TiledImage(folder / "broken.png", (2, 1)))
     bad = Example("news", good.ids, good.learned, pictures)
     batch = Collator(processor, ["news"], 0)([good, bad, good])
     assert batch["broken"].tolist() == [0]
@@ -169,16 +169,14 @@ def test_the_loss_is_the_models_own_causal_loss_without_its_waste(folder: Path, 
     padding = torch.arange(inputs["input_ids"].shape[1]) >= torch.tensor([[len(one.ids)] for one in examples])
     plain = InternVLForConditionalGeneration.from_pretrained(folder / "model", dtype=torch.float32)
     there = plain(**inputs, attention_mask=(~padding).long()).loss
-    here = build(config(folder))(**inputs)["loss"] / sum(int(one.learned.sum()) for one in examples)
+    here = build_model(config(folder))(**inputs)["loss"] / sum(int(one.learned.sum()) for one in examples)
     assert here.item() == pytest.approx(there.item(), rel=1e-5)
 
 
-def test_a_batch_without_pictures_runs_the_vision_tower_too_and_teaches_it_nothing(
-    folder: Path, processor: Any
-) -> None:
+def test_a_batch_without_images_runs_the_vision_tower_too_and_teaches_it_nothing(folder: Path, processor: Any) -> None:
     example = Encoder(processor, 4096).encode(row(folder, ("user", "Q"), ("assistant", "Two red boats.")))
     batch = Collator(processor, ["news"], 0)([example])
-    model = build(config(folder))
+    model = build_model(config(folder))
     model(**{name: batch[name] for name in ("input_ids", "labels", "pixel_values")})["loss"].backward()
     gradients = [weight.grad for weight in model.model.vision_tower.parameters()]
     assert all(gradient is not None and not gradient.any() for gradient in gradients)
@@ -187,7 +185,7 @@ def test_a_batch_without_pictures_runs_the_vision_tower_too_and_teaches_it_nothi
 
 @pytest.mark.parametrize("part", ["vision", "projector", "language"])
 def test_frozen_parts_and_only_those_stay_as_they_are(folder: Path, part: str) -> None:
-    model = build(config(folder, freeze=(part,)))
+    model = build_model(config(folder, freeze=(part,)))
     stems = {"vision": "vision_tower", "projector": "multi_modal_projector", "language": "language_model"}
     for name, weight in model.named_parameters():
         assert weight.requires_grad == (stems[part] not in name)
@@ -196,8 +194,8 @@ def test_frozen_parts_and_only_those_stay_as_they_are(folder: Path, part: str) -
 @pytest.mark.parametrize("part", ["vision", "projector", "language"])
 def test_a_fresh_part_forgets_the_checkpoint_and_the_others_keep_it(folder: Path, part: str) -> None:
     names = {"vision": "vision_tower", "projector": "multi_modal_projector", "language": "language_model"}
-    kept = build(config(folder)).model.state_dict()
-    changed = build(config(folder, fresh=(part,), seed=7)).model.state_dict()
+    kept = build_model(config(folder)).model.state_dict()
+    changed = build_model(config(folder, fresh=(part,), seed=7)).model.state_dict()
     differ = {name.split(".")[0] for name in kept if not torch.equal(kept[name], changed[name])}
     assert differ == {names[part]}
 
@@ -213,7 +211,7 @@ def test_gradient_checkpointing_changes_no_gradient_and_asks_for_none_of_a_froze
     gradients, asked = [], []
     for kept in (False, True):
         torch.manual_seed(0)
-        model = build(config(folder, freeze=freeze, lora=lora, gradient_checkpointing=kept)).train()
+        model = build_model(config(folder, freeze=freeze, lora=lora, gradient_checkpointing=kept)).train()
         tower = (model.get_base_model() if lora else model).model.vision_tower
         tower.register_forward_hook(lambda module, given, found: asked.append(found.last_hidden_state.requires_grad))
         torch.manual_seed(1)
@@ -226,18 +224,18 @@ def test_gradient_checkpointing_changes_no_gradient_and_asks_for_none_of_a_froze
 
 
 def test_adapters_have_the_type_of_the_model_since_zero3_takes_only_one(folder: Path) -> None:
-    model = build(config(folder, lora=LoraConfig(rank=4), precision="bf16"))
+    model = build_model(config(folder, lora=LoraConfig(rank=4), precision="bf16"))
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
 
 
 def test_folded_adapters_answer_as_peft_itself(folder: Path) -> None:
     lora = LoraConfig(rank=4, alpha=8, dropout=0)
-    model = build(config(folder, lora=lora, freeze=("vision",)))
+    model = build_model(config(folder, lora=lora, freeze=("vision",)))
     for name, weight in model.named_parameters():
         assert weight.requires_grad == (".lora_" in name or "multi_modal_projector" in name)
         if "lora_B" in name:
             torch.nn.init.normal_(weight)
-    mine = folded(model.state_dict(), lora)
+    mine = merge_lora(model.state_dict(), lora)
     theirs = model.merge_and_unload().state_dict()
     assert mine.keys() == theirs.keys()
     assert all(torch.allclose(mine[name], theirs[name], atol=1e-5) for name in mine)
@@ -250,13 +248,13 @@ def test_drop_path_leaves_out_whole_branches_and_keeps_the_mean(folder: Path) ->
     assert values == [(0.0,), pytest.approx((4 / 3,))]
     assert dropped.mean().item() == pytest.approx(1, abs=0.05)
     assert torch.equal(DropPath(0.25).eval()(dropped), dropped)
-    layers = build(config(folder, drop_path=0.3)).model.vision_tower.encoder.layer
+    layers = build_model(config(folder, drop_path=0.3)).model.vision_tower.encoder.layer
     assert [layer.dropout.rate for layer in layers] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
-def test_an_augmented_picture_is_another_jpeg_each_time(folder: Path, processor: Any) -> None:
+def test_an_augmented_image_is_another_jpeg_each_time(folder: Path, processor: Any) -> None:
     example = Encoder(processor, 4096).encode(
-        Row("news", (("user", "<image>"), ("assistant", "A")), (folder / "square.png",), 1, augment=True)
+        Conversation("news", (("user", "<image>"), ("assistant", "A")), (folder / "square.png",), 1, augment=True)
     )
     collate = Collator(processor, ["news"], 0)
     once, again = (collate([example])["pixel_values"] for _ in range(2))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from imageref_ray.core.config import ConfigError, MixtureEntry, TrainConfig, load
 from imageref_ray.dataset import mixture
 from imageref_ray.training import progress
-from imageref_ray.training.batch_plan import Shape, plan
-from imageref_ray.training.train import _claim, train
+from imageref_ray.training.batch_plan import BatchShape, plan_rounds
+from imageref_ray.training.train import _begin_run, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,11 +54,11 @@ def test_repeats_above_one_give_whole_copies_and_a_share_one_more(tmp_path: Path
     [
         ("{not json", "not an annotation line"),
         ('{"conversations": [{"from": "robot", "value": "hi"}]}', "not an annotation line"),
-        ('{"conversations": [{"from": "human", "value": "hi"}]}', "no answer to learn"),
+        ('{"conversations": [{"from": "human", "value": "hi"}]}', "no answer to train on"),
         (
             '{"image": "a.png", "conversations": '
             '[{"from": "human", "value": "<image><image>"}, {"from": "gpt", "value": "x"}]}',
-            "image tags and images differ in number",
+            "different numbers of image tags and images",
         ),
     ],
 )
@@ -98,10 +98,10 @@ def test_a_meta_json_file_is_a_mixture_too(tmp_path: Path) -> None:
 
 def test_a_file_of_another_length_than_told_is_refused(tmp_path: Path) -> None:
     annotation(tmp_path / "a.jsonl", 3)
-    told = MixtureEntry(annotation=tmp_path / "a.jsonl", length=4)
-    with pytest.raises(ConfigError, match=r"mixture.news.length is 4, but .*a.jsonl holds 3 samples"):
-        mixture.draw({"news": told}, 1, 0)
-    assert mixture.draw({"news": told.model_copy(update={"length": 3})}, 1, 0)
+    counted = MixtureEntry(annotation=tmp_path / "a.jsonl", length=4)
+    with pytest.raises(ConfigError, match=r"mixture.news.length is 4, but .*a.jsonl has 3 samples"):
+        mixture.draw({"news": counted}, 1, 0)
+    assert mixture.draw({"news": counted.model_copy(update={"length": 3})}, 1, 0)
 
 
 lengths_and_groups = st.lists(st.tuples(st.integers(1, 60), st.sampled_from("abc")), min_size=1, max_size=40)
@@ -117,8 +117,8 @@ def test_every_rank_gets_as_many_samples_and_no_batch_is_over_the_limit(
     samples: list[tuple[int, str]], ranks: int, tokens: int | None, group_by: str
 ) -> None:
     lengths, groups = [length for length, _ in samples], [group for _, group in samples]
-    shape = Shape(ranks, 2, tokens, group_by)
-    for batches in islice(plan(lengths, groups, [1] * len(samples), shape, 0), 30):
+    shape = BatchShape(ranks, 2, tokens, group_by)
+    for batches in islice(plan_rounds(lengths, groups, [1] * len(samples), shape, 0), 30):
         assert len({len(batch) for batch in batches}) == 1
         for batch in batches:
             assert batch
@@ -133,8 +133,8 @@ def test_samples_are_used_equally_often_and_repeated_ones_as_often_as_they_repea
     lengths: list[int], group_by: str
 ) -> None:
     copies = [1 + number % 3 for number in range(len(lengths))]
-    shape = Shape(2, 2, None, group_by)
-    rounds = islice(plan(lengths, ["s"] * len(lengths), copies, shape, 1), sum(copies))  # 4 a round: four epochs
+    shape = BatchShape(2, 2, None, group_by)
+    rounds = islice(plan_rounds(lengths, ["s"] * len(lengths), copies, shape, 1), sum(copies))  # 4 a round: four epochs
     used = Counter(number for batches in rounds for batch in batches for number in batch)
     assert all(abs(used[number] - 4 * count) <= 2 * count for number, count in enumerate(copies))
     assert used.total() == 4 * sum(copies)
@@ -142,7 +142,7 @@ def test_samples_are_used_equally_often_and_repeated_ones_as_often_as_they_repea
 
 def test_batches_of_like_length_hardly_pad() -> None:
     lengths = [10 + (number * 37) % 490 for number in range(2000)]
-    rounds = islice(plan(lengths, ["s"] * 2000, [1] * 2000, Shape(2, 8, 4000, "length"), 3), 50)
+    rounds = islice(plan_rounds(lengths, ["s"] * 2000, [1] * 2000, BatchShape(2, 8, 4000, "length"), 3), 50)
     batches = [[lengths[number] for number in batch] for both in rounds for batch in both]
     padded = sum(max(batch) * len(batch) for batch in batches)
     assert sum(map(sum, batches)) / padded > 0.95
@@ -150,7 +150,7 @@ def test_batches_of_like_length_hardly_pad() -> None:
 
 def test_the_plan_is_the_same_on_every_rank_and_another_with_another_seed() -> None:
     def first(seed: int) -> list[list[list[int]]]:
-        return list(islice(plan([5] * 50, ["s"] * 50, [1] * 50, Shape(2, 2, None, "length"), seed), 5))
+        return list(islice(plan_rounds([5] * 50, ["s"] * 50, [1] * 50, BatchShape(2, 2, None, "length"), seed), 5))
 
     assert first(0) == first(0)
     assert first(0) != first(1)
@@ -170,7 +170,7 @@ def ready(folder: Path) -> dict[str, object]:
     [
         ({"model": "/nowhere/at/all"}, r"^model: /nowhere/at/all does not exist; give a checkpoint folder"),
         ({"model": "OTHER"}, "^model: .* is Qwen2ForCausalLM, not InternVL"),
-        ({"global_batch": 3}, "no multiple of workers"),
+        ({"global_batch": 3}, "not a multiple of workers"),
         ({"mixture": {"a": {"annotation": "gone.jsonl"}}}, r"gone\.jsonl does not exist"),
     ],
 )
@@ -185,8 +185,8 @@ def test_what_is_wrong_is_said_before_ray_starts(change: dict[str, object], mess
 def test_another_training_does_not_take_over_a_folder(tmp_path: Path) -> None:
     values = ready(tmp_path)
     held = TrainConfig.model_validate({**values, "learning_rate": 1.0})
-    _claim(held)
-    _claim(held.model_copy(update={"log_every": 9}))  # changes nothing that is learned
+    _begin_run(held)
+    _begin_run(held.model_copy(update={"log_every": 9}))  # changes nothing that is learned
     with pytest.raises(ConfigError, match=r"other settings \(learning_rate 1\.0 → 4e-05\)"):
         train(TrainConfig.model_validate(values))
 
@@ -194,8 +194,8 @@ def test_another_training_does_not_take_over_a_folder(tmp_path: Path) -> None:
 def test_a_resumed_run_writes_the_lines_after_its_checkpoint_again(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text("".join(json.dumps({"step": step, "seconds": step * 2.0}) + "\n" for step in (1, 2, 3)) + '{"st')
-    assert progress.forget_after(metrics, 2) == 4.0
-    assert [line["step"] for line in progress.read(metrics)] == [1, 2]
+    assert progress.truncate_after(metrics, 2) == 4.0
+    assert [line["step"] for line in progress.read_lines(metrics)] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -231,5 +231,5 @@ def test_sets_with_a_ratio_come_by_it_whatever_their_sizes(tmp_path: Path) -> No
     for row in rows:
         drawn[row.dataset] += row.copies
     assert (drawn["small"], drawn["large"], skipped) == (750, 250, Counter())
-    with pytest.raises(ConfigError, match="set large: 900 rows, ratio None"):
+    with pytest.raises(ConfigError, match=r"mixture\.large: 900 samples, ratio None"):
         mixture.draw({**sets, "large": entry(tmp_path / "large.jsonl")}, 1, seed=0)

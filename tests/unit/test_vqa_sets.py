@@ -40,7 +40,7 @@ def test_coco_ids_are_twelve_digits_and_other_names_are_reported(tmp_path: Path)
     assert [image.id for image in images] == ["000000000009", "000000000042"]
     assert images[0].uri == str(tmp_path / "train2017/000000000009.jpg")
     assert [(f.record_id, f.error) for f in failures] == [("cover.png", "UnknownName")]
-    assert "not named as coco images are (000000000139.jpg)" in failures[0].message
+    assert "not named like 000000000139.jpg" in failures[0].message
 
 
 def test_objects365_ids_keep_their_version(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_manifest_names_images_and_its_bad_lines_are_reported(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("kind", "says"),
-    [("coco", "holds no picture 000000000139.jpg"), ("folder", "holds no picture of a known format")],
+    [("coco", "has no image 000000000139.jpg"), ("folder", "has no image of a known format")],
 )
 def test_an_empty_folder_is_refused(kind: Any, says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=says):
@@ -92,21 +92,21 @@ def test_excluded_images_are_left_out_however_their_ids_are_written(tmp_path: Pa
         tmp_path / "a.json",
         [1, "2", "COCO_train2014_000000000003.jpg", {"image_id": 4}, {"image": "x/000000000005.jpg"}],
     )
-    images, _ = parted(image_sets.read("coco", tmp_path, image_sets.exclusions(listed)))
+    images, _ = parted(image_sets.read("coco", tmp_path, image_sets.read_exclusions(listed)))
     assert [image.id for image in images] == ["000000000006"]
     lines = write(tmp_path / "b.txt", "1\n\nobjects365_v2_00000007.jpg\nmy/own.png\n")
-    assert image_sets.exclusions(lines) == {"000000000001", "objects365_v2_00000007", "my/own.png"}
+    assert image_sets.read_exclusions(lines) == {"000000000001", "objects365_v2_00000007", "my/own.png"}
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("[1,", "not valid JSON"), ("[1, [2]]", r"entry 1 is \[2\]; expected an image id"), ('[{"a": 1}]', "entry 0 is")],
+    [("[1,", "not valid JSON"), ("[1, [2]]", r"entry 1 is \[2\], not an image id"), ('[{"a": 1}]', "entry 0 is")],
 )
 def test_a_broken_exclusion_list_is_refused(content: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=says):
-        image_sets.exclusions(write(tmp_path / "x.json", content))
+        image_sets.read_exclusions(write(tmp_path / "x.json", content))
     with pytest.raises(ConfigError, match=r"exclusion list .* does not exist"):
-        image_sets.exclusions(tmp_path / "gone")
+        image_sets.read_exclusions(tmp_path / "gone")
 
 
 def test_a_llava_conversation_is_one_question_a_pair_of_turns(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_broken_conversations_cost_only_themselves(tmp_path: Path) -> None:
     assert [f.error for f in failures] == [
         *("BrokenEntry", "BrokenEntry", "BrokenEntry", "MissingKey", "MissingKey", "BrokenEntry", "RepeatedQuestion")
     ]
-    assert failures[0].message == "c.json[1]: turns are of ['human']; expected human and gpt by turns"
+    assert failures[0].message == "c.json[1]: turns are from ['human']; expected human and gpt alternating"
 
 
 def test_flat_lists_hold_label_lists_and_choices(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_label_list_with_fewer_than_ten_answers_is_reported_beside_its_questio
     found, failures = parted(vqa_sets.read_flat(path, ROOT, "okvqa"))
     assert found[0].answers == (Answer("cat", 2),)
     assert [(f.record_id, f.error, f.item) for f in failures] == [("f:0", "FewAnswers", "answers")]
-    assert failures[0].message == "f.json[0]: 2 answers, fewer than the 10 that VQA accuracy is defined for"
+    assert failures[0].message == "f.json[0]: 2 answers, but VQA accuracy is defined for 10"
     assert parted(vqa_sets.read_flat(path, ROOT, "okvqa", annotators=1))[1] == []
 
 
@@ -177,10 +177,10 @@ def test_a_label_list_with_fewer_than_ten_answers_is_reported_beside_its_questio
         ({"image": None}, "none of the keys image, image_path, image_id names an image"),
         ({"answer": "['cat']", "direct_answers": 3}, "direct_answers is 3; expected a list"),
         ({"answer": [1]}, r"answer is [1]; expected a list"),
-        ({"answer": [" "]}, "answer holds only empty texts"),
+        ({"answer": [" "]}, "answer has only empty texts"),
         ({"choices": ["a"], "correct_choice_idx": 1}, "correct_choice_idx is 1 with 1 choices"),
-        ({"choices": "a"}, "choices is 'a'; expected a list of texts"),
-        ({"choices": ["a", " "]}, "choices is ['a', ' ']; expected a list of texts, none of them empty"),
+        ({"choices": "a"}, "choices is 'a'; expected a list of non-empty texts"),
+        ({"choices": ["a", " "]}, "choices is ['a', ' ']; expected a list of non-empty texts"),
     ],
 )
 def test_an_entry_that_lacks_something_says_what(change: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -199,12 +199,12 @@ def test_a_repeated_question_is_a_problem_of_its_entry_and_not_of_the_question(t
 
 def test_the_published_pair_of_files_is_joined(tmp_path: Path) -> None:
     asked = [{"question_id": q, "image_id": 42, "question": f"Q{q}?"} for q in (1, 2)]
-    told = [
+    annotations = [
         {"question_id": 1, "image_id": 42, "answers": [{"answer": text, "answer_id": k} for k, text in enumerate(TEN)]}
     ]
     files = (
         write(tmp_path / "q.json", {"questions": asked}),
-        write(tmp_path / "a.json", {"annotations": told}),
+        write(tmp_path / "a.json", {"annotations": annotations}),
     )
     found, failures = parted(vqa_sets.read_official(*files, ROOT, "okvqa", "COCO_val2014_{:012d}.jpg"))
     assert [(question.id, question.answers[0]) for question in found] == [("1", Answer("cat", 7))]
@@ -219,9 +219,11 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"b\.json is not valid JSON"):
         list(vqa_sets.read_flat(broken, ROOT, "okvqa"))
     pair = write(tmp_path / "p.json", {"questions": []})
-    with pytest.raises(ConfigError, match=r"p\.json is one of a published pair of files; give the annotations file"):
+    with pytest.raises(
+        ConfigError, match=r"p\.json contains questions without answers; give the published annotations file"
+    ):
         list(vqa_sets.read_flat(pair, ROOT, "okvqa"))
-    with pytest.raises(ConfigError, match="holds dict, not a list"):
+    with pytest.raises(ConfigError, match="contains dict, not a list"):
         list(vqa_sets.read_llava(write(tmp_path / "d.json", {}), ROOT, "detail"))
-    with pytest.raises(ConfigError, match=r"annotations .* do not exist"):
+    with pytest.raises(ConfigError, match=r"annotation file .* does not exist"):
         list(vqa_sets.read_flat(tmp_path / "gone.json", ROOT, "okvqa"))

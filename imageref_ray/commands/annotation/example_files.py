@@ -25,7 +25,7 @@ from imageref_ray.core.config import Config, ConfigError, ExamplesConfig, Filter
 from imageref_ray.core.records import Document, Image, Record, Sample, to_row
 from imageref_ray.sources import paper, samples
 from imageref_ray.sources.entries import Unusable
-from imageref_ray.sources.prepare_images import gather
+from imageref_ray.sources.prepare_images import prepare_images
 from imageref_ray.stages import parsing
 from imageref_ray.stages.prompts import (
     NO_EXAMPLES,
@@ -209,7 +209,7 @@ def _verify(where: str, document: Document, image: Image, source: SourceConfig, 
     Raises ConfigError for an image that cannot be used.
     """
     sample = Sample("example", "", (dataclasses.replace(document, images=(image,)),))
-    sample, failures = gather(sample, source.model_copy(update={"filters": FilterConfig()}), folder)
+    sample, failures = prepare_images(sample, source.model_copy(update={"filters": FilterConfig()}), folder)
     if failures:
         raise ConfigError(f"{where}: {failures[0].message}; choose an example whose image can be used")
     return sample.documents[0], sample.images[0]

@@ -24,7 +24,7 @@ from imageref_ray.core.config import BuildConfig, EngineConfig, SourceConfig
 from imageref_ray.core.records import Failure, Record, Usage, from_row, to_row
 from imageref_ray.dataset.export import VARIANTS, answer
 from imageref_ray.engines.base import Generate
-from imageref_ray.sources.prepare_images import gather
+from imageref_ray.sources.prepare_images import prepare_images
 from imageref_ray.stages.caption import caption
 from imageref_ray.stages.place import place
 from imageref_ray.stages.respond import respond
@@ -85,7 +85,7 @@ def _to_pass_row(item: Record | Failure) -> Row | Failure:
 def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tuple[Row, tuple[Failure, ...]]:
     """The CPU step: fetch and verify the images, leave out bad ones; a record with none or too many of them fails."""
     record = from_row(Record, row["record"])
-    sample, failures = gather(record.sample, source, folder)
+    sample, failures = prepare_images(record.sample, source, folder)
     count = len(sample.images)
     if count == 0:
         failures += (Failure(sample.id, "verify", "NoImages", "no usable image is left"),)

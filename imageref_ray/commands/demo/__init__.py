@@ -21,7 +21,7 @@ from imageref_ray.commands.build import build
 from imageref_ray.commands.demo import report_data
 from imageref_ray.commands.demo.report import write_report
 from imageref_ray.commands.instruct import instruct, instructions
-from imageref_ray.core.checkpoint import located
+from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import (
     BuildConfig,
     ConfigError,
@@ -198,10 +198,10 @@ def _write_report(
 ) -> dict[str, Any]:
     """Write report.json and report.html; returns the content of report.json."""
     times = _read_times(config.output)
-    steps = progress.read(config.output / "train" / "metrics.jsonl")
+    steps = progress.read_lines(config.output / "train" / "metrics.jsonl")
     shares = {name: round(getattr(agreement, name), 4) for name in ("precision", "recall", "captions")}
     events = _events(config, "test")
-    pictures = judge_answers.pictures(events.values())
+    pictures = judge_answers.pictures_by_id(events.values())
     report = {
         "corpus": {f"{split}_{name}": n for split, by_name in counts.items() for name, n in by_name.items()},
         "build": {key: build_summary[key] for key in BUILD_KEYS} | {"agreement": shares},
@@ -243,7 +243,7 @@ def _cached_share(summary: Mapping[str, Any]) -> float:
 
 def _size(model: str) -> str:
     """The size of the checkpoint's weight files, or "pretrained" where they are not on this machine."""
-    files = list(Path(located(model)).glob("*.safetensors"))
+    files = list(Path(resolve_model(model)).glob("*.safetensors"))
     return f"{sum(path.stat().st_size for path in files) / 1e6:.0f} MB" if files else "pretrained"
 
 

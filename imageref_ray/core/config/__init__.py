@@ -1,7 +1,7 @@
 """One pydantic model per job: YAML file + `--set key=value` in, a frozen, fully checked config out.
 
 Unknown keys fail, every message says what is wrong, where, and how to fix it. Relative paths are
-relative to the working directory; which of them a cluster allows, places.py says.
+relative to the working directory; places.py says which of them work on a cluster.
 """
 
 from imageref_ray.core.config.base import Config, ConfigError

@@ -1,4 +1,4 @@
-"""What every config model rests on, and the error for everything that a user can mend."""
+"""The base class of every config model, and the error for everything that a user can fix."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ConfigError(ValueError):
-    """Something the user gave is wrong; the message says what, where and how to mend it (exit code 2)."""
+    """An input of the user is wrong: the message says what, where and how to fix it (exit code 2)."""
 
 
 class Config(BaseModel):
-    """Base of all configs: frozen, no unknown keys."""
+    """Base of all config models: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

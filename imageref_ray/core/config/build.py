@@ -15,97 +15,119 @@ from imageref_ray.core.config.source import SourceConfig
 
 
 class StageConfig(SamplingConfig):
-    """Sampling of one stage, and its own engine where it has one."""
+    """Sampling of one stage, and an engine of its own if it needs one."""
 
-    engine: EngineConfig | None = Field(None, description="annotator of this stage alone (default: the build's engine)")
+    engine: EngineConfig | None = Field(None, description="engine for this stage only; default: the build's engine")
 
 
 class PlaceConfig(StageConfig):
-    """The same of placement, and how much its reply says of its reasons."""
+    """StageConfig of the placement stage, and how long the reasons in its reply may be."""
 
     analysis_words: int | None = Field(
         None,
         ge=0,
-        description="most words of `analysis` and of `explanation`, each; 0 leaves both out (by default: as the pack "
-        "words it, up to 400 characters)",
+        description="maximum words of `analysis` and of `explanation`, each; 0 leaves both out; default: as the prompt "
+        "pack says, up to 400 characters",
     )
 
 
 class ExamplesConfig(Config):
-    """In-context examples of one stage: earlier turns before every request of it."""
+    """In-context examples of one stage: earlier turns put before each of its requests."""
 
     file: Shipped[Path] = Field(
-        description="JSON list of examples, in the paper's form or with a document or response each"
+        description="JSON list of examples, in the paper's format or each with its own document or response"
     )
-    count: int = Field(2, ge=1, description="how many are shown")
+    count: int = Field(2, ge=1, description="examples per request")
     choose: Literal["first", "similar", "none"] = Field(
         "first",
-        description="the first of the file: all requests begin with the same tokens, which the prefix cache keeps; "
-        "similar: those whose text is most like the document or response at hand: requests then share the system "
-        "prompt, and the examples with those that chose the same (images of one document do); none: not one",
+        description="first: the first `count` of the file; all requests start with the same tokens, so the prefix "
+        "cache serves them; similar: those whose text is most similar to the document or response; requests then share "
+        "the system prompt, and the examples only with requests that chose the same ones (images of one document do); "
+        "none: no examples",
     )
 
 
 class SplitConfig(Config):
-    """Shares of the events; a split whose share is 0 is not written."""
+    """Fractions of the events per split, adding up to 1; a split of 0 is not written."""
 
-    train: float = Field(0, ge=0, le=1)
-    validation: float = Field(0, ge=0, le=1)
-    test: float = Field(0, ge=0, le=1)
-    seed: int = 0
+    train: float = Field(0, ge=0, le=1, description="fraction of the events for training")
+    validation: float = Field(0, ge=0, le=1, description="fraction of the events for validation")
+    test: float = Field(0, ge=0, le=1, description="fraction of the events for testing")
+    seed: int = Field(0, description="seed of the assignment of events to splits")
 
     @model_validator(mode="after")
-    def _whole(self) -> SplitConfig:
+    def _adds_up_to_one(self) -> SplitConfig:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"train, validation and test add up to {total:g}; make it 1, e.g. 0.9, 0.05 and 0.05")
+            raise ValueError(
+                f"train, validation and test add up to {total:g}; they must add up to 1, e.g. 0.9, 0.05 and 0.05"
+            )
         return self
 
 
 Format = Literal[
     "plain", "caption", "captions", "insertion", "records", "mixture", "messages", "sharegpt", "llava", "parquet"
 ]
-"""What a build can write; `imageref_ray.dataset.export.FILES` says what each holds."""
+"""Export formats; `imageref_ray.dataset.export.FILES` says what each file contains."""
 
 
 class ExportConfig(Config):
-    """What a build writes of its finished records, for whom, and into which splits."""
+    """Formats and splits of the training set that a build writes."""
 
-    formats: tuple[Format, ...] = ("plain", "caption", "captions", "insertion", "records", "mixture")
-    variant: Literal["plain", "caption"] = Field("plain", description="answers of messages, sharegpt, llava, parquet")
-    embed_images: bool = Field(False, description="parquet: with the image files themselves instead of their paths")
-    tokenizer: Own[str | None] = Field(
-        None, description="checkpoint that counts each row's `length`; without: an estimate"
+    formats: tuple[Format, ...] = Field(
+        ("plain", "caption", "captions", "insertion", "records", "mixture"),
+        description="formats to write: plain and caption (InternVL annotations with `IMAGE_k` or "
+        "`![caption](IMAGE_k)`), captions and insertion (the ImageRef-VL release's files), records (everything about a "
+        "sample), mixture (InternVL's meta JSON), messages (ms-swift), sharegpt (LLaMA-Factory), llava, parquet",
     )
-    split: SplitConfig | None = Field(None, description="by event; without: everything in one file a format")
-    license: str = Field("", description="Hugging Face licence identifier (cc-by-4.0, …) or the licence in words")
+    variant: Literal["plain", "caption"] = Field(
+        "plain",
+        description="how answers refer to images in messages, sharegpt, llava and parquet: `IMAGE_k` (plain) or "
+        "`![caption](IMAGE_k)` (caption)",
+    )
+    embed_images: bool = Field(False, description="parquet: store the image files themselves instead of their paths")
+    tokenizer: Own[str | None] = Field(
+        None,
+        description="checkpoint (folder, hub name or `embedded`) whose tokenizer counts each row's `length`; default: "
+        "lengths are estimated",
+    )
+    split: SplitConfig | None = Field(
+        None, description="split by event into train, validation and test; default: one file per format"
+    )
+    license: str = Field(
+        "", description="licence of the data set: a Hugging Face identifier (cc-by-4.0, …) or free text"
+    )
 
     @model_validator(mode="after")
-    def _has_something_to_list(self) -> ExportConfig:
+    def _mixture_has_annotations(self) -> ExportConfig:
         listed = {"plain", "caption"}.intersection(self.formats) and (self.split is None or self.split.train > 0)
         if "mixture" in self.formats and not listed:
-            raise ValueError("mixture lists training annotations; add plain or caption and a train split, or drop it")
+            raise ValueError(
+                "mixture lists training annotations; add plain or caption and a train split, or remove mixture"
+            )
         return self
 
 
 class BuildConfig(PassConfig):
     """`imageref build`: documents with images → training set."""
 
-    source: SourceConfig
+    source: SourceConfig = Field(description="where the documents and their images come from")
     prompts: Own[str] = Field("default-en", description="prompt pack: a shipped name or the path of a YAML file")
-    caption_examples: ExamplesConfig | None = Field(None, description="in-context examples for captions")
+    caption_examples: ExamplesConfig | None = Field(None, description="in-context examples for captioning")
     place_examples: ExamplesConfig | None = Field(None, description="in-context examples for placement")
-    respond: StageConfig = StageConfig()
-    caption: StageConfig = StageConfig()
-    place: PlaceConfig = PlaceConfig()
+    respond: StageConfig = Field(StageConfig(), description="stage that writes the textual response")
+    caption: StageConfig = Field(StageConfig(), description="stage that describes and captions every image")
+    place: PlaceConfig = Field(PlaceConfig(), description="stage that decides which image belongs at which position")
     context_tokens: int = Field(
         4096,
         ge=1,
-        description="text kept on each side of an image in captioning (counted by a vllm engine's tokenizer, else "
-        "estimated)",
+        description="tokens of text kept on each side of an image in captioning (counted with a vllm engine's "
+        "tokenizer, estimated for other engines)",
     )
-    max_images: int = Field(50, ge=1, description="samples with more images are left out (and reported)")
+    max_images: int = Field(50, ge=1, description="samples with more images are skipped and reported")
     cache: Written[Path | None] = Field(
-        None, description="file of replies shared with other runs: equal descriptions and captions are not asked again"
+        None,
+        description="reply cache file shared with other runs: a description or caption that is in it is not requested "
+        "again",
     )
-    export: ExportConfig = ExportConfig()
+    export: ExportConfig = Field(ExportConfig(), description="formats and splits of the training set")

@@ -1,4 +1,4 @@
-"""The settings of an engine, one model for each kind, and of what it is asked for."""
+"""The settings of an engine, one config model per kind, and of sampling."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from imageref_ray.core.config.places import Model
 
 
 class PoolConfig(Config):
-    """What every kind of engine has: a pool of actors."""
+    """Settings of the actor pool that every kind of engine has."""
 
-    actors: tuple[int, int] = Field((1, 1), description="least and most engine actors in the autoscaling pool")
+    actors: tuple[int, int] = Field(
+        (1, 1), description="[min, max] engine actors of the autoscaling pool (serve: replicas)"
+    )
     concurrency: int = Field(
         64,
         ge=1,
-        description="requests in flight per actor (vllm: a few times max_num_seqs keeps its batch full; "
-        "openai: at most, it begins with rate_limit.start)",
+        description="maximum requests in flight per actor (vllm: a few times max_num_seqs keeps its batch full; "
+        "openai: starts with rate_limit.start and grows while the endpoint keeps up)",
     )
-    cpus: float = Field(1, ge=0, description="CPUs reserved per actor")
-    gpus: float = Field(0, ge=0, description="GPUs reserved per actor")
-    accelerator_type: str | None = Field(None, description="GPU kind in a mixed cluster, in Ray's words: A100, L40S, …")
-    env: dict[str, str] = Field({}, description="environment variables of the actor's process")
+    cpus: float = Field(1, ge=0, description="CPUs that Ray reserves per actor")
+    gpus: float = Field(0, ge=0, description="GPUs that Ray reserves per actor")
+    accelerator_type: str | None = Field(
+        None, description="GPU type to run on in a mixed cluster, as Ray names it: A100, L40S, …"
+    )
+    env: dict[str, str] = Field({}, description="environment variables of the actor processes")
 
 
 class VllmConfig(PoolConfig):
@@ -49,14 +53,16 @@ class VllmConfig(PoolConfig):
             "distributed_executor_backend",
         }
     )
-    """Arguments that change how fast replies come, or which requests fit, but not what the replies are."""
+    """vLLM arguments that change speed, or which requests fit, but not the replies."""
 
-    kind: Literal["vllm"] = "vllm"
-    model: Model = Field(description="checkpoint folder, hub name, or `embedded`: the one in the package")
-    args: dict[str, Any] = Field({}, description="vLLM's own engine arguments, passed on as they are (AsyncEngineArgs)")
+    kind: Literal["vllm"] = Field("vllm", description="vLLM loads the model in each actor")
+    model: Model = Field(
+        description="checkpoint: a folder, a Hugging Face hub name, or `embedded` (the one in the package)"
+    )
+    args: dict[str, Any] = Field({}, description="vLLM engine arguments (AsyncEngineArgs), passed on unchanged")
 
     def identity(self) -> dict[str, Any]:
-        """What of these settings changes replies: a part of a run's fingerprint."""
+        """The settings that change replies, as plain values: part of a run's fingerprint."""
         args = {key: value for key, value in self.args.items() if key not in self.OPERATIONAL}
         return {"kind": self.kind, "model": self.model, "args": args}
 
@@ -81,43 +87,45 @@ class RetryConfig(Config):
 
 
 class OpenAIConfig(PoolConfig):
-    """An OpenAI-compatible endpoint, asked by actors that hold no model."""
+    """An OpenAI-compatible endpoint; the actors only send requests."""
 
-    kind: Literal["openai"] = "openai"
+    kind: Literal["openai"] = Field("openai", description="requests go to an OpenAI-compatible endpoint")
     model: str = Field(description="the model's name at the endpoint")
-    args: dict[str, Any] = Field({}, description="further fields of every request, e.g. reasoning_effort, extra_body")
-    base_url: str | None = Field(None, description="where the endpoint is (…/v1); without: OpenAI's own")
-    api_key_env: str = Field("OPENAI_API_KEY", description="the environment variable that holds the key")
+    args: dict[str, Any] = Field({}, description="extra fields of every request, e.g. reasoning_effort, extra_body")
+    base_url: str | None = Field(None, description="base URL of the endpoint (…/v1); default: OpenAI's")
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable with the API key")
     headers: dict[str, str] = Field(
-        {}, description="headers of every request; `$NAME` as a value is read from the environment"
+        {}, description="HTTP headers of every request; a value `$NAME` is read from the environment"
     )
-    timeout_s: float = Field(120, gt=0, description="seconds before one call is given up")
+    timeout_s: float = Field(120, gt=0, description="seconds until one call times out")
     patience_s: float = Field(
-        120, gt=0, description="the run stops when nothing is answered for so long, or Retry-After asks for more"
+        120, gt=0, description="seconds without any answer, or asked for by Retry-After, after which the run stops"
     )
     rate_limit: RateLimitConfig = RateLimitConfig()
     retries: RetryConfig = RetryConfig()
     guides: Literal["auto", "validate"] = Field(
-        "auto", description="ask the endpoint to keep a guide and check its reply (auto), or only check it"
+        "auto",
+        description="structured output: enforced by the endpoint and checked here (auto), or only checked (validate)",
     )
     picture: Literal["original", "thumbnail"] = Field(
-        "original", description="send files as they are, or JPEGs of at most 1,024 pixels a side and 1 MiB"
+        "original",
+        description="images as sent: the files (original) or JPEGs of at most 1,024 px per side and 1 MiB (thumbnail)",
     )
 
     def identity(self) -> dict[str, Any]:
-        """As VllmConfig.identity."""
+        """As `VllmConfig.identity`."""
         return self.model_dump(mode="json", include={"kind", "model", "args", "guides", "picture"})
 
 
 class ScriptedConfig(PoolConfig):
-    """A function as engine: for tests of the framework and for measuring its own cost."""
+    """A Python function as engine, to test the framework and to measure its overhead."""
 
-    kind: Literal["scripted"] = "scripted"
-    model: str = Field("none", description="a name for the function's replies")
+    kind: Literal["scripted"] = Field("scripted", description="a Python function computes the replies")
+    model: str = Field("none", description="model name to report")
     script: str = Field(description="`package.module:function` that computes each reply")
 
     def identity(self) -> dict[str, Any]:
-        """As VllmConfig.identity."""
+        """As `VllmConfig.identity`."""
         return self.model_dump(mode="json", include={"kind", "model", "script"})
 
 
@@ -135,11 +143,11 @@ EngineConfig = Annotated[
         custom_error_message="expected a table of settings whose kind is vllm (the default), openai or scripted",
     ),
 ]
-"""Which engine answers, and how big its pool is."""
+"""Settings of an engine; `kind` selects the model."""
 
 
 class SamplingConfig(Config):
-    """How one kind of reply is drawn."""
+    """Sampling parameters of one kind of reply."""
 
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(1024, ge=1)
+    temperature: float = Field(0.0, ge=0, description="sampling temperature; 0: greedy decoding")
+    max_tokens: int = Field(1024, ge=1, description="maximum tokens per reply")

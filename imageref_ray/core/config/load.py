@@ -1,4 +1,4 @@
-"""A YAML file and `key=value` overrides → a checked config, or one line that says what is wrong and how to fix it."""
+"""A YAML file and `key=value` overrides → a validated config, or a one-line error with the way to fix it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ C = TypeVar("C", bound=Config)
 
 
 def load(kind: type[C], path: Path, overrides: Iterable[str] = ()) -> C:
-    """Read a YAML file, apply `key.sub=value` overrides, check everything.
+    """Read a YAML file, apply `key.sub=value` overrides and validate.
 
     Raises ConfigError for a missing file, bad YAML, an unknown key (with the nearest known one) or a bad value.
     """
@@ -28,22 +28,22 @@ def load(kind: type[C], path: Path, overrides: Iterable[str] = ()) -> C:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}; fix the file") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {type(values).__name__}, not `key: value` lines; fix the file")
+        raise ConfigError(f"{path} contains {type(values).__name__}, not `key: value` lines; fix the file")
     return check(kind, overridden(values, overrides), str(path))
 
 
 def check(kind: type[C], values: Mapping[str, Any], where: str) -> C:
-    """Validate plain values as a config; `where` names their origin in errors."""
+    """Validate plain values as a config; `where` is their origin in error messages. Raises ConfigError."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_sentence(kind, item) for item in error.errors())) from None
+        raise ConfigError(f"{where}: " + "; ".join(_message(kind, item) for item in error.errors())) from None
 
 
 def overridden(values: dict[str, Any], overrides: Iterable[str], option: str = "--set ") -> dict[str, Any]:
     """A copy of `values` with each `key.sub=value` set; values are read as YAML.
 
-    `option` is what stands before an override on the command line. Raises ConfigError for one that cannot be read.
+    `option` precedes an override on the command line, for messages. Raises ConfigError for one that cannot be parsed.
     """
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -64,12 +64,12 @@ def overridden(values: dict[str, Any], overrides: Iterable[str], option: str = "
     return values
 
 
-def _sentence(kind: type[Config], item: Any) -> str:
+def _message(kind: type[Config], item: Any) -> str:
     """One pydantic error as `key: what is wrong (how to fix it)`."""
-    names, models = _walk(kind, item["loc"])
+    names, models = _locate(kind, item["loc"])
     key = ".".join(names)
     if item["type"] != "extra_forbidden":
-        # a validator's own words keep their case: there are paths and names in them
+        # our validators' messages keep their case: they contain paths and names
         message = item["ctx"]["error"] if item["type"] == "value_error" else item["msg"].lower()
         return f"{key or 'config'}: {message}"
     model, *others = models
@@ -80,11 +80,11 @@ def _sentence(kind: type[Config], item: Any) -> str:
     return f"unknown key {key} ({hint})"
 
 
-def _walk(kind: type[Config], location: Iterable[Any]) -> tuple[list[str], list[type[Config]]]:
-    """An error's keys, without the kinds that pydantic puts between them where a value may be one of several models;
-    and the model that should know the last key, followed by its alternatives."""
+def _locate(kind: type[Config], location: Iterable[Any]) -> tuple[list[str], list[type[Config]]]:
+    """An error's keys, without the kinds that pydantic puts between them for unions of models; and the model that
+    should have the last key, followed by its alternatives."""
     names: list[str] = []
-    holders: list[type[Config]] = [kind]
+    owners: list[type[Config]] = [kind]
     annotation: Any = kind
     others: list[type[Config]] = []
     for part in location:
@@ -95,16 +95,16 @@ def _walk(kind: type[Config], location: Iterable[Any]) -> tuple[list[str], list[
             continue
         names.append(str(part))
         if models:
-            holders, others = [models[0], *others], []
+            owners, others = [models[0], *others], []
             field = models[0].model_fields.get(str(part))
             annotation = field.annotation if field else None
-        else:  # a table or list: what it holds
+        else:  # a table or list: the type of its values
             annotation = next((value for value in reversed(get_args(annotation)) if _models(value)), None)
-    return names, holders
+    return names, owners
 
 
 def _models(annotation: Any) -> list[type[Config]]:
-    """The config models that a value of this type may be."""
+    """The config models in a type annotation."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, Config) else []
     if get_origin(annotation) in (Annotated, Union, UnionType):

@@ -1,4 +1,4 @@
-"""What every job that walks records over engines can be told: its run directory, its engine, and when to stop."""
+"""The settings that all batch jobs share: run directory, engine, commits, and when to stop."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from imageref_ray.core.config.places import Written
 
 
 class PriceConfig(Config):
-    """What tokens and GPUs cost, for estimates and budgets; 0 where nothing is charged."""
+    """Prices of tokens and GPUs for estimates and budgets; 0: free."""
 
-    currency: str = "USD"
+    currency: str = Field("USD", description="currency of all prices, for display")
     prompt: float = Field(0, ge=0, description="price of a million prompt tokens")
     cached: float | None = Field(
-        None, ge=0, description="… of those served from a cache; left out: as any prompt token"
+        None, ge=0, description="price of a million prompt tokens served from a cache; default: same as prompt"
     )
     image: float | None = Field(
-        None, ge=0, description="… of those that stand for images; left out: as any prompt token"
+        None, ge=0, description="price of a million image tokens of a prompt; default: same as prompt"
     )
     generated: float = Field(0, ge=0, description="price of a million generated tokens")
-    gpu_hour: float = Field(0, ge=0, description="price of one GPU for an hour")
+    gpu_hour: float = Field(0, ge=0, description="price of one GPU hour")
 
 
 class PassConfig(Config):
-    """Base of build, instruct and both evaluations."""
+    """Base of the configs of build, instruct and both evaluations."""
 
-    output: Written[Path] = Field(description="run directory; created if missing, resumed if it holds the same work")
-    engine: EngineConfig
-    preflight: bool = Field(True, description="end the run early if its heaviest record does not fit the engine")
-    stall_minutes: float = Field(30, gt=0, description="give up after so long without a finished record")
+    output: Written[Path] = Field(
+        description="run directory; created if missing, resumed if it contains a run with the same settings"
+    )
+    engine: EngineConfig = Field(description="the model that answers: a table with kind vllm, openai or scripted")
+    preflight: bool = Field(True, description="first run the longest record, and stop if it does not fit the engine")
+    stall_minutes: float = Field(30, gt=0, description="minutes without a finished record after which the run fails")
     min_success: float = Field(
-        0.1, ge=0, le=1, description="exit code 1 where a smaller share of the records succeeds (or none does)"
+        0.1, ge=0, le=1, description="exit with code 1 if a smaller fraction of the records succeeds, or none"
     )
     max_budget: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?( tokens)?$",
-        description="stop in good order once so much is spent: `2000000 tokens`, or money as in prices: `20`",
+        description="stop cleanly once this is spent: tokens (`2000000 tokens`) or money in prices.currency (`20`)",
     )
-    prices: PriceConfig = PriceConfig()
-    commit_records: int = Field(32, ge=1, description="records per commit")
-    commit_seconds: float = Field(30, gt=0, description="longest time between commits")
+    prices: PriceConfig = Field(PriceConfig(), description="prices of tokens and GPUs")
+    commit_records: int = Field(32, ge=1, description="maximum records per commit")
+    commit_seconds: float = Field(30, gt=0, description="maximum seconds between commits")

@@ -13,28 +13,33 @@ from imageref_ray.core.config.places import Shared, Shipped
 
 
 class ServeConfig(Config):
-    """Arguments of the Serve application; `engine.actors` is the least and most number of replicas."""
+    """Arguments of the Serve application; `engine.actors` is the [min, max] number of replicas."""
 
-    engine: EngineConfig
-    model: str | None = Field(None, description="short for engine.model")
-    name: str = Field("imageref", description="the model's name in the API")
-    prompts: Shipped[str] = Field("compact", description="prompt pack of /v1/reference: a shipped name or a YAML file")
+    engine: EngineConfig = Field(
+        description="the model that answers; engine.actors is the [min, max] number of replicas"
+    )
+    model: str | None = Field(None, description="shorthand for engine.model")
+    name: str = Field("imageref", description="model name in the API")
+    prompts: Shipped[str] = Field(
+        "compact", description="prompt pack of /v1/reference: a shipped name or the path of a YAML file"
+    )
     method: Literal["direct", "staged"] = Field(
         "direct",
-        description="/v1/reference in one go (a fine-tuned model), or response, captions, placement (any model)",
+        description="/v1/reference: one request to a fine-tuned model (direct), or response, captions and placement "
+        "one after another with any model (staged)",
     )
     system: str = Field("", description="system prompt of /v1/reference (the one the model was trained with)")
     images: Shared[Path | None] = Field(
-        None, description="folder that requests may name pictures in; none: data URLs only"
+        None, description="folder whose images requests may refer to by path; default: only data URLs are accepted"
     )
-    max_images: int = Field(50, ge=1, description="most pictures in one request")
-    max_image_bytes: int = Field(20_000_000, ge=1, description="larger pictures are refused")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="larger pictures are refused before they are decoded")
-    max_tokens: int = Field(1024, ge=1, description="reply length where the request names none")
+    max_images: int = Field(50, ge=1, description="maximum images per request")
+    max_image_bytes: int = Field(20_000_000, ge=1, description="bytes; larger images are refused")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="pixels; larger images are refused before decoding")
+    max_tokens: int = Field(1024, ge=1, description="maximum tokens per reply, if the request gives none")
 
     @model_validator(mode="before")
     @classmethod
-    def _model_is_the_engines(cls, values: Any) -> Any:
+    def _model_sets_engine_model(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("model") and isinstance(values.get("engine", {}), dict):
             return {**values, "engine": {**values.get("engine", {}), "model": values["model"]}}
         return values

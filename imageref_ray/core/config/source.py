@@ -1,4 +1,4 @@
-"""The settings of a source: which samples are read, which pictures are fetched, which are left out."""
+"""The settings of a source: which samples are read, how images are fetched, which are filtered out."""
 
 from __future__ import annotations
 
@@ -13,87 +13,102 @@ from imageref_ray.core.config.places import ADDRESS, Shared
 
 
 class FetchConfig(Config):
-    """How pictures get here, and what may be opened for them: public web addresses, the source's root, and this."""
+    """How images are fetched, and from where: always allowed are public web addresses and files under source.root."""
 
-    allow_hosts: tuple[str, ...] = Field((), description="hosts that may have private addresses, e.g. media.intranet")
-    allow_roots: Shared[tuple[str, ...]] = Field(
-        (), description="further folders, s3://bucket/prefix or gs://bucket/prefix"
+    allow_hosts: tuple[str, ...] = Field(
+        (), description="hosts that are fetched from although their addresses are private, e.g. media.intranet"
     )
-    connect_timeout_s: float = Field(10, gt=0, description="seconds until a connection stands")
-    read_timeout_s: float = Field(20, gt=0, description="longest silence of a server")
-    deadline_s: float = Field(60, gt=0, description="seconds for one picture, redirects and retries included")
-    attempts: int = Field(3, ge=1, description="tries where the next one may succeed (time-outs, busy servers)")
-    redirects: int = Field(5, ge=0, description="most redirects of one picture")
-    parallel: int = Field(8, ge=1, description="pictures of one sample fetched at once")
-    user_agent: str = Field("imageref-ray", description="what servers are told; name a contact when you crawl")
-    s3_endpoint: str | None = Field(None, description="S3-compatible store, e.g. http://minio:9000")
-    s3_region: str | None = Field(None, description="region of the buckets; by default the AWS environment's")
-    gs_endpoint: str | None = Field(None, description="store that speaks Google's JSON API, e.g. http://fake-gcs:4443")
-    anonymous: bool = Field(False, description="ask s3: and gs: without credentials (public buckets)")
+    allow_roots: Shared[tuple[str, ...]] = Field(
+        (), description="further places to read from: folders, s3://bucket/prefix or gs://bucket/prefix"
+    )
+    connect_timeout_s: float = Field(10, gt=0, description="seconds to connect to a server")
+    read_timeout_s: float = Field(20, gt=0, description="maximum seconds without data from a server")
+    deadline_s: float = Field(60, gt=0, description="maximum seconds per image, redirects and retries included")
+    attempts: int = Field(
+        3, ge=1, description="maximum tries per image after errors that may pass (time-outs, busy servers)"
+    )
+    redirects: int = Field(5, ge=0, description="maximum redirects per image")
+    parallel: int = Field(8, ge=1, description="images of one sample fetched at once")
+    user_agent: str = Field("imageref-ray", description="User-Agent header; include a contact when you crawl")
+    s3_endpoint: str | None = Field(
+        None, description="endpoint of an S3-compatible store, e.g. http://minio:9000; default: AWS"
+    )
+    s3_region: str | None = Field(None, description="region of the buckets; default: from the AWS environment")
+    gs_endpoint: str | None = Field(
+        None, description="endpoint of a store with Google's JSON API, e.g. http://fake-gcs:4443; default: Google Cloud"
+    )
+    anonymous: bool = Field(False, description="access s3: and gs: without credentials (public buckets)")
 
     @field_validator("allow_roots")
     @classmethod
-    def _can_be_read(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_folders_or_buckets(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
         for root in roots:
             if ADDRESS.match(root) and not root.startswith(("s3://", "gs://")):
-                raise ValueError(f"{root} is no folder, s3://bucket/prefix or gs://bucket/prefix; give one of these")
+                raise ValueError(f"{root} is not a folder, s3://bucket/prefix or gs://bucket/prefix; give one of these")
         return roots
 
     @field_validator("s3_endpoint", "gs_endpoint")
     @classmethod
     def _is_a_server(cls, endpoint: str | None) -> str | None:
         if endpoint is not None and not re.fullmatch(r"https?://[^\s/]+/?", endpoint):
-            raise ValueError(f"{endpoint!r} is no server; expected http(s)://host:port and nothing after it")
+            raise ValueError(f"{endpoint!r} is not a server address; expected http(s)://host:port and nothing after it")
         return endpoint
 
 
 class FilterConfig(Config):
-    """Pictures left out though nothing is wrong with them; all off by default (in brackets: the paper's values)."""
+    """Filters for valid images; all are off by default (the paper's values are in brackets)."""
 
-    min_side: int | None = Field(None, ge=1, description="pixels of the shorter side [100]")
-    aspect: tuple[float, float] | None = Field(None, description="least and most width / height [0.5, 2.0]")
-    animated: bool = Field(True, description="false leaves animated pictures out [false]; else the first frame counts")
-    max_ocr_chars: int | None = Field(None, ge=0, description="text in the picture, where the source tells it [100]")
-    min_aesthetics: float | None = Field(None, description="aesthetic score, where the source tells it [0.01]")
+    min_side: int | None = Field(None, ge=1, description="minimum pixels of the shorter side [100]")
+    aspect: tuple[float, float] | None = Field(None, description="[min, max] of width / height [0.5, 2.0]")
+    animated: bool = Field(True, description="true: use the first frame of animated images; false: skip them [false]")
+    max_ocr_chars: int | None = Field(
+        None, ge=0, description="maximum characters of text in the image, if the source gives them [100]"
+    )
+    min_aesthetics: float | None = Field(None, description="minimum aesthetic score, if the source gives one [0.01]")
     near_duplicates: int | None = Field(
         None,
         ge=0,
         le=32,
-        description="within a sample, keep one of pictures whose 64-bit hashes differ in so few bits [6]",
+        description="within a sample, keep one of the images whose perceptual hashes differ in at most this many of 64 "
+        "bits [6]",
     )
 
     @field_validator("aspect")
     @classmethod
     def _ordered(cls, aspect: tuple[float, float] | None) -> tuple[float, float] | None:
         if aspect and not 0 < aspect[0] < aspect[1]:
-            raise ValueError(f"{list(aspect)} is no range; expected [least, most] with 0 < least < most")
+            raise ValueError(f"{list(aspect)} is not a range; expected [min, max] with 0 < min < max")
         return aspect
 
 
 ONLY = {"events": "paper", "files": "samples", "pages": "folder", "group": "folder"}
-"""Keys of a source that belong to one kind."""
+"""Settings that apply to one kind of source only."""
 
 
 class SourceConfig(Config):
     """Where samples come from."""
 
-    kind: Literal["paper", "samples", "folder"] = "paper"
-    root: Shared[Path] = Field(description="folder that everything else is relative to")
-    events: str = Field("events.jsonl", description="paper: event file inside root, beside news/ and image/")
+    kind: Literal["paper", "samples", "folder"] = Field(
+        "paper",
+        description="paper: events and news in the ImageRef-VL layout; samples: JSONL or Parquet files; folder: HTML "
+        "or Markdown pages",
+    )
+    root: Shared[Path] = Field(description="folder of the data; other paths of the source are relative to it")
+    events: str = Field("events.jsonl", description="paper: the event file, relative to root, next to news/ and image/")
     files: tuple[str, ...] = Field(
-        ("*.jsonl", "*.parquet"), min_length=1, description="samples: files inside root, names or patterns"
+        ("*.jsonl", "*.parquet"), min_length=1, description="samples: file names or glob patterns, relative to root"
     )
     pages: tuple[str, ...] = Field(
         ("**/*.html", "**/*.htm", "**/*.md", "**/*.markdown"),
         min_length=1,
-        description="folder: pages inside root, names or patterns",
+        description="folder: page names or glob patterns, relative to root",
     )
-    group: Literal["page", "folder"] = Field("page", description="folder: what is one sample, a page or a sub-folder")
+    group: Literal["page", "folder"] = Field("page", description="folder: one sample per page or per sub-folder")
     limit: int | None = Field(None, ge=1, description="read only the first N samples")
-    max_image_bytes: int = Field(20_000_000, ge=1, description="larger files are refused")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="larger images are refused before they are decoded")
-    fetch: FetchConfig = FetchConfig()
-    filters: FilterConfig = FilterConfig()
+    max_image_bytes: int = Field(20_000_000, ge=1, description="bytes; larger image files are refused")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="pixels; larger images are refused before decoding")
+    fetch: FetchConfig = Field(FetchConfig(), description="how images are fetched, and from where")
+    filters: FilterConfig = Field(FilterConfig(), description="which valid images are filtered out")
 
     @model_validator(mode="after")
     def _keys_of_its_kind(self) -> SourceConfig:

@@ -12,75 +12,110 @@ from imageref_ray.core.config.places import Model, Shared, Written
 
 
 class MixtureEntry(Config):
-    """One data set of a mixture (InternVL's meta JSON)."""
+    """One data set of a mixture (an entry of InternVL's meta JSON)."""
 
     root: Shared[Path] = Field(Path("."), description="folder that image paths are relative to")
-    annotation: Shared[Path]
-    repeat_time: float = Field(1.0, gt=0, description="below 1: a seeded share of the samples; above: repeats")
-    ratio: float | None = Field(
-        None, gt=0, description="draw by probability ratio / sum of all sets' ratios, instead of repeat_time"
+    annotation: Shared[Path] = Field(description="annotation JSONL of the data set")
+    repeat_time: float = Field(
+        1.0, gt=0, description="uses of each sample per epoch; below 1: a random (seeded) fraction of the samples"
     )
-    data_augment: bool = False
-    length: int | None = Field(None, description="samples in the file; training is refused where it holds others")
-    max_dynamic_patch: int | None = Field(None, ge=1, description="most tiles per image in this set")
+    ratio: float | None = Field(
+        None,
+        gt=0,
+        description="sampling weight, instead of repeat_time: a sample is from this data set with probability ratio / "
+        "sum of all ratios",
+    )
+    data_augment: bool = Field(False, description="recompress images as JPEG of random quality (75 to 100)")
+    length: int | None = Field(
+        None, description="number of samples in the file, checked before training; default: not checked"
+    )
+    max_dynamic_patch: int | None = Field(
+        None, ge=1, description="maximum tiles per image in this data set; default: max_tiles"
+    )
 
 
 class LoraConfig(Config):
     """Low-rank adaptation of the language model's linear layers."""
 
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.05, ge=0, lt=1)
+    rank: int = Field(16, ge=1, description="rank of the adapters")
+    alpha: int = Field(32, ge=1, description="scaling: the adapters' output is multiplied by alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="dropout probability on the adapters' input")
 
 
 class TrainConfig(Config):
     """`imageref train`: mixture + InternVL checkpoint → fine-tuned checkpoint (Ray Train + DeepSpeed)."""
 
-    model: Model = Field(description="InternVL checkpoint in Hugging Face format (folder or hub name)")
-    output: Written[Path] = Field(description="run directory; the result lands in <output>/model")
-    mixture: Shared[dict[str, MixtureEntry] | Path] = Field(description="data sets by name, or a meta JSON file")
-    workers: int = Field(2, ge=1)
-    cpus_per_worker: float = Field(1, gt=0)
-    gpus_per_worker: float = Field(0, ge=0)
-    accelerator_type: str | None = Field(None, description="GPU kind in a mixed cluster, in Ray's words: A100, …")
-    max_failures: int = Field(
-        3, ge=0, description="restarts from the latest checkpoint when workers or their nodes die; 0: none"
+    model: Model = Field(description="InternVL checkpoint in Hugging Face format: a folder, a hub name, or `embedded`")
+    output: Written[Path] = Field(description="run directory; the trained model is written to <output>/model")
+    mixture: Shared[dict[str, MixtureEntry] | Path] = Field(
+        description="data sets by name, or the path of a meta JSON file"
     )
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    steps: int = Field(1000, ge=1)
-    global_batch: int = Field(128, ge=1)
-    per_device_batch: int = Field(2, ge=1)
+    workers: int = Field(2, ge=1, description="Ray Train workers, one per rank")
+    cpus_per_worker: float = Field(1, gt=0, description="CPUs that Ray reserves per worker")
+    gpus_per_worker: float = Field(0, ge=0, description="GPUs that Ray reserves per worker; 0: train on the CPU")
+    accelerator_type: str | None = Field(
+        None, description="GPU type to run on in a mixed cluster, as Ray names it: A100, …"
+    )
+    max_failures: int = Field(
+        3, ge=0, description="maximum restarts from the latest checkpoint when workers or their nodes die; 0: none"
+    )
+    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage: what is sharded over the workers")
+    steps: int = Field(1000, ge=1, description="optimizer steps of the whole training")
+    global_batch: int = Field(
+        128, ge=1, description="samples per optimizer step; a multiple of workers × per_device_batch"
+    )
+    per_device_batch: int = Field(2, ge=1, description="samples per worker and forward pass")
     batch_tokens: int | None = Field(
         None,
         ge=16,
-        description="fill batches up to this many padded tokens per device instead of per_device_batch samples",
+        description="fill batches up to this many padded tokens per worker instead of per_device_batch samples",
     )
-    learning_rate: float = Field(4e-5, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    betas: tuple[float, float] = (0.9, 0.999)
-    drop_path: float = Field(0.0, ge=0, lt=1)
-    precision: Literal["fp32", "bf16"] = "bf16"
+    learning_rate: float = Field(4e-5, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW (not on biases and norms)")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="fraction of the steps for linear warm-up")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="learning-rate schedule after warm-up"
+    )
+    betas: tuple[float, float] = Field((0.9, 0.999), description="beta1 and beta2 of AdamW")
+    drop_path: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="stochastic depth in the vision tower: probability in its last layer, rising linearly from 0",
+    )
+    precision: Literal["fp32", "bf16"] = Field("bf16", description="number format of weights and computation")
     attention: Literal["auto", "flash_attention_2", "sdpa"] = Field(
-        "auto", description="auto: flash-attn on GPUs in bf16 where it is installed, else PyTorch's own (sdpa)"
+        "auto",
+        description="attention kernel; auto: flash-attn on GPUs in bf16 if it is installed, else PyTorch's own (sdpa)",
     )
-    sequence_length: int = Field(16_384, ge=16)
-    freeze: tuple[Literal["vision", "projector", "language"], ...] = ("vision",)
+    sequence_length: int = Field(
+        16_384, ge=16, description="maximum tokens per sample, image tokens included; longer ones are skipped"
+    )
+    freeze: tuple[Literal["vision", "projector", "language"], ...] = Field(
+        ("vision",), description="parts of the model that are not trained"
+    )
     fresh: tuple[Literal["vision", "projector", "language"], ...] = Field(
-        (), description="parts that start from random weights instead of the checkpoint's (not with ZeRO-3)"
+        (), description="parts of the model that start from random weights (not with ZeRO stage 3)"
     )
-    lora: LoraConfig | None = None
-    gradient_checkpointing: bool = True
+    lora: LoraConfig | None = Field(
+        None, description="train LoRA adapters of the language model instead of its weights; default: full fine-tuning"
+    )
+    gradient_checkpointing: bool = Field(True, description="recompute activations in the backward pass to save memory")
     group_by: Literal["length", "dataset", "none"] = Field(
-        "length", description="what the samples of one batch share: like length, or one data set (and like length)"
+        "length",
+        description="what the samples of one batch have in common: similar length, one data set (and similar length), "
+        "or nothing",
     )
-    max_tiles: int = Field(6, ge=1, description="most 448 px tiles per image (a thumbnail is added beyond one)")
-    system: str = Field("", description="system prompt put before every conversation")
-    checkpoint_every: int = Field(50, ge=1)
-    keep_checkpoints: int = Field(2, ge=1)
-    log_every: int = Field(10, ge=1)
-    seed: int = 42
+    max_tiles: int = Field(
+        6,
+        ge=1,
+        description="maximum tiles per image (of 448 px in released models); a thumbnail is added to more than one",
+    )
+    system: str = Field("", description="system prompt of conversations that have none of their own")
+    checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1, description="number of latest checkpoints to keep")
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    seed: int = Field(42, description="seed of sampling, data order and dropout")
 
     @model_validator(mode="after")
     def _flash_attention_can_run(self) -> TrainConfig:

@@ -1,8 +1,8 @@
-"""`imageref check`: an annotation file, ours or foreign → does it keep the reference contract?
+"""`imageref check`: an annotation file, ours or another tool's → does it keep the reference contract?
 
-    file ─▶ one sample at a time ─▶ breaches of its text, of its images' files, of its id ─▶ counts and the first few
+    file ─▶ one sample at a time ─▶ findings in its text, image files and id ─▶ counts, and the first findings
 
-Memory grows with the ids alone.
+Memory grows with the ids only.
 """
 
 from __future__ import annotations
@@ -19,76 +19,78 @@ import PIL.Image
 
 from imageref_ray.core.config import ConfigError
 from imageref_ray.dataset.check import rules
-from imageref_ray.dataset.check.read import Case, Finding, read
+from imageref_ray.dataset.check.read import AnnotatedSample, Finding, read_samples
 
 __all__ = ["Finding", "Report", "check", "summary_lines"]
 
-REMEMBERED = 2**16
-"""Images whose files were looked at just now: general sets ask many questions about one picture in a row."""
+CACHED_IMAGES = 2**16
+"""Image files whose result is cached: general data sets have many questions about the same image in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a file came to: samples, images and those out of reach, breaches by kind, and the first of them."""
+    """Numbers of samples, images and images not checked; kind of finding → count; and the first findings."""
 
     path: Path
     samples: int
     images: int
-    unseen: int
+    unchecked: int
     kinds: dict[str, int]
-    first: tuple[Finding, ...]
+    findings: tuple[Finding, ...]
 
 
 def check(path: Path, root: Path | None = None, first: int = 20) -> Report:
-    """Read the whole file; image paths are relative to `root`, by default what `mixture.json` beside the file says.
+    """Read the whole file; image paths are relative to `root`, by default the root in `mixture.json` next to it.
 
-    Raises ConfigError for a file that holds no sample at all, and for a root that is no folder.
+    Raises ConfigError if the file has no sample or the root is not a folder.
     """
     if root is not None and not root.is_dir():
-        raise ConfigError(f"--root {root} is not a folder; give the one that image paths are relative to")
-    known = root or _known_root(path)
-    remembered = lru_cache(REMEMBERED)(partial(rules.look, root=known))
+        raise ConfigError(f"--root {root} is not a folder; give the folder that image paths are relative to")
+    image_root = root or _exported_root(path)
+    check_file = partial(rules.check_file, root=image_root)
+    check_file_cached = lru_cache(CACHED_IMAGES)(check_file)
     kinds: Counter[str] = Counter()
     kept: list[Finding] = []
-    samples = images = unseen = 0
+    samples = images = unchecked = 0
     lines: dict[str, int] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # only headers are read
-        for item in read(path):
-            found = [item] if isinstance(item, Finding) else [*rules.breaches(item), *_repeated(item, lines)]
-            if isinstance(item, Case):
-                look = partial(rules.look, root=known) if any(shown.data for shown in item.images) else remembered
-                seen = list(rules.files(item, look))
-                samples, images, unseen = samples + 1, images + len(item.images), unseen + seen.count(None)
-                found += [finding for finding in seen if finding]
-            kinds.update(finding.kind for finding in found)
-            kept += found[: max(0, max(first, 1) - len(kept))]
+        for item in read_samples(path):
+            findings = [item] if isinstance(item, Finding) else [*rules.check_text(item), *_repeated_id(item, lines)]
+            if isinstance(item, AnnotatedSample):
+                embedded = any(image.data for image in item.images)
+                results = list(rules.check_files(item, check_file if embedded else check_file_cached))
+                samples, images, unchecked = samples + 1, images + len(item.images), unchecked + results.count(None)
+                findings += [finding for finding in results if finding]
+            kinds.update(finding.kind for finding in findings)
+            kept += findings[: max(0, max(first, 1) - len(kept))]
     if not samples:
-        raise ConfigError(f"{path} holds no sample: " + (f"line {kept[0].line} {kept[0].message}" if kept else "empty"))
-    return Report(path, samples, images, unseen, dict(kinds.most_common()), tuple(kept[: max(first, 0)]))
+        why = f"line {kept[0].line} {kept[0].message}" if kept else "empty"
+        raise ConfigError(f"{path} has no sample: {why}; give an annotation file")
+    return Report(path, samples, images, unchecked, dict(kinds.most_common()), tuple(kept[: max(first, 0)]))
 
 
 def summary_lines(report: Report) -> list[str]:
-    """The report as lines: `file:line: id: what` for the first breaches, then one line that sums up."""
-    lines = [f"{report.path}:{finding.line}: {finding.id}: {finding.message}" for finding in report.first]
+    """The report as lines: `file:line: id: message` for the first findings, then one line of totals."""
+    lines = [f"{report.path}:{finding.line}: {finding.id}: {finding.message}" for finding in report.findings]
     size = f"{report.path}: {report.samples} samples, {report.images} images"
-    unseen = f" ({report.unseen} images not looked at: --root says where they are)" if report.unseen else ""
+    unchecked = f" ({report.unchecked} images not checked: give their folder with --root)" if report.unchecked else ""
     total = sum(report.kinds.values())
     if not total:
-        return [f"{size}: the reference contract holds{unseen}"]
+        return [f"{size}: the reference contract holds{unchecked}"]
     counts = ", ".join(f"{count} {kind}" for kind, count in report.kinds.items())
     shown = f", the first {len(lines)} shown" if len(lines) < total else ""
-    return [*lines, f"{size}: {total} breaches ({counts}){shown}{unseen}"]
+    return [*lines, f"{size}: {total} breaches ({counts}){shown}{unchecked}"]
 
 
-def _repeated(case: Case, lines: dict[str, int]) -> Iterator[Finding]:
-    """A finding for an id that stands on an earlier line already (`-` is none)."""
-    if case.id != "-" and lines.setdefault(case.id, case.line) != case.line:
-        yield Finding(case.line, case.id, "id", f"its id stands on line {lines[case.id]} already")
+def _repeated_id(sample: AnnotatedSample, lines: dict[str, int]) -> Iterator[Finding]:
+    """A finding if an earlier line has the same id (`-` means none)."""
+    if sample.id != "-" and lines.setdefault(sample.id, sample.line) != sample.line:
+        yield Finding(sample.line, sample.id, "id", f"line {lines[sample.id]} has the same id")
 
 
-def _known_root(path: Path) -> Path | None:
-    """The pictures' folder of a data set that we exported, from the `mixture.json` beside it."""
+def _exported_root(path: Path) -> Path | None:
+    """The image folder of a data set that we exported, from the `mixture.json` next to the file."""
     try:
         entries = json.loads((path.parent / "mixture.json").read_text(encoding="utf-8"))
         roots = {entry["root"] for entry in entries.values()}

@@ -1,6 +1,6 @@
-"""An annotation file, ours or foreign → its samples one at a time, as one shape; what cannot be read is a finding.
+"""An annotation file, ours or another tool's → its samples one at a time, in one format; unreadable ones are findings.
 
-InternVL, ShareGPT, ms-swift JSONL   {"conversations" | "messages": [turns], "image" | "images": path(s)} a line
+InternVL, ShareGPT, ms-swift JSONL   {"conversations" | "messages": [turns], "image" | "images": path(s)} per line
 LLaVA JSON                           a list of the same
 Parquet                              the same as columns, or our records.parquet
 """
@@ -23,7 +23,7 @@ from imageref_ray.dataset.export.rows import TAG, answer
 from imageref_ray.dataset.mixture import ROLES
 
 OPENING, CHUNK, LONGEST = 2**12, 2**20, 2**26
-"""Where a JSON list must begin, how much of it is read at a time (characters), the longest element waited for."""
+"""In characters: where a JSON list must begin, how much of it is read at a time, the longest element."""
 
 _BETWEEN = re.compile(r"[\s,]*")
 
@@ -32,7 +32,7 @@ SHAPE = 'expected {"id", "image": [paths], "conversations": [{"from", "value"}]}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One breach: the line (row, in Parquet) it is on, the sample's id, what kind, and a sentence for people."""
+    """One problem: its line (in Parquet: row), the sample's id, its kind, and a message for the user."""
 
     line: int
     id: str
@@ -41,27 +41,27 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """An image of a sample: its path or address, and the file itself where the annotation holds it."""
+class AnnotatedImage:
+    """An image of a sample: its path or address, and the content of the file if it is embedded."""
 
     name: str
     data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One sample: turns as (user | assistant | system, text), images in the order of the tags. `sample` is there
-    only in our own records."""
+class AnnotatedSample:
+    """One sample: turns as (user | assistant | system, text), images in the order of the tags. `sample` is set only
+    for our own records."""
 
     line: int
     id: str
     turns: tuple[tuple[str, str], ...]
-    images: tuple[Shown, ...] = ()
+    images: tuple[AnnotatedImage, ...] = ()
     sample: Sample | None = None
 
 
-def read(path: Path) -> Iterator[Case | Finding]:
-    """Everything in the file, in order. Raises ConfigError where it is no file, no Parquet or not UTF-8."""
+def read_samples(path: Path) -> Iterator[AnnotatedSample | Finding]:
+    """The samples of the file in order. Raises ConfigError if it is missing, not UTF-8 or not valid Parquet."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(f"{path} {what}; give the path of an annotation file (JSONL, JSON or Parquet)")
@@ -71,23 +71,23 @@ def read(path: Path) -> Iterator[Case | Finding]:
     with path.open("rb") as file:
         is_list = file.read(OPENING).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
     try:
-        for line, value in elements(path) if is_list else _lines(path):
-            yield value if isinstance(value, Finding) else case(line, value)
+        for line, value in iterate_json_list(path) if is_list else _lines(path):
+            yield value if isinstance(value, Finding) else parse_row(line, value)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 ({error}); convert it") from None
+        raise ConfigError(f"{path} is not UTF-8 ({error}); convert it to UTF-8") from None
 
 
-def case(line: int, row: Any) -> Case | Finding:
-    """A row in any of the shapes as a Case, or what is wrong with it."""
+def parse_row(line: int, row: Any) -> AnnotatedSample | Finding:
+    """A row in any of the formats as a sample, or what is wrong with it."""
     if not isinstance(row, dict):
-        return Finding(line, "-", "shape", f"holds {type(row).__name__}; {SHAPE}")
+        return Finding(line, "-", "shape", f"contains {type(row).__name__}; {SHAPE}")
     id = "-" if row.get("id") is None else str(row["id"])
     turns = row.get("conversations", row.get("messages"))
     if not isinstance(turns, list) or not turns:
         return Finding(line, id, "shape", f"has no turns; {SHAPE}")
     try:
-        told = tuple(_turn(turn) for turn in turns)
-        return Case(line, id, told, _images(row.get("image", row.get("images"))))
+        parsed = tuple(_turn(turn) for turn in turns)
+        return AnnotatedSample(line, id, parsed, _images(row.get("image", row.get("images"))))
     except ValueError as error:
         return Finding(line, id, "shape", str(error))
 
@@ -97,33 +97,33 @@ def _turn(turn: Any) -> tuple[str, str]:
         raise ValueError(f"a turn is {type(turn).__name__}; write it as {{from, value}} or {{role, content}}")
     role, content = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
     if role not in ROLES:
-        raise ValueError(f"a turn is by {role!r}; known: {', '.join(ROLES)}")
+        raise ValueError(f"a turn is by {role!r}; use one of {', '.join(ROLES)}")
     if isinstance(content, list):
         content = "".join(map(_part, content))
     if not isinstance(content, str):
-        raise ValueError(f"a turn of {role} holds {type(content).__name__}, not text")
+        raise ValueError(f"a turn of {role} contains {type(content).__name__}, not text")
     return ROLES[role], content
 
 
 def _part(part: Any) -> str:
-    """A content part in OpenAI's form as text."""
+    """A content part in OpenAI's format as text."""
     if not isinstance(part, dict) or part.get("type") not in ("text", "image", "image_url"):
         raise ValueError("a turn has a part that is neither text nor an image")
     return str(part.get("text", "")) if part["type"] == "text" else TAG
 
 
-def _images(given: Any) -> tuple[Shown, ...]:
-    entries = given if isinstance(given, list) else [] if given is None else [given]
-    return tuple(map(_shown, entries))
+def _images(value: Any) -> tuple[AnnotatedImage, ...]:
+    entries = value if isinstance(value, list) else [] if value is None else [value]
+    return tuple(map(_image, entries))
 
 
-def _shown(entry: Any) -> Shown:
+def _image(entry: Any) -> AnnotatedImage:
     if isinstance(entry, dict):
         name, data = entry.get("path") or entry.get("url") or "", entry.get("bytes")
         if isinstance(name, str) and (name or data) and isinstance(data, bytes | None):
-            return Shown(name, data)
+            return AnnotatedImage(name, data)
     if isinstance(entry, str) and entry:
-        return Shown(entry)
+        return AnnotatedImage(entry)
     raise ValueError(f"an image is {str(entry)[:60]!r}, not a path")
 
 
@@ -137,8 +137,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, Finding(number, "-", "json", f"not valid JSON ({error})")
 
 
-def elements(path: Path, chunk: int = CHUNK) -> Iterator[tuple[int, Any]]:
-    """The elements of a JSON list with the line each begins on; no more than one chunk or element is in memory."""
+def iterate_json_list(path: Path, chunk: int = CHUNK) -> Iterator[tuple[int, Any]]:
+    """(line, element) of a JSON list, the line where it begins; at most one chunk or element is in memory."""
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig") as file:
         text = file.read(max(chunk, OPENING))
@@ -155,8 +155,8 @@ def elements(path: Path, chunk: int = CHUNK) -> Iterator[tuple[int, Any]]:
             except (json.JSONDecodeError, RecursionError) as error:
                 more = file.read(max(chunk, len(text) - at)) if len(text) - at < LONGEST else ""
                 if not more:
-                    told = getattr(error, "msg", "nested too deeply")
-                    yield line, Finding(line, "-", "json", f"not valid JSON from here on ({told})")
+                    reason = getattr(error, "msg", "nested too deeply")
+                    yield line, Finding(line, "-", "json", f"not valid JSON from here on ({reason})")
                     return
                 text, at = text[at:] + more, 0
                 continue
@@ -165,7 +165,7 @@ def elements(path: Path, chunk: int = CHUNK) -> Iterator[tuple[int, Any]]:
             at = end
 
 
-def _parquet(path: Path) -> Iterator[Case | Finding]:
+def _parquet(path: Path) -> Iterator[AnnotatedSample | Finding]:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -176,21 +176,21 @@ def _parquet(path: Path) -> Iterator[Case | Finding]:
         for batch in file.iter_batches(batch_size=64):
             for row in batch.to_pylist():
                 line += 1
-                yield _record(line, row) if ours else case(line, row)
+                yield _record(line, row) if ours else parse_row(line, row)
 
 
-def _record(line: int, row: dict[str, Any]) -> Case | Finding:
+def _record(line: int, row: dict[str, Any]) -> AnnotatedSample | Finding:
     record = from_row(Record, row)
     try:
         text = answer(record, "plain")
     except KeyError as error:
-        return Finding(line, record.id, "exists", f"places {error}, which is none of the sample's images")
+        return Finding(line, record.id, "exists", f"places {error}, which is not one of the sample's images")
     except ValueError as error:
         return Finding(line, record.id, "slot", str(error))
-    images = tuple(Shown(_absolute(image.uri)) for image in record.sample.images)
-    return Case(line, record.id, (("user", TAG * len(images)), ("assistant", text)), images, record.sample)
+    images = tuple(AnnotatedImage(_absolute(image.uri)) for image in record.sample.images)
+    return AnnotatedSample(line, record.id, (("user", TAG * len(images)), ("assistant", text)), images, record.sample)
 
 
 def _absolute(uri: str) -> str:
-    """Records name pictures as the build's config did: from the working directory."""
+    """An absolute path: those in records are relative to the working directory of the build."""
     return uri if "://" in uri else str(Path(uri).absolute())

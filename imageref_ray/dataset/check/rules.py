@@ -1,4 +1,4 @@
-"""A sample → its breaches: what a trainer would stumble over or, worse, learn."""
+"""A sample → findings: what would make a trainer fail or, worse, teach the model something wrong."""
 
 from __future__ import annotations
 
@@ -11,80 +11,84 @@ import PIL.Image
 
 from imageref_ray.core import markdown
 from imageref_ray.core.images import FORMATS
-from imageref_ray.dataset.check.read import Case, Finding, Shown
+from imageref_ray.dataset.check.read import AnnotatedImage, AnnotatedSample, Finding
 from imageref_ray.dataset.export.rows import TAG
 
-Look = Callable[[Shown], str | None]
-"""An image → what is wrong with its file, `""` for nothing, None where it is out of reach."""
+FileCheck = Callable[[AnnotatedImage], str | None]
+"""An image → what is wrong with its file, "" if nothing, None if it cannot be checked."""
 
 LABEL = re.compile(r"IMAGE_(\d{1,9}):\s*<image>")
 
 
-def breaches(case: Case) -> Iterator[Finding]:
-    """Everything that the text of a sample alone tells."""
-    yield from _turns(case)
-    yield from _tags(case)
-    names = [shown.name or f"image {k}" for k, shown in enumerate(case.images, 1)]
-    questions = "\n".join(text for role, text in case.turns if role != "assistant")
+def check_text(sample: AnnotatedSample) -> Iterator[Finding]:
+    """Findings in the turns of a sample: roles, image tags, labels and references."""
+    yield from _turns(sample)
+    yield from _tags(sample)
+    names = [image.name or f"image {k}" for k, image in enumerate(sample.images, 1)]
+    questions = "\n".join(text for role, text in sample.turns if role != "assistant")
     labels = [int(k) for k in LABEL.findall(questions)]
     if len(labels) == len(names):
         if sorted(labels) != list(range(1, len(names) + 1)):
-            told = f"the question numbers its images {', '.join(map(str, labels))}; use each of 1 to {len(names)} once"
-            yield _finding(case, "labels", told)
+            numbers = ", ".join(map(str, labels))
+            message = f"the question numbers its images {numbers}; use each of 1 to {len(names)} once"
+            yield _finding(sample, "labels", message)
         else:
             names = [names[labels.index(k)] for k in range(1, len(names) + 1)]
-    for role, text in case.turns:
+    for role, text in sample.turns:
         if role == "assistant" and ("IMAGE_" in text or "](" in text):
-            found = markdown.check(text, case.sample) if case.sample else markdown.check_references(text, names)
-            yield from (_finding(case, breach.kind, breach.message) for breach in found)
+            breaches = markdown.check(text, sample.sample) if sample.sample else markdown.check_references(text, names)
+            yield from (_finding(sample, breach.kind, breach.message) for breach in breaches)
 
 
-def files(case: Case, look: Look) -> Iterator[Finding | None]:
-    """One value an image: None where its file is out of reach; nothing for a good one."""
-    for shown in case.images:
-        problem = look(shown)
+def check_files(sample: AnnotatedSample, check: FileCheck) -> Iterator[Finding | None]:
+    """A finding for every bad image file, and None for every one that cannot be checked."""
+    for image in sample.images:
+        problem = check(image)
         if problem is None:
             yield None
         elif problem:
-            yield _finding(case, "file", problem)
+            yield _finding(sample, "file", problem)
 
 
-def look(shown: Shown, root: Path | None) -> str | None:
-    """What is wrong with an image's file, by its header. Relative paths are under `root`; addresses are not fetched."""
-    path = Path(shown.name)
-    if shown.data is None and ("://" in shown.name or (root is None and not path.is_absolute())):
+def check_file(image: AnnotatedImage, root: Path | None) -> str | None:
+    """What is wrong with an image file, by its header (see FileCheck). Relative paths are under `root`; addresses are
+    not fetched."""
+    path = Path(image.name)
+    if image.data is None and ("://" in image.name or (root is None and not path.is_absolute())):
         return None
-    where = "the embedded file" if shown.data is not None else str((root or Path()) / path)
+    where = "the embedded file" if image.data is not None else str((root or Path()) / path)
     try:
-        with PIL.Image.open(io.BytesIO(shown.data) if shown.data is not None else where, formats=FORMATS):
+        with PIL.Image.open(io.BytesIO(image.data) if image.data is not None else where, formats=FORMATS):
             return ""
     except FileNotFoundError:
         return f"{where} does not exist"
     except PIL.UnidentifiedImageError:
-        return f"{where} is not a picture of a known format"
+        return f"{where} is not an image of a known format"
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         return f"{where} cannot be read: {error}"
 
 
-def _turns(case: Case) -> Iterator[Finding]:
-    roles = [role for role, _ in case.turns]
-    spoken = roles[1:] if roles[0] == "system" else roles
-    if spoken != ["user", "assistant"] * max(1, len(spoken) // 2):
+def _turns(sample: AnnotatedSample) -> Iterator[Finding]:
+    roles = [role for role, _ in sample.turns]
+    dialogue = roles[1:] if roles[0] == "system" else roles
+    if dialogue != ["user", "assistant"] * max(1, len(dialogue) // 2):
         order = ", ".join(roles[:6]) + (", …" if len(roles) > 6 else "")
-        yield _finding(case, "turns", f"turns do not alternate from user to assistant: {order}")
-    if any(role == "assistant" and not text.strip() for role, text in case.turns):
-        yield _finding(case, "empty", "an answer is empty")
+        yield _finding(sample, "turns", f"turns do not alternate from user to assistant: {order}")
+    if any(role == "assistant" and not text.strip() for role, text in sample.turns):
+        yield _finding(sample, "empty", "an answer is empty")
 
 
-def _tags(case: Case) -> Iterator[Finding]:
-    asked = sum(text.count(TAG) for role, text in case.turns if role != "assistant")
-    answered = sum(text.count(TAG) for role, text in case.turns if role == "assistant")
-    habit = asked == 0 and len(case.images) == 1  # a single image without a tag stands before the question
-    if asked != len(case.images) and not habit:
-        yield _finding(case, "tags", f"{asked} {TAG} tags for {len(case.images)} images; give one tag an image")
-    if answered:
-        yield _finding(case, "tags", f"an answer holds a {TAG} tag; a model cannot write a picture, only IMAGE_k")
+def _tags(sample: AnnotatedSample) -> Iterator[Finding]:
+    in_questions = sum(text.count(TAG) for role, text in sample.turns if role != "assistant")
+    in_answers = sum(text.count(TAG) for role, text in sample.turns if role == "assistant")
+    untagged = in_questions == 0 and len(sample.images) == 1  # a single image without a tag goes before the question
+    if in_questions != len(sample.images) and not untagged:
+        yield _finding(
+            sample, "tags", f"{in_questions} {TAG} tags for {len(sample.images)} images; write one tag per image"
+        )
+    if in_answers:
+        yield _finding(sample, "tags", f"an answer has a {TAG} tag; a model cannot write images, only IMAGE_k")
 
 
-def _finding(case: Case, kind: str, message: str) -> Finding:
-    return Finding(case.line, case.id, kind, message)
+def _finding(sample: AnnotatedSample, kind: str, message: str) -> Finding:
+    return Finding(sample.line, sample.id, kind, message)

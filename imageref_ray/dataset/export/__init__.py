@@ -1,9 +1,9 @@
-"""Finished records → what trainers and people read: every configured format, split by event, and a dataset card.
+"""Finished records → training files in every configured format, split by event, and a dataset card.
 
     records ─▶ rows ─▶ annotation.plain.jsonl  messages.jsonl  llava.json  dataset.parquet  …
             └▶ counts ─▶ mixture.json  dataset_info.json  README.md
 
-Records pass through one at a time: memory grows with their ids, not with their texts.
+Records are streamed: memory grows with their ids, not with their texts.
 """
 
 from __future__ import annotations
@@ -26,89 +26,102 @@ from imageref_ray.dataset.export.rows import VARIANTS, Row, Variant, annotation,
 from imageref_ray.dataset.export.token_length import Count, counter
 from imageref_ray.stages.prompts import Pack
 
-__all__ = ["FILES", "VARIANTS", "Origin", "Target", "Variant", "annotation", "answer", "export", "insertion", "target"]
+__all__ = [
+    "FILES",
+    "VARIANTS",
+    "Origin",
+    "Target",
+    "Variant",
+    "annotation",
+    "answer",
+    "export",
+    "insertion",
+    "make_target",
+]
 
 FILES: dict[Format, tuple[str, str, str]] = {
-    "plain": ("annotation.plain", ".jsonl", "conversations (InternVL); a picture in an answer is `IMAGE_k`"),
-    "caption": ("annotation.caption", ".jsonl", "the same; a picture in an answer is `![caption](IMAGE_k)`"),
-    "captions": ("captions", ".jsonl", "the caption of every picture in the context of its document"),
-    "insertion": ("insertion", ".jsonl", "which picture was placed at which position"),
+    "plain": ("annotation.plain", ".jsonl", "conversations (InternVL); an image in an answer is `IMAGE_k`"),
+    "caption": ("annotation.caption", ".jsonl", "the same; an image in an answer is `![caption](IMAGE_k)`"),
+    "captions": ("captions", ".jsonl", "the caption of every image in the context of its document"),
+    "insertion": ("insertion", ".jsonl", "which image was placed at which position"),
     "records": ("records", ".parquet", "everything: documents, responses, captions, placements, costs"),
-    "messages": ("messages", ".jsonl", "conversations for ms-swift (ROOT_IMAGE_DIR is the pictures' folder)"),
-    "sharegpt": ("sharegpt", ".jsonl", "conversations for LLaMA-Factory, named in `dataset_info.json`"),
+    "messages": ("messages", ".jsonl", "conversations for ms-swift (set ROOT_IMAGE_DIR to the folder of the images)"),
+    "sharegpt": ("sharegpt", ".jsonl", "conversations for LLaMA-Factory, listed in `dataset_info.json`"),
     "llava": ("llava", ".json", "conversations for LLaVA"),
-    "parquet": ("dataset", ".parquet", "conversations for `datasets`, with the pictures or their paths"),
-    "mixture": ("mixture", ".json", "the annotation files as InternVL and `imageref train` take them (meta JSON)"),
+    "parquet": ("dataset", ".parquet", "conversations for `datasets`, with the images or their paths"),
+    "mixture": ("mixture", ".json", "the annotation files for InternVL and `imageref train` (meta JSON)"),
 }
-"""Format → stem and suffix of its file, and what it holds; a split's name stands between the two."""
+"""Format → stem and suffix of its file, and its content for the card; a split's name goes between stem and suffix."""
 
 _CONVERSATIONS = {"messages": rows.messages, "sharegpt": rows.sharegpt, "llava": rows.llava}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """For whom records are written: pictures' root, the prompts of questions, settings, and who counts tokens."""
+    """How records are written: root of the image paths, prompt pack of the questions, settings, token counter."""
 
     root: Path
     pack: Pack
     config: ExportConfig
-    tokens: Count
+    count_tokens: Count
 
 
-def target(root: Path, pack: Pack, config: ExportConfig) -> Target:
-    """Made before any work is done: raises ConfigError where `config.tokenizer` cannot count."""
+def make_target(root: Path, pack: Pack, config: ExportConfig) -> Target:
+    """The Target of an export. Raises ConfigError, before any work is done, if `config.tokenizer` cannot count."""
     return Target(root, pack, config, counter(config.tokenizer))
 
 
-def export(folder: Path, read: Callable[[], Iterable[Record]], to: Target, origin: Origin) -> dict[str, str]:
+def export(
+    folder: Path, read_records: Callable[[], Iterable[Record]], target: Target, origin: Origin
+) -> dict[str, str]:
     """Write every configured file into `folder`; returns format (`.split`) → path.
 
-    `read` gives the records afresh whenever it is called (twice where there is a split). Files appear when all of
-    them are whole.
+    `read_records` iterates over the records; it is called twice if there is a split. The files appear in `folder` once
+    all of them are complete.
     """
-    hidden = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir(parents=True)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     folder.mkdir(parents=True, exist_ok=True)
-    written = _write(hidden, read, to)
-    if "mixture" in to.config.formats:
-        write_json(hidden / "mixture.json", _mixture(folder, written, to.root))
+    written = _write(temporary, read_records, target)
+    if "mixture" in target.config.formats:
+        write_json(temporary / "mixture.json", _mixture(folder, written, target.root))
     if info := _dataset_info(written):
-        write_json(hidden / "dataset_info.json", info)
-    holds = {path: what for path, what in _holds(to.config).items() if (hidden / path).exists()}
-    (hidden / "README.md").write_text(card(written, holds, origin, to.config), encoding="utf-8")
-    for path in sorted(hidden.iterdir()):
+        write_json(temporary / "dataset_info.json", info)
+    contents = {path: content for path, content in _contents(target.config).items() if (temporary / path).exists()}
+    (temporary / "README.md").write_text(card(written, contents, origin, target.config), encoding="utf-8")
+    for path in sorted(temporary.iterdir()):
         os.replace(path, folder / path.name)
-    hidden.rmdir()
+    temporary.rmdir()
     paths = {
-        f"{name}.{part}" if part else name: str(folder / file)
+        f"{name}.{split_name}" if split_name else name: str(folder / file)
         for name, parts in written.files.items()
-        for part, file in parts.items()
+        for split_name, file in parts.items()
     }
-    extra = {"mixture": str(folder / "mixture.json")} if "mixture" in to.config.formats else {}
+    extra = {"mixture": str(folder / "mixture.json")} if "mixture" in target.config.formats else {}
     extra |= {"register": str(folder / "dataset_info.json")} if info else {}
     return paths | extra | {"card": str(folder / "README.md")}
 
 
-def _write(folder: Path, read: Callable[[], Iterable[Record]], to: Target) -> Written:
-    """All files that hold rows, in one walk over the records."""
-    shares = to.config.split
-    place = split.assign(map(_event, read()), shares) if shares else {}
-    names = _names(to.config)
-    counts: dict[str, Counter[str]] = {part: Counter() for part in split.names(shares)}
+def _write(folder: Path, read_records: Callable[[], Iterable[Record]], target: Target) -> Written:
+    """All files of rows, in one pass over the records."""
+    shares = target.config.split
+    assignment = split.assign(map(_event, read_records()), shares) if shares else {}
+    names = _file_names(target.config)
+    counts: dict[str, Counter[str]] = {split_name: Counter() for split_name in split.names(shares)}
     left_out: list[str] = []
     seen: set[str] = set()
     with ExitStack() as stack:
         outputs = {
-            (name, part): stack.enter_context(_opened(name, folder / file, to.config))
+            (name, split_name): stack.enter_context(_open_writer(name, folder / file, target.config))
             for name, parts in names.items()
-            for part, file in parts.items()
+            for split_name, file in parts.items()
         }
-        for record in read():
-            part = place[record.id] if shares else ""
-            counts[part].update(measure(record))
-            for name, row in _rows(record, to, seen, left_out):
-                outputs[name, part](row)
+        for record in read_records():
+            split_name = assignment[record.id] if shares else ""
+            counts[split_name].update(measure(record))
+            for name, row in _rows(record, target, seen, left_out):
+                outputs[name, split_name](row)
     return Written(counts, names, left_out)
 
 
@@ -116,19 +129,22 @@ def _event(record: Record) -> tuple[str, list[str]]:
     return record.id, [document.id for document in record.sample.documents]
 
 
-def _rows(record: Record, to: Target, seen: set[str], left_out: list[str]) -> Iterator[tuple[Format, Row]]:
-    """A record's rows in every configured format; `seen` holds the documents whose captions are written."""
-    variant = to.config.variant
-    made = {name: _counted(annotation(record, name, to.root, to.pack), to) for name in _variants(to.config)}
-    for name in dict.fromkeys(to.config.formats):
+def _rows(record: Record, target: Target, seen: set[str], left_out: list[str]) -> Iterator[tuple[Format, Row]]:
+    """A record's rows in every configured format; `seen` are the ids of documents whose captions are written."""
+    variant = target.config.variant
+    annotations = {
+        name: _with_length(annotation(record, name, target.root, target.pack), target)
+        for name in _variants(target.config)
+    }
+    for name in dict.fromkeys(target.config.formats):
         match name:
             case "plain" | "caption":
-                yield name, made[name]
+                yield name, annotations[name]
             case "messages" | "sharegpt" | "llava":
-                yield name, _CONVERSATIONS[name](made[variant])
+                yield name, _CONVERSATIONS[name](annotations[variant])
             case "parquet":
                 try:
-                    yield name, _columns(made[variant], to)
+                    yield name, _parquet_row(annotations[variant], target)
                 except OSError:
                     left_out.append(record.id)
             case "captions":
@@ -139,25 +155,25 @@ def _rows(record: Record, to: Target, seen: set[str], left_out: list[str]) -> It
                 yield name, to_row(record)
 
 
-def _counted(row: Row, to: Target) -> Row:
-    return row | {"length": to.tokens(row)}
+def _with_length(row: Row, target: Target) -> Row:
+    return row | {"length": target.count_tokens(row)}
 
 
 def _variants(config: ExportConfig) -> list[Variant]:
-    """The annotations that the configured formats are made of."""
+    """The annotation variants that the configured formats are derived from."""
     derived = {*_CONVERSATIONS, "parquet"}.intersection(config.formats)
     return [name for name in VARIANTS if name in config.formats or (derived and name == config.variant)]
 
 
-def _columns(row: Row, to: Target) -> Row:
-    """An annotation as a row of the Parquet file; OSError where a picture that is to go in cannot be read."""
+def _parquet_row(row: Row, target: Target) -> Row:
+    """An annotation as a row of the Parquet file. Raises OSError if an image to embed cannot be read."""
     images = row["image"]
-    if to.config.embed_images:
-        images = [{"bytes": (to.root / name).read_bytes(), "path": name} for name in images]
+    if target.config.embed_images:
+        images = [{"bytes": (target.root / name).read_bytes(), "path": name} for name in images]
     return {**{key: row[key] for key in ("id", "conversations", "length")}, "images": images}
 
 
-def _opened(name: Format, path: Path, config: ExportConfig) -> AbstractContextManager[writers.Write]:
+def _open_writer(name: Format, path: Path, config: ExportConfig) -> AbstractContextManager[writers.Write]:
     if name == "records":
         return writers.parquet(path, writers.record_schema(Record))
     if name == "parquet":
@@ -165,46 +181,49 @@ def _opened(name: Format, path: Path, config: ExportConfig) -> AbstractContextMa
     return writers.json_list(path) if path.suffix == ".json" else writers.jsonl(path)
 
 
-def _names(config: ExportConfig) -> dict[Format, dict[str, str]]:
-    """Format → split → file name, of the formats that hold rows."""
+def _file_names(config: ExportConfig) -> dict[Format, dict[str, str]]:
+    """Format → split → file name, of the formats with rows."""
     return {
-        name: {part: f"{stem}.{part}{suffix}" if part else stem + suffix for part in split.names(config.split)}
+        name: {
+            split_name: f"{stem}.{split_name}{suffix}" if split_name else stem + suffix
+            for split_name in split.names(config.split)
+        }
         for name, (stem, suffix, _) in FILES.items()
         if name in config.formats and name != "mixture"
     }
 
 
-def _holds(config: ExportConfig) -> dict[str, str]:
-    """File name → what the card says of it."""
-    rows = {path: FILES[name][2] for name, parts in _names(config).items() for path in parts.values()}
+def _contents(config: ExportConfig) -> dict[str, str]:
+    """File name → its content, for the card."""
+    rows = {path: FILES[name][2] for name, parts in _file_names(config).items() for path in parts.values()}
     return rows | {"mixture.json": FILES["mixture"][2], "dataset_info.json": "LLaMA-Factory's register of data sets"}
 
 
 def _mixture(folder: Path, written: Written, root: Path) -> dict[str, Any]:
-    """The training annotations as InternVL's meta JSON; paths are absolute, so that it can be used from anywhere."""
-    part = "train" if "train" in written.counts else ""
+    """The training annotations as InternVL's meta JSON; paths are absolute, so that it works from any directory."""
+    split_name = "train" if "train" in written.counts else ""
     names: dict[Format, str] = {"plain": "imageref", "caption": "imageref_captions"}
     return {
         entry: {
             "root": str(root.resolve()),
-            "annotation": str((folder / written.files[name][part]).resolve()),
+            "annotation": str((folder / written.files[name][split_name]).resolve()),
             "data_augment": False,
             "repeat_time": 1,
             "max_dynamic_patch": 1,
-            "length": written.counts[part]["samples"],
+            "length": written.counts[split_name]["samples"],
         }
         for name, entry in names.items()
-        if part in written.files.get(name, {})
+        if split_name in written.files.get(name, {})
     }
 
 
 def _dataset_info(written: Written) -> dict[str, Any]:
-    """LLaMA-Factory's register of data sets: where turns, roles and pictures are in each file."""
-    spoken = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
-    turned = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"}
+    """LLaMA-Factory's register of data sets: the keys of turns, roles and images in each file."""
+    message_tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+    sharegpt_tags = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"}
     kinds: list[tuple[Format, str, dict[str, str]]] = [
-        ("messages", "messages", spoken | {"system_tag": "system"}),
-        ("sharegpt", "conversations", turned | {"system_tag": "system"}),
+        ("messages", "messages", message_tags | {"system_tag": "system"}),
+        ("sharegpt", "conversations", sharegpt_tags | {"system_tag": "system"}),
     ]
     return {
         Path(file).stem: {

@@ -1,4 +1,4 @@
-"""What was written, counted → the dataset card: front matter for the Hugging Face hub, tables and limits for people."""
+"""Counts of the written records → the dataset card: front matter for the Hugging Face hub, tables, known limits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from imageref_ray.core.records import Record
 from imageref_ray.dataset.export.rows import chosen
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-"""The hub's names for numbers of samples below each bound."""
+"""Bound → the hub's size category for fewer samples."""
 
 LOADABLE: tuple[Format, ...] = ("plain", "caption", "messages", "sharegpt", "llava", "parquet", "records", "insertion")
-"""Formats whose rows all have the same columns, as `datasets` wants them; the first one written is its default."""
+"""Formats whose rows all have the same columns, as `datasets` requires; the first one written is the default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a dataset comes from: `facts` stand on the card as they are, `problems` is reason → how often."""
+    """Where a data set comes from: `facts` are shown on the card unchanged, `problems` is reason → count."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     quarantined: int = 0
@@ -32,47 +32,47 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came of it: split → counts (`measure`), format → split → file name, and the ids that the Parquet file
-    lacks because a picture is gone."""
+    """The result of an export: split → counts (`measure`), format → split → file name, and the ids missing from the
+    Parquet file because an image file is missing."""
 
     counts: Mapping[str, Counter[str]]
     files: Mapping[Format, Mapping[str, str]]
     left_out: Sequence[str] = ()
 
 
-COUNTED = (
+COUNT_NAMES = (
     "samples",
     "documents",
     "images",
     "images placed in answers",
     "images never placed",
-    "samples without any picture",
+    "samples without any image",
 )
 
 
 def measure(record: Record) -> Counter[str]:
-    """A record's part in the counts of the card."""
+    """A record's contribution to the counts of the card."""
     images, placed = len(record.sample.images), len(chosen(record))
     numbers = (1, len(record.sample.documents), images, placed, images - placed, int(placed == 0))
-    return Counter(dict(zip(COUNTED, numbers, strict=True)))
+    return Counter(dict(zip(COUNT_NAMES, numbers, strict=True)))
 
 
-def card(written: Written, holds: Mapping[str, str], origin: Origin, config: ExportConfig) -> str:
-    """The card as Markdown; `holds` is file name → what is in it."""
+def card(written: Written, contents: Mapping[str, str], origin: Origin, config: ExportConfig) -> str:
+    """The card as Markdown; `contents` is file name → description."""
     total = Counter[str]()
     for counts in written.counts.values():
         total.update(counts)
     matter = yaml.safe_dump(
         _front_matter(written, total["samples"], config.license), sort_keys=False, allow_unicode=True
     )
-    seeded = f"by event, seed {config.split.seed}" if config.split else "none"
+    split_fact = f"by event, seed {config.split.seed}" if config.split else "none"
     parts = [
         f"---\n{matter}---",
         "# Image-referencing training set",
-        "Questions with documents and their pictures, and answers in Markdown with the pictures where they belong.",
-        _table(["", ""], (*origin.facts.items(), ("split", seeded))),
+        "Questions with documents and their images, and answers in Markdown with the images where they belong.",
+        _table(["", ""], (*origin.facts.items(), ("split", split_fact))),
         _counts(written.counts, total),
-        _table(["file", "holds"], ((f"`{name}`", what) for name, what in holds.items())),
+        _table(["file", "content"], ((f"`{name}`", content) for name, content in contents.items())),
         "## Licence",
         _license(config.license),
         "## Known limits",
@@ -84,9 +84,13 @@ def card(written: Written, holds: Mapping[str, str], origin: Origin, config: Exp
 def _front_matter(written: Written, samples: int, license: str) -> dict[str, Any]:
     configs: list[dict[str, Any]] = []
     for name in LOADABLE:
-        filled = {part: path for part, path in written.files.get(name, {}).items() if written.counts[part]["samples"]}
+        filled = {
+            split_name: path
+            for split_name, path in written.files.get(name, {}).items()
+            if written.counts[split_name]["samples"]
+        }
         if filled:
-            files = [{"split": part or "train", "path": path} for part, path in filled.items()]
+            files = [{"split": split_name or "train", "path": path} for split_name, path in filled.items()]
             configs.append({"config_name": name, "data_files": files} | ({} if configs else {"default": True}))
     return {
         "pretty_name": "Image-referencing training set",
@@ -99,7 +103,7 @@ def _front_matter(written: Written, samples: int, license: str) -> dict[str, Any
 
 
 def _license_keys(license: str) -> dict[str, str]:
-    """The hub's identifier where the licence is one, else a name of our making for `other`."""
+    """The hub's identifier if the licence is one, else `other` with a name derived from the text."""
     if re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
         return {"license": license}
     name = re.sub(r"[^a-z0-9.]+", "-", license.lower()).strip("-")
@@ -107,33 +111,38 @@ def _license_keys(license: str) -> dict[str, str]:
 
 
 def _license(license: str) -> str:
-    stated = license or "unknown: none was stated when the set was built (setting `export.license`)"
-    return f"{stated}. Texts and pictures keep the terms of the source they were read from."
+    stated = license or "unknown: none was given when the set was built (setting `export.license`)"
+    return f"{stated}. Texts and images keep the terms of their source."
 
 
 def _counts(counts: Mapping[str, Counter[str]], total: Counter[str]) -> str:
     splits = [name for name in counts if name]
-    rows = [(key, *(counts[name][key] for name in splits), total[key]) for key in COUNTED]
+    rows = [(key, *(counts[name][key] for name in splits), total[key]) for key in COUNT_NAMES]
     return _table(["", *splits, "all" if splits else ""], rows)
 
 
 def _limits(written: Written, total: Counter[str], origin: Origin) -> str:
     lines = [
-        f"{total['samples without any picture']} of {total['samples']} answers have no picture at all.",
-        f"{total['images never placed']} of {total['images']} pictures are placed in no answer.",
-        f"{origin.quarantined} samples were left out because a step failed (quarantine).",
+        f"{total['samples without any image']} of {total['samples']} answers have no image.",
+        f"{total['images never placed']} of {total['images']} images are not placed in any answer.",
+        f"{origin.quarantined} samples were left out because a stage failed (quarantine).",
     ]
     lines += [f"{count} × {reason} while reading or building." for reason, count in origin.problems.items()]
     if written.left_out:
         shown = ", ".join(written.left_out[:5]) + (", …" if len(written.left_out) > 5 else "")
-        lines.append(f"{len(written.left_out)} samples are not in the Parquet file: a picture is gone ({shown}).")
-    lines += [f"The {part} split is empty: the events are too few, or all share documents." for part in _empty(written)]
+        lines.append(
+            f"{len(written.left_out)} samples are not in the Parquet file because an image file is missing ({shown})."
+        )
+    lines += [
+        f"The {split_name} split is empty: there are too few events, or all of them share documents."
+        for split_name in _empty(written)
+    ]
     lines.append("A model wrote the answers, captions and placements. References were checked, facts were not.")
     return "\n".join(f"* {line}" for line in lines)
 
 
 def _empty(written: Written) -> list[str]:
-    return [part for part, counts in written.counts.items() if part and not counts["samples"]]
+    return [split_name for split_name, counts in written.counts.items() if split_name and not counts["samples"]]
 
 
 def _table(head: Sequence[str], rows: Any) -> str:

@@ -1,10 +1,10 @@
-"""Questions about images, annotated or our own → training rows (InternVL annotation lines) of three tasks.
+"""Questions about images, annotated or generated → training rows (InternVL annotation lines) of three tasks.
 
     vig   instruction ─▶ "Question: … Answer: …"
-    vic   question (for a knowledge set worded for a short answer) ─▶ answer
-    vqg   a wording that gives the answer ─▶ question
+    vic   question (of a knowledge task: with a request for a short answer) ─▶ answer
+    vqg   answer, with a request for its question ─▶ question
 
-Where a question has several answers, one is drawn by weight for every use; all draws are seeded by the question.
+If a question has several answers, one is sampled by weight per row; the random seed depends on the question.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Use = Literal["vig", "vic", "vqg"]
 STAGE = "export"
 
 RATIOS = {"reasoning": 277, "detail": 152, "conversation": 507, "a_okvqa": 131, "okvqa": 300}
-"""The release's mixture of its sets, each of them once as vig and once as vic."""
+"""The mixture ratios of the release's data sets, each of them used once as vig and once as vic."""
 
 
-def own(items: Iterable[Instruction], corrected: bool = True) -> Iterator[VisualQuestion | Failure]:
-    """Our own output as annotations: the corrected answer or the draft; of a knowledge question all candidates.
+def as_questions(items: Iterable[Instruction], corrected: bool = True) -> Iterator[VisualQuestion | Failure]:
+    """Generated instructions as annotated questions, with the corrected answer or the draft, or all candidates.
 
-    An instruction with a problem or without an answer is a failure that says so.
+    An instruction with a problem or without an answer becomes a failure.
     """
     for item in items:
         text = item.corrected if corrected else item.draft
         answers = item.candidates or ((Answer(text),) if text else ())
         if item.problem or not answers:
-            nothing = (
-                f"no {'corrected answer' if corrected else 'draft'} (correction ended: {item.ended or 'not begun'})"
+            no_answer = (
+                f"no {'corrected answer' if corrected else 'draft'} (correction ended: {item.ended or 'not started'})"
             )
-            yield Failure(item.id, STAGE, "NoAnswer", item.problem or nothing)
+            yield Failure(item.id, STAGE, "NoAnswer", item.problem or no_answer)
         else:
             yield VisualQuestion(item.id, item.image, item.task, item.question, answers)
 
@@ -55,15 +55,16 @@ def rows(
     topk: int | None = None,
     score_thr: float = 0.0,
 ) -> Iterator[dict[str, Any] | Failure]:
-    """`draws` rows a use of every question: `{"id", "image", "conversations"}`, image paths relative to `root`.
+    """`draws` rows per question and use: `{"id", "image", "conversations"}`, image paths relative to `root`.
 
-    Answers are drawn from the `topk` heaviest that weigh at least `score_thr`; a question that keeps none is a failure.
+    Answers are sampled from the `topk` with the highest weight, if at least `score_thr`; a question without any such
+    answer becomes a failure.
     """
     for question in questions:
-        answers = kept(question.answers, topk, score_thr)
+        answers = eligible(question.answers, topk, score_thr)
         if not answers:
             best = max((answer.weight for answer in question.answers), default=0.0)
-            message = f"no answer weighs {score_thr:g} or more, the best {best:g}; lower score_thr"
+            message = f"no answer has a weight of {score_thr:g} or more, the highest is {best:g}; lower score_thr"
             yield Failure(question.id, STAGE, "NoAnswer", message)
             continue
         for use in uses:
@@ -72,8 +73,8 @@ def rows(
                 yield _row(name, use, question, answers, pack, root, random.Random(f"{seed}:{name}"))
 
 
-def kept(answers: Sequence[Answer], topk: int | None, score_thr: float) -> list[Answer]:
-    """The answers that may be drawn, heaviest first; of equals the earlier."""
+def eligible(answers: Sequence[Answer], topk: int | None, score_thr: float) -> list[Answer]:
+    """The answers that may be sampled, highest weight first; of equals the earlier."""
     heaviest = sorted(answers, key=lambda answer: -answer.weight)[:topk]
     return [answer for answer in heaviest if answer.weight > 0 and answer.weight >= score_thr]
 
@@ -90,12 +91,12 @@ def _row(
     (answer,) = rng.choices([answer.text for answer in answers], weights=[answer.weight for answer in answers])
     knowledge = TASKS.get(question.task) == "knowledge"
     if use == "vig":
-        asked, told = instruct.wording(pack, question.task, rng), instruct.pair(question.question, answer)
+        prompt, reply = instruct.wording(pack, question.task, rng), instruct.pair(question.question, answer)
     elif use == "vic":
-        asked, told = instruct.short(pack, question.question, rng) if knowledge else question.question, answer
+        prompt, reply = instruct.short(pack, question.question, rng) if knowledge else question.question, answer
     else:
-        asked, told = instruct.reverse(pack, answer, rng), question.question
-    turns = [*map(_turn, instruct.turn(pack, question.image, asked)), {"from": "gpt", "value": told}]
+        prompt, reply = instruct.reverse(pack, answer, rng), question.question
+    turns = [*map(_turn, instruct.turn(pack, question.image, prompt)), {"from": "gpt", "value": reply}]
     return {"id": name, "image": [path(question.image, root)], "conversations": turns}
 
 

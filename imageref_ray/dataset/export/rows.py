@@ -1,10 +1,10 @@
-"""A finished record → its row in every format; nothing is read or written here.
+"""A finished record → its row in every format; no I/O here.
 
     record ─▶ annotation (InternVL) ─▶ messages (ms-swift) | sharegpt (LLaMA-Factory) | llava
     record ─▶ captions | insertion (the ImageRef-VL release's)
 
-Pictures are named by their path under the source's root. A question holds one `<image>` tag an image, in the
-images' order; an answer holds none.
+Images are named by their path relative to the source's root. A question has one `<image>` tag per image, in the
+images' order; an answer has none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
 
 def answer(record: Record, variant: Variant) -> str:
-    """The response with its pictures in place: `IMAGE_k`, or `![caption](IMAGE_k)`."""
+    """The response with its images in place: `IMAGE_k`, or `![caption](IMAGE_k)`."""
     texts = {k: caption.caption for k, caption in _numbered(record).items()} if variant == "caption" else None
     return markdown.insert(record.response, chosen(record), "before", texts)
 
@@ -44,25 +44,25 @@ def annotation(record: Record, variant: Variant, root: Path, pack: Pack) -> Row:
 
 
 def messages(row: Row) -> Row:
-    """An annotation as ms-swift reads it: `{"id", "messages": [{"role", "content"}], "images": [path]}`."""
+    """An annotation in ms-swift's format: `{"id", "messages": [{"role", "content"}], "images": [path]}`."""
     turns = [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in row["conversations"]]
     return {"id": row["id"], "messages": turns, "images": row["image"]}
 
 
 def sharegpt(row: Row) -> Row:
-    """An annotation in ShareGPT's form: `{"id", "conversations": [{"from", "value"}], "images": [path]}`."""
+    """An annotation in ShareGPT's format: `{"id", "conversations": [{"from", "value"}], "images": [path]}`."""
     return {"id": row["id"], "conversations": row["conversations"], "images": row["image"]}
 
 
 def llava(row: Row) -> Row:
-    """An annotation as LLaVA reads it: `image` is one path, a list of several, or not there at all."""
+    """An annotation in LLaVA's format: `image` is one path, a list of several, or missing."""
     images = row["image"]
-    shown = {"image": images[0] if len(images) == 1 else images} if images else {}
-    return {"id": row["id"], **shown, "conversations": row["conversations"]}
+    image = {"image": images[0] if len(images) == 1 else images} if images else {}
+    return {"id": row["id"], **image, "conversations": row["conversations"]}
 
 
 def captions(record: Record, seen: set[str]) -> Iterator[Row]:
-    """`{"nid", "caption": {image id: caption}}` for every document not in `seen`, which then holds it."""
+    """`{"nid", "caption": {image id: caption}}` for every document whose id is not in `seen`; adds it there."""
     known = {caption.image_id: caption.caption for caption in record.captions}
     for document in record.sample.documents:
         if document.id not in seen:
@@ -72,7 +72,7 @@ def captions(record: Record, seen: set[str]) -> Iterator[Row]:
 
 
 def insertion(record: Record) -> Row:
-    """The placement as model text: `{"event_id", "image_paths", "result"}`."""
+    """The placement as the model's reply: `{"event_id", "image_paths", "result"}`."""
     placed = chosen(record)
     slots = len(markdown.slots(record.response, "before"))
     result = prompts.predictions([placed.get(slot) for slot in range(1, slots + 1)])
@@ -80,19 +80,19 @@ def insertion(record: Record) -> Row:
 
 
 def chosen(record: Record) -> dict[int, int]:
-    """Before-content slot → k of the placed pictures."""
+    """Before-content slot → k of the placed image."""
     numbers = markdown.image_numbers(record.sample)
     return {placement.slot: numbers[placement.image_id] for placement in record.placements if placement.image_id}
 
 
 def path(image: Image, root: Path) -> str:
-    """An image's path under `root`, or its uri as it is where it lies elsewhere."""
-    where = Path(image.uri)
-    return where.relative_to(root).as_posix() if where.is_relative_to(root) else image.uri
+    """An image's path relative to `root`, or its uri unchanged if it is elsewhere."""
+    file = Path(image.uri)
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else image.uri
 
 
 def _untagged(text: str) -> str:
-    """Trainers count tags anywhere in a turn: one that a text happens to hold is no picture."""
+    """The text with its own `<image>` broken up: trainers take every tag in a turn for an image."""
     return text.replace(TAG, "< image>")
 
 

@@ -1,9 +1,9 @@
-"""Which event goes to which split: (event id, document ids) … → event id → split.
+"""Events → splits: (event id, document ids) … → event id → split.
 
     events that share a document, directly or through others ─▶ one group ─▶ one point in [0, 1) ─▶ its split
 
-No document is in two splits, or a test would measure memory. A group's point is a hash of the seed and of one
-of its events, never of a position in a file: whatever is added later, a group stays where it is unless it grows.
+No document is in two splits, or a test would measure memorization. A group's point is a hash of the seed and of one
+of its events, never of a position in a file: when events are added, a group stays in its split unless it grows.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ SPLITS = ("train", "validation", "test")
 
 
 def assign(events: Iterable[tuple[str, Sequence[str]]], config: SplitConfig) -> dict[str, str]:
-    """Event id → train, validation or test, by the configured shares of groups; memory grows with ids alone."""
+    """Event id → train, validation or test, by the configured fractions of groups; memory grows with the ids only."""
     return {event: _split(group, config) for event, group in _groups(events, config.seed).items()}
 
 
 def names(config: SplitConfig | None) -> tuple[str, ...]:
-    """The splits that are written, in order; one without a name where there is no split."""
+    """The splits to write, in order; one with the name "" if the data set is not split."""
     return ("",) if config is None else tuple(name for name in SPLITS if getattr(config, name))
 
 
 def _groups(events: Iterable[tuple[str, Sequence[str]]], seed: int) -> dict[str, str]:
-    """Event id → the event that speaks for its group: the first by hash, so that few additions change it."""
+    """Event id → the event that represents its group: the first by hash, so that few additions change it."""
     parent: dict[str, str] = {}
     owner: dict[str, str] = {}
     for event, documents in events:
@@ -42,7 +42,7 @@ def _groups(events: Iterable[tuple[str, Sequence[str]]], seed: int) -> dict[str,
 
 def _root(parent: dict[str, str], event: str) -> str:
     while parent[event] != event:
-        parent[event] = parent[parent[event]]  # half the way for those who ask next
+        parent[event] = parent[parent[event]]  # path halving: later look-ups are shorter
         event = parent[event]
     return event
 
@@ -53,14 +53,14 @@ def _split(group: str, config: SplitConfig) -> str:
         end += getattr(config, name)
         if point < end:
             return name
-    return names(config)[-1]  # shares add up to a hair below 1
+    return names(config)[-1]  # fractions may add up to slightly less than 1
 
 
 def _point(purpose: str, seed: int, event: str) -> float:
-    """A number in [0, 1) that only its arguments decide.
+    """A number in [0, 1) that depends only on the arguments.
 
-    Who speaks and where the group goes are two purposes: with one point for both, the least of a large group's
-    points would nearly always be a training one.
+    Choosing a group's representative and its split are two purposes: with one point for both, the smallest point of
+    a large group would nearly always be in the training split.
     """
     digest = hashlib.sha256(f"{purpose} {seed} {event}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64

@@ -1,7 +1,8 @@
-"""Rows one at a time → files: JSON lines, one JSON list, Parquet. Each opens a path and gives a function that writes.
+"""Rows, one at a time → files: JSON lines, a JSON list, Parquet. Each context manager opens a path and yields a write
+function.
 
-The Parquet file for trainers is read by `datasets.load_dataset("parquet", data_files=…)`: where it holds the
-image files, its schema says under `huggingface` that `images` are pictures, and `datasets` decodes them.
+The Parquet file for trainers can be loaded with `datasets.load_dataset("parquet", data_files=…)`: if the images are
+embedded, its schema metadata (`huggingface`) declares the `images` column, and `datasets` decodes it.
 """
 
 from __future__ import annotations
@@ -23,50 +24,50 @@ from imageref_ray.dataset.export.rows import Row
 Write = Callable[[Row], None]
 
 GROUP_ROWS, GROUP_BYTES = 256, 64 * 2**20
-"""A Parquet row group is written when it has so many rows or so many bytes of pictures: readers load whole groups."""
+"""A Parquet row group is written at this many rows or bytes of images: readers load whole groups."""
 
 
 @contextmanager
 def jsonl(path: Path) -> Iterator[Write]:
-    """One JSON object a line, UTF-8."""
+    """One JSON object per line, UTF-8."""
     with path.open("w", encoding="utf-8") as file:
         yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
 
 
 @contextmanager
 def json_list(path: Path) -> Iterator[Write]:
-    """One JSON list of objects, each on a line of its own."""
+    """One JSON list of objects, one per line."""
     with path.open("w", encoding="utf-8") as file:
-        before = "[\n"
+        separator = "[\n"
 
         def write(row: Row) -> None:
-            nonlocal before
-            file.write(before + json.dumps(row, ensure_ascii=False))
-            before = ",\n"
+            nonlocal separator
+            file.write(separator + json.dumps(row, ensure_ascii=False))
+            separator = ",\n"
 
         yield write
-        file.write("[]\n" if before == "[\n" else "\n]\n")
+        file.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 @contextmanager
 def parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
-    """Parquet with this schema; no more than one row group is held in memory."""
-    waiting: list[Row] = []
-    weight = 0
+    """Parquet with this schema; at most one row group is in memory."""
+    group: list[Row] = []
+    size = 0
     with pq.ParquetWriter(path, schema) as file:
 
         def flush() -> None:
-            nonlocal weight
-            if waiting:
-                file.write_table(pa.Table.from_pylist(waiting, schema=schema))
-                waiting.clear()
-                weight = 0
+            nonlocal size
+            if group:
+                file.write_table(pa.Table.from_pylist(group, schema=schema))
+                group.clear()
+                size = 0
 
         def write(row: Row) -> None:
-            nonlocal weight
-            waiting.append(row)
-            weight += sum(len(image["bytes"]) for image in row.get("images", ()) if isinstance(image, dict))
-            if len(waiting) >= GROUP_ROWS or weight >= GROUP_BYTES:
+            nonlocal size
+            group.append(row)
+            size += sum(len(image["bytes"]) for image in row.get("images", ()) if isinstance(image, dict))
+            if len(group) >= GROUP_ROWS or size >= GROUP_BYTES:
                 flush()
 
         yield write
@@ -75,28 +76,28 @@ def parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
 
 def conversations_schema(embed_images: bool) -> pa.Schema:
     """Columns id, images (paths, or path and bytes), conversations (from, value), length (tokens)."""
-    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())]) if embed_images else pa.string()
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())]) if embed_images else pa.string()
     turn = pa.struct([("from", pa.string()), ("value", pa.string())])
     columns = [
         ("id", pa.string()),
-        ("images", pa.list_(picture)),
+        ("images", pa.list_(image)),
         ("conversations", pa.list_(turn)),
         ("length", pa.int64()),
     ]
-    # `Sequence` is the list feature's name that every version of `datasets` knows; other columns speak for themselves
+    # every version of `datasets` knows the list feature `Sequence`; the other columns need no declaration
     features = {"images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}
-    told = {"huggingface": json.dumps({"info": {"features": features}})} if embed_images else None
-    return pa.schema(columns, metadata=told)
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})} if embed_images else None
+    return pa.schema(columns, metadata=metadata)
 
 
 def record_schema(kind: type) -> pa.Schema:
-    """The Arrow schema of a dataclass's rows, so that empty lists have a type too."""
+    """The Arrow schema of a dataclass's rows, so that empty lists have a type."""
     return pa.schema(_struct(kind))
 
 
 def _struct(kind: type) -> list[tuple[str, pa.DataType]]:
     hints = typing.get_type_hints(kind)
-    return [(found.name, _arrow(hints[found.name])) for found in dataclasses.fields(kind)]
+    return [(field.name, _arrow(hints[field.name])) for field in dataclasses.fields(kind)]
 
 
 def _arrow(hint: Any) -> pa.DataType:
