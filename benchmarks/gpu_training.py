@@ -30,6 +30,7 @@ from PIL import Image
 from setting import MODEL, tell
 
 from imageref_ray.core.checkpoint import resolve_model
+from imageref_ray.training.progress import read_lines
 
 TILE, PICTURE_TOKENS, VOCABULARY = 448, 256, 151_674
 TEXT: dict[str, dict[str, Any]] = {
