@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from imageref_ray.commands.arguments import Argument, Command, config_arguments
 from imageref_ray.commands.schema import CONFIGS
-from imageref_ray.commands.table import COMMANDS, GROUPS
+from imageref_ray.commands.table import COMMANDS
 from imageref_ray.core import config
 from imageref_ray.core.config import Config, PassConfig
 from imageref_ray.core.config.engine import PoolConfig
@@ -28,7 +28,7 @@ from imageref_ray.core.config.places import Reach
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 
-SHARED = {PassConfig: "Every run", PoolConfig: "Every engine"}
+SHARED: dict[type[BaseModel], str] = {PassConfig: "Every run", PoolConfig: "Every engine"}
 """Bases whose settings are listed once; the jobs and engines that have them link there."""
 
 COMMAND_OF = {"evaluate": "evaluate placement", "evaluate-vqa": "evaluate vqa"}
@@ -66,7 +66,7 @@ FILES = """\
 # Files
 
 Generated: every module of the package with the first lines of its docstring, room by room. Which room may import which:
-[Architecture](../architecture.md#imports).
+[Architecture](../architecture.md#which-way-imports-point).
 
 """
 
@@ -105,8 +105,7 @@ def _commands() -> str:
         "Exit codes: 0 done · 1 failed, too little succeeded, or breaches found · 2 wrong input · 130 interrupted · "
         "141 the reader of the output is gone (`… | head`).\n"
     )
-    groups = "".join(f"`imageref {name}` is a group: {text}\n" for name, (_, text) in GROUPS.items())
-    return "\n".join([_table("| command | what it does |", rows()), codes, groups, *map(_command, COMMANDS)])
+    return "\n".join([_table("| command | what it does |", rows()), codes, *map(_command, COMMANDS)])
 
 
 def _command(command: Command) -> str:
@@ -156,7 +155,7 @@ def _models() -> dict[type[BaseModel], str]:
     queue = [*titles]
     while queue:
         model = queue.pop(0)
-        found = [base for base in model.__mro__ if base in SHARED]
+        found = [base for base in SHARED if issubclass(model, base)]
         found += [inner for field in model.model_fields.values() for inner in _inner(field.annotation)]
         for inner in found:
             if inner not in titles:
@@ -173,7 +172,7 @@ def _title(model: type[BaseModel]) -> str:
 
 
 def _model(model: type[BaseModel], titles: dict[type[BaseModel], str]) -> str:
-    base = next((one for one in model.__mro__[1:] if one in SHARED), None)
+    base = next((one for one in SHARED if issubclass(model, one) and model is not one), None)
     fields = model.model_fields.items()
     own = {name: field for name, field in fields if base is None or _is_own(name, model, base)}
     parts = [f"## {titles[model]}\n", f"{_escaped(_doc(model))}\n"]
