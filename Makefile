@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit serve check bench clean requirements
+.PHONY: help setup demo test unit serve check docs bench clean requirements
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,11 +42,15 @@ check: $(READY) ## ruff (rules and format), mypy and the import rules
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q --durations=0 tests/unit/test_architecture.py
 
-bench: $(READY) ## the numbers of the README, one file per claim
+docs: $(READY) ## the pages generated from the code, and the site in site/, in which a warning is an error
+	@$(BIN)/python docs/generate.py
+	@$(BIN)/zensical build --clean --strict
+
+bench: $(READY) ## the numbers of README and docs, one file per claim
 	@for file in $$(grep -l __main__ benchmarks/*.py); do echo "==> $$file"; $(BIN)/python "$$file"; done
 
 clean: ## remove the files of runs and tools (keeps .venv)
-	@rm -rf runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf runs build dist site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 requirements: $(READY) ## derive requirements/*.txt from pyproject.toml; versions already in them are kept

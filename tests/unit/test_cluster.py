@@ -1,4 +1,4 @@
-"""cluster.yaml is what `ray up` takes, its image holds what was pinned, and both say what the README says."""
+"""cluster.yaml is what `ray up` takes, its image holds what was pinned, and both say what the guide says."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from imageref_ray.core.config import BuildConfig, InstructConfig, TrainConfig, l
 ROOT = Path(__file__).parents[2]
 CLUSTER = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guides" / "cluster.md").read_text(encoding="utf-8")
 COMMANDS = [
     "initialization_commands",
     "setup_commands",
@@ -117,7 +117,7 @@ def test_what_has_to_be_set_is_marked_and_said_at_the_top() -> None:
     assert len(lines) == len(marked)
     assert all(re.fullmatch(pattern, line) for pattern, line in zip(marked.values(), lines, strict=True))
     header = CLUSTER.partition("\ncluster_name:")[0]
-    assert "set the five lines marked SET" in header and "five lines marked SET" in README
+    assert "set the five lines marked SET" in header and "five lines marked SET" in GUIDE
     listed = " ".join(re.findall(r"^#   (\w.*?)  ", header, re.M))
     assert listed == "region, zone image AMI file system"
 
@@ -128,7 +128,7 @@ def test_ray_answers_nobody_without_the_token_that_every_node_gets(cluster: dict
     token = _get_default_token_path().relative_to(Path.home())  # where Ray looks for it
     assert any(mount.endswith(f":/home/ray/{token}") for mount in options(words, "-v"))
     assert cluster["file_mounts"] == {f"/home/ray/{token}": f"~/{token}"}
-    assert "ray get-auth-token --generate" in CLUSTER and "ray get-auth-token --generate" in README
+    assert "ray get-auth-token --generate" in CLUSTER and "ray get-auth-token --generate" in GUIDE
 
 
 def test_the_dashboard_listens_on_its_own_machine_alone(cluster: dict[str, Any]) -> None:
@@ -161,8 +161,8 @@ def test_the_image_is_the_one_that_the_docs_build(cluster: dict[str, Any]) -> No
     image = cluster["docker"]["image"]
     assert image.endswith(f"/imageref-ray:{project['version']}")
     build = f"docker build -f deploy/Dockerfile -t {image} ."
-    assert build in DOCKERFILE and build in README
-    assert f"docker push {image}" in DOCKERFILE and f"docker push {image}" in README
+    assert build in DOCKERFILE and build in GUIDE
+    assert f"docker push {image}" in DOCKERFILE and f"docker push {image}" in GUIDE
 
 
 def test_the_images_cuda_is_that_of_the_pinned_torch(base: dict[str, str]) -> None:

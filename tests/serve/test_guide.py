@@ -1,4 +1,4 @@
-"""The README's examples of the endpoint work as printed (on another port)."""
+"""The examples in the guide to serving work as printed (on another port)."""
 
 import json
 import re
@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The endpoint")[2].partition("\n## ")[0]
+GUIDE = (ROOT / "docs" / "guides" / "serve.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str, served: str) -> list[str]:
-    texts = re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
-    return [text.replace("http://127.0.0.1:8000", served) for text in texts]
+    found = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+    return [text.replace("http://127.0.0.1:8000", served) for text in found]
 
 
 def printed(*command: str) -> str:

@@ -1,0 +1,74 @@
+"""The docs are what the code says: generated pages are fresh, quoted messages exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize("name", ["cli.md", "settings.md", "files.md"])
+def test_generated_pages_are_fresh(name: str) -> None:
+    committed = (DOCS / "reference" / name).read_text(encoding="utf-8")
+    assert committed == generate.pages()[name], f"docs/reference/{name} is stale; run: make docs"
+
+
+def test_every_page_is_generated_or_written_by_hand_but_never_both() -> None:
+    assert {path.name for path in (DOCS / "reference").iterdir()} == set(generate.pages())
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    shutil.copytree(DOCS, tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    done = built(tmp_path)
+    assert done.returncode == 0, done.stderr
+    pages = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
+    assert {path.relative_to(DOCS).with_suffix(".html").as_posix() for path in DOCS.rglob("*.md")} <= pages
+    with (tmp_path / "docs" / "concepts.md").open("a", encoding="utf-8") as page:
+        page.write("[lost](index.md#nowhere)\n")
+    broken = built(tmp_path)
+    assert broken.returncode != 0 and "anchor does not exist" in broken.stderr
+
+
+def built(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("zensical"), "build", "--clean", "--strict"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_every_message_in_troubleshooting_is_one_that_the_code_has() -> None:
+    said = messages()
+    quoted = re.findall(r"^### `(.+)`$", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(quoted) > 20
+    patterns = {text: re.compile(".*".join(map(re.escape, re.split(r"\s*…\s*", text)))) for text in quoted}
+    assert [text for text, pattern in patterns.items() if not any(map(pattern.search, said))] == []
+
+
+def messages() -> list[str]:
+    """Every text of the package; what is filled in stands as {}."""
+    texts: list[str] = []
+    for path in (ROOT / "imageref_ray").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append(
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_files_and_settings_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:imageref_ray|jobs|docs|serve|deploy|requirements|benchmarks)/[\w./-]+\.\w+\b", text))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
