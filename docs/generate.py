@@ -23,7 +23,7 @@ from imageref_ray.commands.table import COMMANDS
 from imageref_ray.core import config
 from imageref_ray.core.config import Config, PassConfig
 from imageref_ray.core.config.engine import PoolConfig
-from imageref_ray.core.config.places import Reach
+from imageref_ray.core.config.places import Access
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -55,9 +55,9 @@ Paths are relative to the working directory. On a cluster (`RAY_ADDRESS` is set)
 
 | path | opened by | on a cluster |
 |---|---|---|
-| path (shared) | the workers | absolute, on storage that every machine sees |
+| path (shared) | the workers | absolute, on storage that all machines mount |
 | path (written) | the job, which writes it | the same |
-| path (sent along) | the workers | the same, or inside the working folder of a submitted job |
+| path (uploaded) | the workers | the same, or inside the `working_dir` of a submitted job |
 | path (local) | the process that starts the job | relative to that process |
 
 """
@@ -235,11 +235,11 @@ def _yaml(value: Any) -> str:
 
 def _type(field: FieldInfo, titles: dict[type[BaseModel], str]) -> str:
     """A setting's type in words, with its bounds and, for a path, who opens it."""
-    reach = next((mark for mark in field.metadata if isinstance(mark, Reach)), None)
+    access = next((mark for mark in field.metadata if isinstance(mark, Access)), None)
     words = _words(field.annotation, titles)
-    if reach:
+    if access:
         words = words.replace("text", "path" if get_origin(field.annotation) is tuple else "name or path")
-        words = words.replace("path", f"path ({_opener(reach)})", 1)
+        words = words.replace("path", f"path ({_opener(access)})", 1)
     bounds = [
         f"{sign} {getattr(mark, name):,g}"
         for mark in field.metadata
@@ -249,8 +249,8 @@ def _type(field: FieldInfo, titles: dict[type[BaseModel], str]) -> str:
     return ", ".join([words, *bounds])
 
 
-def _opener(reach: Reach) -> str:
-    return "written" if reach.written else {"shared": "shared", "shipped": "sent along", "own": "local"}[reach.by]
+def _opener(access: Access) -> str:
+    return "written" if access.written else {"shared": "shared", "shipped": "uploaded", "own": "local"}[access.by]
 
 
 def _words(annotation: Any, titles: dict[type[BaseModel], str]) -> str:
