@@ -55,9 +55,9 @@ Paths are relative to the working directory. On a cluster (`RAY_ADDRESS` is set)
 
 | path | opened by | on a cluster |
 |---|---|---|
-| path (shared) | the workers | absolute, on storage that every machine sees |
+| path (shared) | the workers | absolute, on storage that all machines mount |
 | path (written) | the job, which writes it | the same |
-| path (sent along) | the workers | the same, or inside the working folder of a submitted job |
+| path (uploaded) | the workers | the same, or inside the `working_dir` of a submitted job |
 | path (local) | the process that starts the job | relative to that process |
 
 """
@@ -250,7 +250,7 @@ def _type(field: FieldInfo, titles: dict[type[BaseModel], str]) -> str:
 
 
 def _opener(access: Access) -> str:
-    return "written" if access.written else {"shared": "shared", "shipped": "sent along", "own": "local"}[access.by]
+    return "written" if access.written else {"shared": "shared", "shipped": "uploaded", "own": "local"}[access.by]
 
 
 def _words(annotation: Any, titles: dict[type[BaseModel], str]) -> str:

@@ -1,4 +1,4 @@
-"""Writes the request of the README's example: one test event's articles (request.json) and its pictures.
+"""Writes the request of the example in docs/guides/serve.md: a test event's articles (request.json) and its pictures.
 
 python docs/example/make.py
 """

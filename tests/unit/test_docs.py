@@ -1,20 +1,29 @@
-"""The docs are what the code says: generated pages are fresh, quoted messages exist, links lead somewhere."""
+"""The docs are what the code says: generated pages are fresh; messages, commands and settings that are quoted exist."""
 
 from __future__ import annotations
 
 import ast
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
 from docs import generate
+from imageref_ray.commands.cli import parser
+from imageref_ray.commands.table import COMMANDS as TABLE
+from imageref_ray.core.config import BuildConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "examples").rglob("README.md"))]
+COMMANDS = {command.name.partition(" ")[0] for command in TABLE}
 
 
 @pytest.mark.parametrize("name", ["cli.md", "settings.md", "files.md"])
@@ -68,7 +77,24 @@ def messages() -> list[str]:
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
-def test_files_and_settings_that_a_page_names_exist(page: Path) -> None:
+def test_files_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:imageref_ray|jobs|docs|serve|deploy|requirements|benchmarks)/[\w./-]+\.\w+\b", text))
     assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_printed_command_parses(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for command in re.findall(r"^(?: {4})*imageref ((?:\w|-).*)$", text, re.MULTILINE):
+        words = shlex.split(command, comments=True)
+        if words[0] in COMMANDS and "…" not in command:
+            parser().parse_args(words)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_every_printed_setting_is_one(page: Path) -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for key, value in yaml.safe_load(textwrap.dedent(block)).items():
+            model = next(model for model in (BuildConfig, TrainConfig) if key in model.model_fields)
+            TypeAdapter(model.model_fields[key].rebuild_annotation()).validate_python(value)
