@@ -27,7 +27,7 @@ class MixtureEntry(Config):
     )
     data_augment: bool = Field(False, description="recompress images as JPEG of random quality (75 to 100)")
     length: int | None = Field(
-        None, description="number of samples in the file, checked before training; default: not checked"
+        None, description="number of samples in the file; training is refused if it differs; default: not checked"
     )
     max_dynamic_patch: int | None = Field(
         None, ge=1, description="maximum tiles per image in this data set; default: max_tiles"
