@@ -119,8 +119,12 @@ def entry(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("entries", "more", "says"),
     [
-        ([], {}, r"sets\.okvqa: .*q\.json holds no question that can be asked \(the list is empty\)"),
-        ([{"image": "1.png", "question": "What?"}], {}, r"first one because: q\.json\[0\]: key answer is missing"),
+        ([], {}, r"sets\.okvqa: .*q\.json holds no usable question \(the list is empty\)"),
+        (
+            [{"image": "1.png", "question": "What?"}],
+            {},
+            r"no usable question; the first entry: q\.json\[0\]: key answer is missing",
+        ),
         ({"questions": []}, {}, "contains questions without answers; give the published annotations file"),
         ("text", {}, "contains str, not a list of entries"),
         (

@@ -127,8 +127,11 @@ def test_a_caption_example_is_found_in_a_source_of_any_kind_or_brings_its_docume
         (caption_entry(image_path="d/0.png", document={}), r"example 1: .*give either image_path"),
         (caption_entry(image_path="d/7.png"), r"example 1: no image d/7\.png in .*name it as the source does"),
         (caption_entry(image_path="d/1.png"), r"example 1: .*text\.png is text, not an image"),
-        (caption_entry(document={"id": "d"}), r"example 1: document d has no text; mend its document"),
-        (caption_entry(document=document(), image=2), r"example 1: its document has 2 images, none is number 2"),
+        (caption_entry(document={"id": "d"}), r"example 1: document d has no text; fix its document"),
+        (
+            caption_entry(document=document(), image=2),
+            r"example 1: image is 2, but its document has 2 images, counted from 0",
+        ),
         (caption_entry(document=document() | {"images": ["../pier.png"]}), r"example 1: .*outside the source's root"),
         (caption_entry(document=document() | {"images": [3]}), r"example 1: image d/0 has no address"),
         ("text", r"example 1: .*valid dictionary"),
