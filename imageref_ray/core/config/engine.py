@@ -101,8 +101,8 @@ class OpenAIConfig(PoolConfig):
     patience_s: float = Field(
         120, gt=0, description="seconds without any answer, or asked for by Retry-After, after which the run stops"
     )
-    rate_limit: RateLimitConfig = RateLimitConfig()
-    retries: RetryConfig = RetryConfig()
+    rate_limit: RateLimitConfig = Field(RateLimitConfig(), description="how fast the endpoint is asked")
+    retries: RetryConfig = Field(RetryConfig(), description="when a request, or the endpoint, is given up")
     guides: Literal["auto", "validate"] = Field(
         "auto",
         description="structured output: enforced by the endpoint and checked here (auto), or only checked (validate)",
