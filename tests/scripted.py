@@ -4,10 +4,12 @@ import asyncio
 import gc
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
 
+from imageref_ray.batch import attempts
 from imageref_ray.batch.worker import Row
 from imageref_ray.commands.annotation.passes import annotate
 from imageref_ray.core import markdown
@@ -232,3 +234,17 @@ def onlooker(request: Request) -> Reply | str:
         return "A scene."
     logprobs = (-1.0, -1.0) if request.prefix == "a scene" else (-3.0,)
     return Reply(("",), logprobs=(logprobs,), usage=Usage(1, 4, generated_tokens=1))
+
+
+FIRST = 24
+"""Requests that `onlooker_until_stopped` answers at once: several questions' with their choices."""
+_answered = 0
+
+
+async def onlooker_until_stopped(request: Request) -> Reply | str:
+    """As `onlooker`; after its first answers it waits until the run in $RUN is asked to stop, if that is its first."""
+    global _answered
+    _answered += 1
+    while _answered > FIRST and not attempts.stopping(Path(os.environ["RUN"]), 1):
+        await asyncio.sleep(0.05)
+    return onlooker(request)

@@ -162,9 +162,11 @@ def test_a_text_is_scored_with_the_log_probabilities_it_was_generated_with(
 def test_an_evaluation_stops_at_its_budget_and_is_finished_by_a_second_call(
     local_ray: None, corpus_root: Path, tmp_path: Path
 ) -> None:
-    limited = config(
-        corpus_root / "questions.json", corpus_root, tmp_path / "run", max_budget="20 tokens", commit_records=1
-    )
+    script = "tests.scripted:onlooker_until_stopped"
+    engine = ScriptedConfig(script=script, concurrency=2, env={"RUN": str(tmp_path / "run")})
+    more = {"max_budget": "20 tokens", "commit_records": 1}
+    limited = config(corpus_root / "questions.json", corpus_root, tmp_path / "run", **more)
+    limited = limited.model_copy(update={"engine": engine})
     with pytest.raises(Stopped, match="the budget of 20 tokens is used up"):
         evaluate_vqa(limited, Console(quiet=True))
     assert not (tmp_path / "run" / "metrics.json").exists()
