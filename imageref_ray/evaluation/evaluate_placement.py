@@ -27,6 +27,7 @@ from imageref_ray.dataset.paper_formats import Placed, Question, Relevance
 from imageref_ray.engines.base import Generate, Message, Request, RequestError, Sampling
 from imageref_ray.evaluation import tables
 from imageref_ray.evaluation.placement_metrics import summarise
+from imageref_ray.evaluation.read_answer import read_answer, summarise_readings
 from imageref_ray.stages.guided_decode import fill
 
 LIMITS = {name: SourceConfig.model_fields[f"max_image_{name}"].default for name in ("bytes", "pixels")}
@@ -126,16 +127,6 @@ async def answer_question(
     return answers
 
 
-def read_placements(answer: str, question: Question, policy: markdown.Policy) -> Placed | None:
-    """Slot of the reference text under `policy` → image id; None where the answer shares no line with the reference."""
-    text = markdown.strip_images(question.reference)
-    if not set(markdown.lines(markdown.strip_images(answer))) & set(markdown.lines(text)):
-        return None
-    numbers = markdown.extract_placements(text, answer)
-    placed = {slot: question.images[k - 1].id for slot, k in numbers.items() if 1 <= k <= len(question.images)}
-    return markdown.convert(placed, text, "after", policy)
-
-
 def _score_answers(
     config: EvaluateConfig,
     mode: str,
@@ -144,16 +135,19 @@ def _score_answers(
     answers: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write one mode's answers in the paper's formats and score them."""
-    placements = {id: read_placements(answer, questions[id], config.label_slots) for id, answer in answers.items()}
+    readings = {id: read_answer(answer, questions[id], config.label_slots) for id, answer in answers.items()}
+    placements = {id: reading.placed if reading.aligned else None for id, reading in readings.items()}
+    unknown = {id: reading.unknown for id, reading in readings.items()}
     paper_formats.write_jsonl(config.output / f"{mode}.jsonl", ({"id": id, "result": answers[id]} for id in answers))
     paper_formats.write_insertions(
         config.output / f"{mode}.insertion.jsonl",
         (_insertion(questions[id], placed, config.label_slots) for id, placed in placements.items()),
     )
     try:
-        return summarise(labels, placements, config.paper, config.seed)
+        metrics = summarise(labels, placements, config.paper, config.seed, unknown=unknown)
     except ValueError as error:
         raise ConfigError(f"{config.output}: {error}; see why: imageref inspect {config.output}") from None
+    return {**metrics, **summarise_readings(readings, questions)}
 
 
 def _insertion(question: Question, placed: Placed | None, policy: markdown.Policy) -> paper_formats.Insertion:

@@ -62,20 +62,23 @@ def best_total(relevance: Relevance, minimum: int = 1, weighted: bool = True) ->
     return int(weights[rows, columns].sum())
 
 
-def assess(relevance: Relevance, placed: Placed) -> EventScore:
+def assess(relevance: Relevance, placed: Placed, unknown: int = 0, paper: bool = False) -> EventScore:
     """Score one event; images at slots without a label are not judged, a repeated image counts at its first slot only.
 
     recall_3 and recall_1 are hits (relevance 3, any relevance) over the most hits possible; precision is hits over
-    images inserted; score is the gain (the relevance, -1 for a wrong image) over the best gain. Each is 1 where its
-    denominator is 0.
+    images inserted; score is the gain (the relevance, -1 for a wrong image) over the best gain, but not below -1. Each
+    is 1 where its denominator is 0, except the score of wrong images where none fits. `unknown` references to images
+    that do not exist are wrong images. In `paper` mode they do not count, and the score has no lower bound.
     """
     values = [relevance[slot].get(image, 0) for slot, image in first_uses(placed).items() if slot in relevance]
+    values += [] if paper else [0] * unknown
     hits = sum(value > 0 for value in values)
+    gain, best = sum(value or -1 for value in values), best_total(relevance)
     return EventScore(
         recall_1=_ratio(hits, best_total(relevance, weighted=False)),
         recall_3=_ratio(sum(value == 3 for value in values), best_total(relevance, minimum=3, weighted=False)),
         precision=_ratio(hits, len(values)),
-        score=_ratio(sum(value or -1 for value in values), best_total(relevance)),
+        score=_ratio(gain, best) if paper else max(-1.0, _ratio(gain, best or min(1, len(values)))),
         inserted=len(values),
         hits=hits,
         labelled=sum(bool(images) for images in relevance.values()),
@@ -112,30 +115,40 @@ def summarise(
     paper: bool = False,
     seed: int = 0,
     resamples: int = 2000,
+    unknown: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Means over all labelled events with 95 % bootstrap intervals, counts, and the share of unparsed answers.
 
     `placements[id]` is None where the answer could not be parsed. Such an event, and one without any answer
     (`missing`), counts as an answer without images; in paper mode both are dropped. Placements of events without
-    labels are ignored. Raises ValueError where no event is left.
+    labels are ignored. `unknown[id]` references to images that do not exist count as wrong. Where nothing at all is
+    inserted, precision is None (nothing was measured) and F1 is 0; in paper mode precision is 1. `micro_precision` is
+    hits over images inserted; `missed`, how many more hits were possible. Raises ValueError where no event is left.
     """
     unparsed = sum(id in placements and placements[id] is None for id in labels)
     missing = sum(id not in placements for id in labels)
     scored = sorted(id for id in labels if not paper or placements.get(id) is not None)
     if not scored:
         raise ValueError(f"none of {len(labels)} labelled events has an answer that can be scored")
-    scores = [assess(labels[id], placements.get(id) or {}) for id in scored]
+    scores = [assess(labels[id], placements.get(id) or {}, (unknown or {}).get(id, 0), paper) for id in scored]
     table = np.array([[s.recall_1, s.recall_3, s.precision, s.score] for s in scores])
+    inserted, hits = sum(s.inserted for s in scores), sum(s.hits for s in scores)
+    means, intervals = _means(table), _intervals(table, seed, resamples)
+    if not inserted and not paper:
+        means |= {"precision": None, "f1": 0.0}
+        del intervals["precision"], intervals["f1"]
     return {
         "events": len(scored),
-        **_means(table),
+        **means,
         "unparsed": unparsed / len(labels),
         "unparsed_events": unparsed,
         "missing_events": missing,
-        "inserted": sum(s.inserted for s in scores),
-        "hits": sum(s.hits for s in scores),
+        "inserted": inserted,
+        "hits": hits,
+        "missed": sum(best_total(labels[id], weighted=False) for id in scored) - hits,
+        "micro_precision": hits / inserted if inserted else None,
         "labelled": sum(s.labelled for s in scores),
-        "intervals": _intervals(table, seed, resamples),
+        "intervals": intervals,
     }
 
 
@@ -143,7 +156,7 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
 
 
-def _means(table: np.ndarray[Any, Any]) -> dict[str, float]:
+def _means(table: np.ndarray[Any, Any]) -> dict[str, float | None]:
     recall_1, recall_3, precision, score = (math.fsum(column) / len(table) for column in table.T)
     return {
         "recall_1": recall_1,

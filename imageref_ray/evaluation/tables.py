@@ -14,11 +14,16 @@ MODES = ("guided", "free")
 PLACEMENT = {
     "recall_1": "recall_1: any relevant image",
     "recall_3": "recall_3: the best images",
-    "precision": "precision",
+    "precision": "precision, mean of the events",
+    "micro_precision": "precision, all images together",
     "f1": "F1 of precision and recall_3",
     "score": "score",
+    "edit_score": "image order: edit score",
+    "kendall_score": "image order: Kendall score",
+    "aligned": "sections of the reference found",
+    "images_per_section": "images per section",
 }
-"""Metric → its label; all are ratios, 1 is best."""
+"""Metric → its label; all but the last are ratios, 1 is best."""
 
 VQA = {
     "official": "accuracy (VQA challenge)",
@@ -30,7 +35,7 @@ VQA = {
 
 NOTES = {
     "missing_events": "{count} labelled events have no answer; the quarantine says why",
-    "unparsed_events": "{count} answers share no line with the reference and count as answers without images",
+    "unparsed_events": "{count} answers share no section with the reference and count as answers without images",
     "missing": "{count} of {questions} questions have no answer and count as wrong; the quarantine says why",
     "unlabelled": "{count} questions are left out: they have no annotators' answers, or no right choice",
     "few_labels": "{count} of {questions} questions have fewer than ten annotators; published accuracies use ten",
@@ -67,7 +72,8 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     """One line for each count of `NOTES` that is not 0, and one for the run's problems."""
     modes = [(mode, summary[mode]) for mode in MODES if mode in summary]
     sets = [(f"{name}, {mode}", metrics) for mode, name, metrics in _sets(summary)]
-    lines = [
+    lines = [f"{name}: {_references(metrics)}" for name, metrics in modes if "references" in metrics]
+    lines += [
         f"{name}: " + note.format(count=f"{metrics[key]:,}", questions=f"{metrics.get('questions', 0):,}")
         for name, metrics in (*modes, *sets)
         for key, note in NOTES.items()
@@ -75,6 +81,16 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     ]
     problems = ", ".join(f"{error} {count:,}" for error, count in summary["run"]["problems"].items())
     return [*lines, *([f"problems: {problems}"] if problems else [])]
+
+
+def _references(metrics: Mapping[str, Any]) -> str:
+    """What became of the images that the answers name, and of those that they should."""
+    counts = {**metrics["references"], **{name: metrics[name] for name in ("inserted", "hits", "missed")}}
+    return (
+        "{written:,} image references written, {counted:,} placed; {unknown:,} name no image, {repeated:,} are "
+        "repeated, {misplaced:,} are not alone after a paragraph; at labelled slots {inserted:,} inserted, {hits:,} "
+        "right, {missed:,} missed".format(**counts)
+    )
 
 
 def _empty_table(title: str, first_column: str, unit: str, counted: str) -> Table:
@@ -90,8 +106,14 @@ def _add_rows(
     table: Table, name: str, metrics: Mapping[str, Any], labels: Mapping[str, str], digits: int, counted: str
 ) -> None:
     for key in (key for key in labels if key in metrics):
-        value, low, high = (f"{number:.{digits}f}" for number in (metrics[key], *metrics["intervals"][key]))
-        table.add_row(name, labels[key], value, f"{low} – {high}", f"{metrics[counted]:,}")
+        interval = metrics["intervals"].get(key)
+        bounds = " – ".join(f"{bound:.{digits}f}" for bound in interval) if interval else ""
+        table.add_row(name, labels[key], number(metrics[key], digits), bounds, f"{metrics[counted]:,}")
+
+
+def number(value: float | None, digits: int) -> str:
+    """A metric in figures; "–" where there is nothing to measure."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _sets(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

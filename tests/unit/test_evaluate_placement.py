@@ -12,7 +12,7 @@ from imageref_ray.core.records import Image, to_row
 from imageref_ray.dataset.paper_formats import Question, write_jsonl, write_labels
 from imageref_ray.engines.base import Reply, Request, RequestError
 from imageref_ray.evaluation import tables
-from imageref_ray.evaluation.evaluate_placement import answer_question, evaluate_placement, prepare, read_placements
+from imageref_ray.evaluation.evaluate_placement import answer_question, evaluate_placement, prepare
 from imageref_ray.evaluation.placement_metrics import METRICS
 
 IMAGES = tuple(Image(f"5/{k}.jpg", f"image/5/{k}.jpg") for k in range(3))
@@ -39,24 +39,6 @@ async def test_both_modes_ask_with_the_same_messages_and_guided_keeps_the_text()
     assert [message.role for message in requests[0].messages] == ["system", "user"]
     assert requests[0].messages[1].parts == QUESTION.prompt
     assert requests[-1].sampling.max_tokens == 9
-
-
-def test_placements_are_read_in_the_slots_of_the_labels():
-    assert read_placements(REFERENCE, QUESTION, "before") == {2: "5/0.jpg", 3: "5/1.jpg"}
-    assert read_placements(REFERENCE, QUESTION, "after") == {2: "5/0.jpg", 3: "5/1.jpg"}
-    longer = Question("1", QUESTION.prompt, REFERENCE.replace("Much to see.", "Much to see.\nAnd to hear."))
-    assert read_placements(longer.reference, longer, "before") == {2: "5/0.jpg", 3: "5/1.jpg"}
-    assert read_placements(longer.reference, longer, "after") == {3: "5/0.jpg", 4: "5/1.jpg"}
-
-
-def test_numbers_that_no_image_has_place_nothing():
-    assert read_placements(REFERENCE.replace("IMAGE_1", "IMAGE_9"), QUESTION, "before") == {3: "5/1.jpg"}
-
-
-def test_an_answer_that_shares_no_line_with_the_reference_is_unparsed():
-    assert read_placements("I am sorry.\nIMAGE_1", QUESTION, "before") is None
-    assert read_placements("", QUESTION, "before") is None
-    assert read_placements("Two boats came.", QUESTION, "before") == {}
 
 
 def test_a_question_with_a_missing_image_fails_as_a_whole():
@@ -94,6 +76,6 @@ def test_the_closing_lines_name_both_ways_of_decoding_and_what_is_missing() -> N
         assert text in printed
     assert tables.notes(summary) == [
         "guided: 2 labelled events have no answer; the quarantine says why",
-        "free: 1 answers share no line with the reference and count as answers without images",
+        "free: 1 answers share no section with the reference and count as answers without images",
         "problems: MissingImage 2",
     ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.dataset.paper_formats import Relevance
+from imageref_ray.dataset.paper_formats import Placed, Relevance
 from imageref_ray.evaluation.placement_metrics import EventScore, assess, best_total, first_uses, summarise, verdicts
 
 IMAGES = ("a", "b", "c", "d")
@@ -178,3 +178,47 @@ def test_verdicts_name_what_stands_and_what_is_missing():
     relevance = {1: {"a": 3}, 2: {"b": 2}, 3: {"c": 3}, 4: {"a": 3}, 5: {}, 7: {"d": 3}}
     by_slot = verdicts(relevance, {1: "a", 2: "b", 5: "d", 6: "e"})
     assert by_slot == {1: "right", 2: "fair", 3: "missed", 4: "empty", 5: "wrong", 6: "unlabelled", 7: "missed"}
+
+
+def test_references_to_images_that_do_not_exist_are_wrong_images() -> None:
+    relevance = {1: {"a": 3}, 2: {}}
+    honest, inventive = assess(relevance, {1: "a"}), assess(relevance, {1: "a"}, unknown=2)
+    assert (honest.precision, honest.score) == (1, 1)
+    assert (inventive.hits, inventive.inserted) == (1, 3)
+    assert [inventive.precision, inventive.score] == pytest.approx([1 / 3, 1 / 3])
+    assert assess(relevance, {1: "a"}, unknown=2, paper=True) == assess(relevance, {1: "a"}, paper=True)
+
+
+def test_wrong_images_where_nothing_fits_are_charged_and_no_score_is_below_minus_one() -> None:
+    assert assess({1: {}, 2: {}}, {}).score == 1
+    assert assess({1: {}, 2: {}}, {1: "a"}).score == -1
+    assert assess({1: {"a": 1}, 2: {}, 3: {}}, {1: "b", 2: "c", 3: "d"}).score == -1
+    assert assess({1: {}, 2: {}}, {1: "a", 2: "b"}, paper=True).score == 1
+    assert assess({1: {"a": 1}, 2: {}, 3: {}}, {1: "b", 2: "c", 3: "d"}, paper=True).score == -3
+
+
+def test_the_precision_of_nothing_is_not_a_number() -> None:
+    silent = summarise({"1": {1: {"a": 3}}, "2": {1: {}}}, {"1": {}, "2": {}})
+    assert (silent["precision"], silent["micro_precision"], silent["f1"]) == (None, None, 0)
+    assert (silent["inserted"], silent["hits"], silent["missed"]) == (0, 0, 1)
+    assert "precision" not in silent["intervals"]
+    assert summarise({"1": {1: {"a": 3}}}, {"1": {}}, paper=True)["precision"] == 1
+
+
+def test_cheats_rank_below_an_honest_system() -> None:
+    labels = {str(n): {1: {"a": 3}, 2: {"b": 3, "c": 1}, 3: {}} for n in range(8)}
+    systems: dict[str, tuple[Placed, int]] = {
+        "honest, half right": ({1: "a"}, 0),
+        "inserts nothing": ({}, 0),
+        "inserts everywhere": ({1: "c", 2: "a", 3: "b"}, 0),
+        "repeats one image": ({1: "d", 2: "d", 3: "d"}, 0),
+        "invents images": ({1: "a"}, 3),
+    }
+    found = {
+        name: summarise(labels, dict.fromkeys(labels, placed), unknown=dict.fromkeys(labels, unknown))
+        for name, (placed, unknown) in systems.items()
+    }
+    honest = found.pop("honest, half right")
+    for name, summary in found.items():
+        assert summary["f1"] < honest["f1"], name
+        assert summary["score"] < honest["score"], name

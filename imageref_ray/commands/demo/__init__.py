@@ -36,6 +36,7 @@ from imageref_ray.core.config import (
 from imageref_ray.core.records import Instruction, Record, from_row
 from imageref_ray.evaluation.evaluate_placement import evaluate_placement
 from imageref_ray.evaluation.placement_metrics import METRICS
+from imageref_ray.evaluation.tables import number
 from imageref_ray.picturenews import corpus, judge_answers, judge_build
 from imageref_ray.picturenews.events import Event, make_event
 from imageref_ray.training import progress
@@ -253,7 +254,7 @@ def _metrics_table(report: Mapping[str, Any]) -> Table:
     for name in ("", *METRICS):
         table.add_column(name, justify="right")
     for name, metrics in report["evaluate"].items():
-        table.add_row(name, *(f"{metrics[metric]:.3f}" for metric in METRICS))
+        table.add_row(name, *(number(metrics[metric], 3) for metric in METRICS))
     return table
 
 

@@ -49,8 +49,8 @@ def metric_bars(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> str:
         centre = LEFT + (number + 0.5) * group_width
         body += _bar(centre - 36, base, key, "var(--base)") + _bar(centre + 2, tuned, key, "var(--tuned)")
         body += _text(centre, HEIGHT - 8, name, "middle", strong=True)
-    label = "; ".join(f"{name} {base[key]:.2f} before, {tuned[key]:.2f} after" for key, name in METRIC_NAMES.items())
-    return _svg(label, HEIGHT, body)
+    pairs = ((name, _figure(base[key]), _figure(tuned[key])) for key, name in METRIC_NAMES.items())
+    return _svg("; ".join(f"{name} {before} before, {after} after" for name, before, after in pairs), HEIGHT, body)
 
 
 def time_bar(stages: Sequence[tuple[str, float]]) -> str:
@@ -123,8 +123,8 @@ def _hue(number: int) -> int:
 
 
 def _bar(left: float, summary: Mapping[str, Any], key: str, colour: str) -> str:
-    """The bar of one metric with its value above it, and a whisker for its interval if the summary has one."""
-    value = summary[key]
+    """The bar of one metric with its value above it ("–" if there is none), and a whisker for its interval if known."""
+    value = summary[key] or 0.0
     top, foot = _y(max(value, 0), 1), HEIGHT - BOTTOM
     low, high = summary.get("intervals", {}).get(key, (value, value))
     body = f'<rect x="{left:.1f}" y="{top:.1f}" width="34" height="{max(foot - top, 1):.1f}" rx="3" fill="{colour}"/>'
@@ -132,7 +132,11 @@ def _bar(left: float, summary: Mapping[str, Any], key: str, colour: str) -> str:
     if high > low:
         top, bottom = _y(max(high, 0), 1), _y(max(low, 0), 1)
         body += f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}m-4 0h8M{x - 4:.1f} {top:.1f}h8" class="whisker"/>'
-    return body + _text(x, top - 5, f"{value:.2f}", "middle", strong=True)
+    return body + _text(x, top - 5, _figure(summary[key]), "middle", strong=True)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _scale(value: float, low: float, high: float, start: float, end: float) -> float:

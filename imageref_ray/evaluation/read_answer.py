@@ -1,0 +1,93 @@
+"""An answer beside its question: which image it places at which slot of the reference, and how it breaks the contract.
+
+A text equal to the reference's (guided decoding) is read line by line; any other is aligned section by section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import fsum
+from typing import Any
+
+from imageref_ray.core import markdown
+from imageref_ray.dataset.paper_formats import Placed, Question
+from imageref_ray.evaluation.alignment import align, sections
+from imageref_ray.evaluation.sequence_metrics import edit_score, kendall_score
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one answer says.
+
+    `placed`: slot of the reference under the labels' policy → image id, the first known image of each slot.
+    `references`: the images as written, in order: ids, or `IMAGE_k` where the sample has no image k. Of these,
+    `unknown` do not exist, `repeated` were used before, `misplaced` are not alone on a line right after a paragraph.
+    `aligned`: share of the reference's sections that the answer has, 0 to 1.
+    """
+
+    placed: Placed
+    references: tuple[str, ...]
+    unknown: int
+    repeated: int
+    misplaced: int
+    aligned: float
+
+
+def read_answer(answer: str, question: Question, policy: markdown.Policy) -> Reading:
+    """Read any text; one that has no section of the reference places nothing (`aligned` is 0)."""
+    text, images = markdown.strip_images(question.reference), question.images
+    if markdown.lines(markdown.strip_images(answer)) == markdown.lines(text):
+        numbers, aligned = markdown.extract_placements(text, answer), 1.0
+    else:
+        alignment = align(text, answer)
+        numbers = {slot: _first_known(ks, len(images)) for slot, ks in alignment.images.items()}
+        aligned = alignment.found / max(1, alignment.sections)
+    placed = {slot: images[k - 1].id for slot, k in numbers.items() if 1 <= k <= len(images)}
+    written = markdown.references(answer)
+    names = [images[ref.k - 1].id if 1 <= ref.k <= len(images) else f"IMAGE_{ref.k}" for ref in written]
+    unknown = sum(not 1 <= ref.k <= len(images) for ref in written)
+    return Reading(
+        placed=markdown.convert(placed, text, "after", policy),
+        references=tuple(names),
+        unknown=unknown,
+        repeated=len(names) - len(set(names)),
+        misplaced=sum(not ref.slot for ref in written),
+        aligned=aligned,
+    )
+
+
+def summarise_readings(readings: Mapping[str, Reading], questions: Mapping[str, Question]) -> dict[str, Any]:
+    """Counts of references over all answers, and means over answers: aligned, edit_score, kendall_score, and images
+    per section of the answer's reference. The sequence scores compare with the images of the reference answer."""
+    pairs = [(reading, _sequence(questions[id])) for id, reading in readings.items()]
+    count = {name: sum(getattr(reading, name) for reading in readings.values()) for name in BREACHES}
+    placed = sum(len(reading.placed) for reading in readings.values())
+    parts = sum(len(sections(markdown.strip_images(questions[id].reference))) for id in readings)
+    return {
+        "references": {"written": sum(len(r.references) for r in readings.values()), "counted": placed, **count},
+        "aligned": _mean(reading.aligned for reading in readings.values()),
+        "edit_score": _mean(edit_score(reading.references, truth) for reading, truth in pairs),
+        "kendall_score": _mean(kendall_score(reading.references, truth) for reading, truth in pairs),
+        "images_per_section": placed / parts if parts else None,
+    }
+
+
+def _first_known(ks: tuple[int, ...], count: int) -> int:
+    """The first k of 1 to `count`, else 0."""
+    return next((k for k in ks if 1 <= k <= count), 0)
+
+
+BREACHES = ("unknown", "repeated", "misplaced")
+"""Ways in which a reference breaks the contract."""
+
+
+def _sequence(question: Question) -> tuple[str, ...]:
+    """The reference answer's images in order."""
+    images = question.images
+    return tuple(images[ref.k - 1].id for ref in markdown.references(question.reference) if 1 <= ref.k <= len(images))
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = list(values)
+    return fsum(numbers) / len(numbers) if numbers else None
