@@ -48,6 +48,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     other, or the output contains a training with other settings; later, if no sample is usable. Raises TrainingFailed
     if workers failed more often than `max_failures`, or would fail the same way again.
     """
+    config = config.model_copy(update={"precision": choose_precision(config)})
     mixture.entries(config)
     _check_settings(config)
     engines.check_model(config.model, "model", ask_hub=True)
@@ -59,6 +60,20 @@ def train(config: TrainConfig) -> dict[str, Any]:
     counts = json.loads(summary.read_text(encoding="utf-8"))
     last = progress.read_lines(config.output / "metrics.jsonl")[-1]
     return {"model": str(model), **counts, **last, "total_seconds": round(time.monotonic() - started, 1)}
+
+
+def choose_precision(config: TrainConfig) -> str:
+    """The number format for `precision: auto`: bf16 where GPUs or this machine's CPU compute in it, else fp32."""
+    if config.precision != "auto":
+        return config.precision
+    return "bf16" if config.gpus_per_worker or _cpu_has_bf16() else "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether PyTorch's CPU kernels compute in bf16. Without AVX-512 or its like they emulate it."""
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _check_settings(config: TrainConfig) -> None:

@@ -17,6 +17,7 @@ from imageref_ray.core.config import ConfigError, TrainConfig, load
 from imageref_ray.picturenews.tiny_internvl import create
 from imageref_ray.training.encode import IGNORED
 from imageref_ray.training.model import build_model, choose_attention, why_flash_attn_is_missing
+from imageref_ray.training.train import _cpu_has_bf16, choose_precision
 
 GPU = {"gpus_per_worker": 1, "precision": "bf16"}
 
@@ -155,3 +156,24 @@ def test_on_a_gpu_pytorchs_attention_runs_flash_kernels(tiny: Path) -> None:
     names = {event.key.removeprefix("aten::") for event in profiled.key_averages()}
     assert names & {"_scaled_dot_product_flash_attention", "_scaled_dot_product_cudnn_attention"}
     assert not names & {"_scaled_dot_product_efficient_attention", "_scaled_dot_product_attention_math"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpu_has_bf16", "chosen"),
+    [
+        ({"precision": "auto"}, True, "bf16"),
+        ({"precision": "auto"}, False, "fp32"),
+        ({"precision": "auto", "gpus_per_worker": 1}, False, "bf16"),
+        ({"precision": "bf16"}, False, "bf16"),
+        ({"precision": "fp32"}, True, "fp32"),
+    ],
+)
+def test_auto_is_bf16_where_the_machine_computes_in_it(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], cpu_has_bf16: bool, chosen: str
+) -> None:
+    monkeypatch.setattr("imageref_ray.training.train._cpu_has_bf16", lambda: cpu_has_bf16)
+    assert choose_precision(config(tiny, **settings)) == chosen
+
+
+def test_pytorch_can_be_asked_whether_its_cpu_kernels_compute_in_bf16() -> None:
+    _cpu_has_bf16()  # a private operator: this fails once PyTorch drops it

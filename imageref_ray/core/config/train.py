@@ -83,7 +83,11 @@ class TrainConfig(Config):
         lt=1,
         description="stochastic depth in the vision tower: probability in its last layer, rising linearly from 0",
     )
-    precision: Literal["fp32", "bf16"] = Field("bf16", description="number format of weights and computation")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "bf16",
+        description="number format of weights and computation; auto: bf16 on GPUs and on CPUs that compute in it, else "
+        "fp32 (there bf16 is some 50 times slower)",
+    )
     attention: Literal["auto", "flash_attention_2", "sdpa"] = Field(
         "auto",
         description="attention kernel; auto: flash-attn on GPUs in bf16 if it is installed, else PyTorch's own (sdpa)",
@@ -121,7 +125,7 @@ class TrainConfig(Config):
     def _flash_attention_can_run(self) -> TrainConfig:
         if self.attention == "flash_attention_2" and self.gpus_per_worker == 0:
             raise ValueError("attention: flash_attention_2 runs on GPUs only; set gpus_per_worker, or attention: auto")
-        if self.attention == "flash_attention_2" and self.precision != "bf16":
+        if self.attention == "flash_attention_2" and self.precision == "fp32":
             raise ValueError(
                 f"attention: flash_attention_2 computes in bf16, not {self.precision}; "
                 "set precision: bf16, or attention: auto"
