@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.files import write_atomically
 
 WHOLE_BYTES = 256 * 2**20
 """Files up to this many bytes are hashed whole; of larger ones the size and evenly spread pieces."""
@@ -152,9 +152,7 @@ def git_revision() -> str | None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file so that it is there wholly or not at all."""
-    hidden = path.with_name(f".{path.name}.tmp")
-    hidden.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(hidden, path)
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from imageref_ray.core.files import write_atomically
+
 POLL_SECONDS = 0.5
 LINES = 20  # plain lines per training
 FIRST_WAIT_SECONDS, CHECK_SECONDS, REPEAT_SECONDS = 15, 5, 600
@@ -27,13 +29,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """All complete lines of metrics.jsonl or events.jsonl."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write the file completely or not at all, also when killed."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def truncate_after(metrics: Path, step: int) -> float:

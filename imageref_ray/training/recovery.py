@@ -12,7 +12,8 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.train import UserCallback
 
 from imageref_ray.core.config import ConfigError, TrainConfig
-from imageref_ray.training.progress import read_lines, write_atomically
+from imageref_ray.core.files import write_atomically
+from imageref_ray.training.progress import read_lines
 
 PERMANENT_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ImportError, NameError, AssertionError)
 """Errors that the same work raises every time: a restart would not help."""

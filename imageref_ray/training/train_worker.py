@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, TrainConfig
+from imageref_ray.core.files import write_atomically
 from imageref_ray.dataset import mixture
 from imageref_ray.training.batch_plan import BatchShape, plan_rounds
 from imageref_ray.training.callback import COUNTS_FILE, ReportCallback
@@ -29,7 +30,6 @@ from imageref_ray.training.checkpoint import export_checkpoint, gather_weights
 from imageref_ray.training.deepspeed_config import deepspeed_config
 from imageref_ray.training.encode import IGNORED, Collator, Encoder, Example, encode_all
 from imageref_ray.training.model import build_model, choose_attention, why_flash_attn_is_missing
-from imageref_ray.training.progress import write_atomically
 from imageref_ray.training.recovery import CHECKPOINT_LIST
 
 
