@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from imageref_ray.commands.arguments import Argument, Command, config_arguments
+from imageref_ray.commands.arguments import Argument, Command, all_arguments
 from imageref_ray.commands.schema import CONFIGS
-from imageref_ray.commands.table import COMMANDS
+from imageref_ray.commands.table import COMMAND_OF, COMMANDS
 from imageref_ray.core import config
 from imageref_ray.core.config import Config, PassConfig
 from imageref_ray.core.config.engine import PoolConfig
@@ -30,9 +30,6 @@ REFERENCE = ROOT / "docs" / "reference"
 
 SHARED: dict[type[BaseModel], str] = {PassConfig: "Every run", PoolConfig: "Every engine"}
 """Bases whose settings are listed once; the jobs and engines that have them link there."""
-
-COMMAND_OF = {"evaluate": "evaluate placement", "evaluate-vqa": "evaluate vqa"}
-"""Job → the command it configures, where the two differ."""
 
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -110,7 +107,7 @@ def _commands() -> str:
 
 def _command(command: Command) -> str:
     text, _, example = command.text.strip().partition("\nexample: ")
-    arguments = (*(config_arguments(command) if command.config else ()), *command.arguments)
+    arguments = all_arguments(command)
     parts = [f"## imageref {command.name}\n", f"{text.strip()}\n"]
     if example:
         parts.append(f"    {example}\n")

@@ -74,8 +74,12 @@ SET = Argument(
 )
 
 
-def config_arguments(command: Command) -> tuple[Argument, ...]:
-    """The arguments that every command with a config takes before its own."""
+def all_arguments(command: Command) -> tuple[Argument, ...]:
+    """The command's arguments in order: before its own, those that every command with a config takes."""
+    return (*_config_arguments(command), *command.arguments) if command.config else command.arguments
+
+
+def _config_arguments(command: Command) -> tuple[Argument, ...]:
     note = " (default: the one in the package)" if command.default else ""
     options = {"type": path, "required": command.default is None, "default": command.default, "metavar": "FILE"}
     return (

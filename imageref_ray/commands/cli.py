@@ -9,11 +9,11 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from imageref_ray.commands import streams
-from imageref_ray.commands.arguments import Argument, Command, config_arguments
+from imageref_ray.commands.arguments import Command, all_arguments
 from imageref_ray.commands.table import COMMANDS, GROUPS, PURPOSE
 
 RESUME = "Run the same command again to resume."
@@ -70,7 +70,7 @@ def _with_config(command: Command, parsed: dict[str, Any]) -> tuple[dict[str, An
 
     arguments = dict(parsed)
     file, overrides, dry_run = arguments.pop("config"), [*arguments.pop("set")], arguments.pop("dry_run")
-    for argument in (*config_arguments(command), *command.arguments):
+    for argument in all_arguments(command):
         if argument.sets and (value := arguments.pop(argument.sets)) is not None:
             overrides.append(f"{argument.sets}={json.dumps(value)}")
     loaded = config.load(getattr(config, command.config), file, overrides)
@@ -102,11 +102,6 @@ def _add_command(subparsers: Any, name: str, command: Command) -> None:
         description=command.text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    arguments: Iterable[Argument] = command.arguments
-    for argument in (*(config_arguments(command) if command.config else ()), *arguments):
+    for argument in all_arguments(command):
         command_parser.add_argument(*argument.names, help=argument.help, **argument.options)
     command_parser.set_defaults(command=command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

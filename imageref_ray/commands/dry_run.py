@@ -20,8 +20,9 @@ def show(job: str, config: BaseModel) -> int:
         engines.check(engine)  # type: ignore[arg-type]
     print(f"# imageref {job}: settings; nothing was started")
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
-    inputs = [(key, value, _input_state(value)) for key, value, access in path_settings(config) if not access.written]
-    outputs = [(key, value, _output_state(value)) for key, value, access in path_settings(config) if access.written]
+    paths = list(path_settings(config))
+    inputs = [(key, value, _input_state(value)) for key, value, access in paths if not access.written]
+    outputs = [(key, value, _output_state(value)) for key, value, access in paths if access.written]
     for title, rows in (("reads", inputs), ("writes", outputs)):
         print(title)
         for key, value, state in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from imageref_ray.commands.table import COMMAND_OF
 from imageref_ray.core.config import ConfigError
 
 PARTS = Path(__file__).parent / "starters"
@@ -35,12 +36,8 @@ def run(job: str, source: str, engine: str, out: Path | None) -> None:
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); give another file with --out") from None
     dry_run = "" if job == "serve" else " --dry-run"
-    print(f"{path}: set its paths, then: imageref {_command(job)} --config {path}{dry_run}")
+    print(f"{path}: set its paths, then: imageref {COMMAND_OF.get(job, job)} --config {path}{dry_run}")
 
 
 def _read_part(name: str) -> str:
     return (PARTS / f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def _command(job: str) -> str:
-    return {"evaluate": "evaluate placement", "evaluate-vqa": "evaluate vqa"}.get(job, job)

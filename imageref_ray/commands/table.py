@@ -21,6 +21,9 @@ DEMO = Path(__file__).parent / "demo" / "demo.yaml"
 JOBS = ("build", "instruct", "train", "evaluate", "evaluate-vqa", "serve")
 """Jobs with a starter config (`init`) and a schema; the demo has only a schema."""
 
+COMMAND_OF = {"evaluate": "evaluate placement", "evaluate-vqa": "evaluate vqa"}
+"""Job → the command it configures, where the two differ."""
+
 
 COMMANDS = (
     Command(

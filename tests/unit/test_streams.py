@@ -12,7 +12,7 @@ from imageref_ray.commands import streams
 from imageref_ray.picturenews import corpus
 
 ROOT = Path(__file__).parents[2]
-IMAGEREF = f"{sys.executable} -m imageref_ray.commands.cli"
+IMAGEREF = f"{sys.executable} -m imageref_ray"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
 
 
