@@ -13,6 +13,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
@@ -54,33 +55,33 @@ def align(reference: str, answer: str, threshold: float = THRESHOLD) -> Aligned:
     """Where the answer's images belong in the reference text; neither text needs to be a response."""
     wanted, given = sections(reference), sections(answer)
     first_slots = [1 + sum(len(section.lines) for section in wanted[:i]) for i in range(len(wanted))]
-    images: dict[int, tuple[int, ...]] = {}
     pairs = _pairs(wanted, given, threshold)
-    for i, j in sorted(((i, j) for i, j in pairs.items() if wanted[i].lines), key=lambda pair: pair[1]):
+    with_slots = {i: j for i, j in pairs.items() if wanted[i].lines}
+    images: dict[int, tuple[int, ...]] = {}
+    for i, j in sorted(with_slots.items(), key=lambda pair: pair[1]):
         for slot, ks in _by_slot(wanted[i], given[j], first_slots[i]).items():
             images[slot] = (*images.get(slot, ()), *ks)
-    kept = {j for i, j in pairs.items() if wanted[i].lines}
+    kept = set(with_slots.values())
     lost = [k for j, section in enumerate(given) if j not in kept for ks in section.images for k in ks]
     return Aligned(images, tuple(lost), len(pairs), len(wanted))
 
 
 def sections(text: str) -> list[Section]:
     """The text's sections in order; a text without any line has none."""
-    found: list[Section] = []
-    header, lines, images = "", list[str](), [list[int]()]
+    parts: list[tuple[str, list[str], list[list[int]]]] = [("", [], [[]])]
     for line in markdown.lines(text):
         rest = markdown.strip_images(line)
         if rest and markdown.is_header(rest):
-            if header or lines or any(images):
-                found.append(Section(header, tuple(lines), tuple(map(tuple, images))))
-            header, lines, images = rest, [], [[]]
+            parts.append((rest, [], [[]]))
         elif rest:
-            lines.append(rest)
-            images.append([])
-        images[-1] += [reference.k for reference in markdown.references(line)]
-    if header or lines or any(images):
-        found.append(Section(header, tuple(lines), tuple(map(tuple, images))))
-    return found
+            parts[-1][1].append(rest)
+            parts[-1][2].append([])
+        parts[-1][2][-1] += [reference.k for reference in markdown.references(line)]
+    return [
+        Section(header, tuple(lines), tuple(map(tuple, images)))
+        for header, lines, images in parts
+        if header or lines or any(images)
+    ]
 
 
 def similarity(a: Section, b: Section) -> float:
@@ -115,6 +116,7 @@ def _by_slot(wanted: Section, given: Section, first: int) -> dict[int, tuple[int
     return placed
 
 
+@lru_cache(256)  # every section is compared with every other
 def _trigrams(text: str) -> Counter[str]:
     letters = "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
     return Counter(letters[i : i + 3] for i in range(max(1, len(letters) - 2)) if letters)

@@ -23,7 +23,8 @@ METRICS = ("recall_1", "recall_3", "precision", "f1", "score")
 
 @dataclass(frozen=True, slots=True)
 class EventScore:
-    """One event's metrics; `inserted`, `hits` count images at labelled slots, `labelled` slots that an image fits."""
+    """One event's metrics; `inserted`, `hits` count images at labelled slots, `reachable` the most hits that an answer
+    can have there, `labelled` slots that an image fits."""
 
     recall_1: float
     recall_3: float
@@ -31,6 +32,7 @@ class EventScore:
     score: float
     inserted: int
     hits: int
+    reachable: int
     labelled: int
 
 
@@ -74,13 +76,15 @@ def assess(relevance: Relevance, placed: Placed, unknown: int = 0, paper: bool =
     values += [] if paper else [0] * unknown
     hits = sum(value > 0 for value in values)
     gain, best = sum(value or -1 for value in values), best_total(relevance)
+    reachable = best_total(relevance, weighted=False)
     return EventScore(
-        recall_1=_ratio(hits, best_total(relevance, weighted=False)),
+        recall_1=_ratio(hits, reachable),
         recall_3=_ratio(sum(value == 3 for value in values), best_total(relevance, minimum=3, weighted=False)),
         precision=_ratio(hits, len(values)),
         score=_ratio(gain, best) if paper else max(-1.0, _ratio(gain, best or min(1, len(values)))),
         inserted=len(values),
         hits=hits,
+        reachable=reachable,
         labelled=sum(bool(images) for images in relevance.values()),
     )
 
@@ -145,7 +149,7 @@ def summarise(
         "missing_events": missing,
         "inserted": inserted,
         "hits": hits,
-        "missed": sum(best_total(labels[id], weighted=False) for id in scored) - hits,
+        "missed": sum(s.reachable for s in scores) - hits,
         "micro_precision": hits / inserted if inserted else None,
         "labelled": sum(s.labelled for s in scores),
         "intervals": intervals,

@@ -36,21 +36,20 @@ class Reading:
 
 def read_answer(answer: str, question: Question, policy: markdown.Policy) -> Reading:
     """Read any text; one that has no section of the reference places nothing (`aligned` is 0)."""
-    text, images = markdown.strip_images(question.reference), question.images
+    text, ids = markdown.strip_images(question.reference), _ids(question)
     if markdown.lines(markdown.strip_images(answer)) == markdown.lines(text):
         numbers, aligned = markdown.extract_placements(text, answer), 1.0
     else:
         alignment = align(text, answer)
-        numbers = {slot: _first_known(ks, len(images)) for slot, ks in alignment.images.items()}
+        numbers = {slot: next((k for k in ks if k in ids), 0) for slot, ks in alignment.images.items()}
         aligned = alignment.found / max(1, alignment.sections)
-    placed = {slot: images[k - 1].id for slot, k in numbers.items() if 1 <= k <= len(images)}
+    placed = {slot: ids[k] for slot, k in numbers.items() if k in ids}
     written = markdown.references(answer)
-    names = [images[ref.k - 1].id if 1 <= ref.k <= len(images) else f"IMAGE_{ref.k}" for ref in written]
-    unknown = sum(not 1 <= ref.k <= len(images) for ref in written)
+    names = [ids.get(ref.k, f"IMAGE_{ref.k}") for ref in written]
     return Reading(
         placed=markdown.convert(placed, text, "after", policy),
         references=tuple(names),
-        unknown=unknown,
+        unknown=sum(ref.k not in ids for ref in written),
         repeated=len(names) - len(set(names)),
         misplaced=sum(not ref.slot for ref in written),
         aligned=aligned,
@@ -73,19 +72,19 @@ def summarise_readings(readings: Mapping[str, Reading], questions: Mapping[str, 
     }
 
 
-def _first_known(ks: tuple[int, ...], count: int) -> int:
-    """The first k of 1 to `count`, else 0."""
-    return next((k for k in ks if 1 <= k <= count), 0)
-
-
 BREACHES = ("unknown", "repeated", "misplaced")
 """Ways in which a reference breaks the contract."""
 
 
+def _ids(question: Question) -> dict[int, str]:
+    """k of `IMAGE_k` → the image's id."""
+    return {k: image.id for k, image in enumerate(question.images, start=1)}
+
+
 def _sequence(question: Question) -> tuple[str, ...]:
     """The reference answer's images in order."""
-    images = question.images
-    return tuple(images[ref.k - 1].id for ref in markdown.references(question.reference) if 1 <= ref.k <= len(images))
+    ids = _ids(question)
+    return tuple(ids[ref.k] for ref in markdown.references(question.reference) if ref.k in ids)
 
 
 def _mean(values: Iterable[float]) -> float | None:
