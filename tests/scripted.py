@@ -242,9 +242,13 @@ _answered = 0
 
 
 async def onlooker_until_stopped(request: Request) -> Reply | str:
-    """As `onlooker`; after its first answers it waits until the run in $RUN is asked to stop, if that is its first."""
+    """As `onlooker`, but in the run in $RUN's first attempt no more than the first answers come before the attempt is
+    asked to stop, and the next ones only when every worker that looks knows it."""
     global _answered
     _answered += 1
-    while _answered > FIRST and not attempts.stopping(Path(os.environ["RUN"]), 1):
-        await asyncio.sleep(0.05)
+    run = Path(os.environ["RUN"])
+    if _answered > FIRST and attempts.newest(run) == 1:
+        while not attempts.stopping(run, 1):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(2 * attempts.LOOK_S)
     return onlooker(request)
