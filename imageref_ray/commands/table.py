@@ -87,9 +87,9 @@ example: imageref train --config jobs/configs/picturenews-train.yaml --set steps
         "evaluate placement",
         "test set → are the right images in the right places?",
         """\
-Answer a test set and score where the images are placed: guided decoding (slot by slot) and free decoding (read from
-the text), each as recall_1, recall_3, precision, F1 and score. Writes the answers and metrics.json. After a crash, run
-the same command again to resume.
+Answer a test set and score where the images are placed: guided decoding (slot by slot), free decoding (read from
+the text), or the baselines of `mode`, each as recall_1, recall_3, precision, F1 and score. Writes the answers and
+metrics.json. After a crash, run the same command again to resume.
 
 example: imageref evaluate placement --config jobs/configs/picturenews-evaluate.yaml --output runs/placement
 """,

@@ -113,6 +113,10 @@ class RequestError(ValueError):
         self.usage = usage or Usage()
 
 
+class UnsupportedError(RequestError):
+    """The engine cannot do what this kind of request needs (continue an open turn), whatever it says: ask otherwise."""
+
+
 class EngineError(RuntimeError):
     """The engine is at fault (dead, unreachable, refuses everything): the run cannot continue."""
 

@@ -1,16 +1,17 @@
 """Test set + checkpoint → answers → image-placement metrics: `imageref evaluate placement`.
 
-    annotation JSONL ─▶ one pass on the engine ─┬▶ guided: the reference's text, the model decides every slot
-                                                └▶ free: the model's own text, placements read from it
-    label CSV ─────────────────────────────────────▶ metrics.json
+    annotation JSONL ─▶ one record a question and mode ─▶ one pass on the engine ─▶ answers (`answer_modes`)
+    label CSV ─────────────────────────────────────────────────────────────────────▶ metrics.json
 
 Also written: `<mode>.jsonl` ({"id", "result"}) and `<mode>.insertion.jsonl`, which `imageref score` reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -24,30 +25,38 @@ from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, Image, from_row, to_row
 from imageref_ray.dataset import paper_formats
 from imageref_ray.dataset.paper_formats import Placed, Question, Relevance
-from imageref_ray.engines.base import Generate, Message, Request, RequestError, Sampling
+from imageref_ray.engines.base import Generate, RequestError, Sampling
 from imageref_ray.evaluation import tables
+from imageref_ray.evaluation.answer_modes import MODES, Manner
 from imageref_ray.evaluation.placement_metrics import summarise
 from imageref_ray.evaluation.read_answer import read_answer, summarise_readings
-from imageref_ray.stages.guided_decode import fill
+from imageref_ray.stages import prompts
 
 LIMITS = {name: SourceConfig.model_fields[f"max_image_{name}"].default for name in ("bytes", "pixels")}
 """Larger images are refused, as in a build."""
+
+SETTINGS = {
+    *("mode", "variant", "paper", "system", "max_tokens", "max_images", "context_tokens"),
+    *("limit", "label_slots", "seed"),
+}
+"""Settings that change the metrics."""
 
 
 def evaluate_placement(
     config: EvaluateConfig, console: Console | None = None, again: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Metrics by mode (`guided`, `free`; see `placement_metrics.summarise`) and the pass's own numbers (`run`).
+    """Metrics by mode (`answer_modes`; see `placement_metrics.summarise`) and the pass's own numbers (`run`).
 
-    Only labelled questions are answered. Resumes an interrupted run; of a finished run the metrics are read. Questions
-    in the quarantine stay there, except those whose ids are in `again`. Raises as `run_job`.
+    Where there are labels, only labelled questions are answered. Resumes an interrupted run; of a finished run the
+    metrics are read. Records in the quarantine stay there, except those whose ids (`mode:question`) are in `again`.
+    Raises as `run_job`.
     """
     labels, questions = _read_test_set(config)
 
     def run() -> Summary:
         from imageref_ray.batch.ray_data import run_pass
 
-        return run_pass(_make_pass(config), [to_row(question) for question in questions.values()], again)
+        return run_pass(_make_pass(config), _pass_rows(config, questions.values()), again)
 
     def finish(summary: Summary) -> Summary:
         outcome.check(config.output, 0)  # without any answer there is nothing to measure
@@ -62,31 +71,46 @@ def evaluate_placement(
 
 
 def _make_pass(config: EvaluateConfig) -> Pass:
+    manner = Manner(
+        prompts.load_pack(config.prompts),
+        config.variant,
+        config.paper,
+        config.system,
+        Sampling(max_tokens=config.max_tokens),
+        config.context_tokens,
+    )
     return pass_of(
         config,
         "evaluate placement",
-        partial(
-            answer_question,
-            modes=config.mode,
-            variant=config.variant,
-            paper=config.paper,
-            system=config.system,
-            max_tokens=config.max_tokens,
-        ),
-        prepare=prepare,
+        partial(answer_question, manner=manner),
+        prepare=partial(prepare, max_images=config.max_images),
         weight=weight,
     )
 
 
+def _pass_rows(config: EvaluateConfig, questions: Iterable[Question]) -> list[Row]:
+    """One record for every question and mode: where one mode fails, the others' answers are kept."""
+    rows = [(question, to_row(question)) for question in questions]
+    return [{**row, "id": _key(mode, question.id), "mode": mode} for question, row in rows for mode in config.mode]
+
+
+def _key(mode: str, question_id: str) -> str:
+    """A record's id."""
+    return f"{mode}:{question_id}"
+
+
 def _score_modes(
-    config: EvaluateConfig, labels: Mapping[str, Relevance], questions: Mapping[str, Question]
+    config: EvaluateConfig, labels: Mapping[str, Relevance] | None, questions: Mapping[str, Question]
 ) -> dict[str, Any]:
-    """Write the answers of every mode; returns the metrics by mode."""
+    """Write the answers of every mode; returns the metrics by mode. Raises ConfigError if no mode can be scored."""
     rows = {result.id: result.row for result in store.results(config.output)}
     metrics: dict[str, Any] = {}
     for mode in config.mode:
-        answers = {id: rows[id][mode] for id in questions if id in rows}
+        answers = {id: rows[key] for id in questions if (key := _key(mode, id)) in rows}
         metrics[mode] = _score_answers(config, mode, labels, questions, answers)
+    problems = [one["problem"] for one in metrics.values() if "problem" in one]
+    if len(problems) == len(metrics):
+        raise ConfigError(f"{config.output}: {problems[0]}; see why: imageref inspect {config.output}")
     return metrics
 
 
@@ -96,58 +120,55 @@ def weight(row: Row) -> float:
     return sum(len(part) / 4 if isinstance(part, str) else 256 for part in parts)
 
 
-def prepare(row: Row) -> tuple[Row, tuple[Failure, ...]]:
-    """The CPU step: the question's row with verified images (sha256, size). An unusable image fails the question."""
+def prepare(row: Row, max_images: int | None = None) -> tuple[Row, tuple[Failure, ...]]:
+    """The CPU step: the question's row with verified images (sha256, size). An unusable image fails the record."""
     question = _question_from_row(row)
+    if max_images is not None and len(question.images) > max_images:
+        raise RequestError(f"{len(question.images)} images, more than the {max_images} of max_images")
     parts: list[str | Image] = []
     for part in question.prompt:
         verified = verify(part, LIMITS["bytes"], LIMITS["pixels"]) if isinstance(part, Image) else part
         if isinstance(verified, Problem):
             raise RequestError(f"{verified.error}: {verified.message}")
         parts.append(verified)
-    return to_row(Question(question.id, tuple(parts), question.reference)), ()
+    return {**row, "prompt": to_row(Question(question.id, tuple(parts), question.reference))["prompt"]}, ()
 
 
-async def answer_question(
-    row: Row, generate: Generate, *, modes: tuple[str, ...], variant: Any, paper: bool, system: str, max_tokens: int
-) -> Row:
-    """Answer one question in every mode: `{"id", mode: text}`, the text with its image references."""
-    question = _question_from_row(row)
-    turns = (Message("user", question.prompt),)
-    messages = (Message("system", (system,)), *turns) if system else turns
-    answers: Row = {"id": question.id}
-    if "guided" in modes:
-        with stage("guided"):
-            answers["guided"], _, _ = await fill(
-                messages, question.images, question.reference, generate, variant, paper=paper
-            )
-    if "free" in modes:
-        with stage("free"):
-            answers["free"] = (await generate(Request(messages, Sampling(max_tokens=max_tokens)))).text
-    return answers
+async def answer_question(row: Row, generate: Generate, manner: Manner) -> Row:
+    """Answer one question in one mode: `{"id", "text", "made"}`, the text with its image references."""
+    with stage(row["mode"]):
+        answered = await MODES[row["mode"]](_question_from_row(row), generate, manner)
+    return {"id": row["id"], **to_row(answered)}
 
 
 def _score_answers(
     config: EvaluateConfig,
     mode: str,
-    labels: Mapping[str, Relevance],
+    labels: Mapping[str, Relevance] | None,
     questions: Mapping[str, Question],
-    answers: Mapping[str, str],
+    answers: Mapping[str, Row],
 ) -> dict[str, Any]:
-    """Write one mode's answers in the paper's formats and score them."""
-    readings = {id: read_answer(answer, questions[id], config.label_slots) for id, answer in answers.items()}
+    """Write one mode's answers in the paper's formats and score them, the text alone where there are no labels."""
+    made = Counter(row["made"] for row in answers.values())
+    readings = {id: read_answer(row["text"], questions[id], config.label_slots) for id, row in answers.items()}
     placements = {id: reading.placed if reading.aligned else None for id, reading in readings.items()}
     unknown = {id: reading.unknown for id, reading in readings.items()}
-    paper_formats.write_jsonl(config.output / f"{mode}.jsonl", ({"id": id, "result": answers[id]} for id in answers))
+    paper_formats.write_jsonl(
+        config.output / f"{mode}.jsonl", ({"id": id, "result": row["text"]} for id, row in answers.items())
+    )
     paper_formats.write_insertions(
         config.output / f"{mode}.insertion.jsonl",
         (_insertion(questions[id], placed, config.label_slots) for id, placed in placements.items()),
     )
+    metrics = {"made": dict(made), "answers": len(answers), "intervals": {}, **summarise_readings(readings, questions)}
+    if not answers:
+        return {**metrics, "problem": f"{mode}: none of {len(questions)} questions has an answer"}
+    if labels is None:
+        return metrics
     try:
-        metrics = summarise(labels, placements, config.paper, config.seed, unknown=unknown)
+        return {**metrics, **summarise(labels, placements, config.paper, config.seed, unknown=unknown)}
     except ValueError as error:
-        raise ConfigError(f"{config.output}: {error}; see why: imageref inspect {config.output}") from None
-    return {**metrics, **summarise_readings(readings, questions)}
+        return {**metrics, "problem": f"{mode}: {error}"}
 
 
 def _insertion(question: Question, placed: Placed | None, policy: markdown.Policy) -> paper_formats.Insertion:
@@ -158,10 +179,15 @@ def _insertion(question: Question, placed: Placed | None, policy: markdown.Polic
     return paper_formats.insertion(question.id, images, placed, slots)
 
 
-def _read_test_set(config: EvaluateConfig) -> tuple[dict[str, Relevance], dict[str, Question]]:
-    """Labels and questions of the events that have both, at most `limit`, in the test set's order."""
-    labels = paper_formats.read_labels(config.labels)
+def _read_test_set(config: EvaluateConfig) -> tuple[dict[str, Relevance] | None, dict[str, Question]]:
+    """Labels and questions of the events that have both, at most `limit`, in the test set's order.
+
+    Without a label file, all questions.
+    """
     questions = paper_formats.read_questions(config.data, config.root)
+    if config.labels is None:
+        return None, dict(islice(questions.items(), config.limit))
+    labels = paper_formats.read_labels(config.labels)
     ids = [id for id in questions if id in labels][: config.limit]
     if not ids:
         raise ConfigError(
@@ -173,11 +199,12 @@ def _read_test_set(config: EvaluateConfig) -> tuple[dict[str, Relevance], dict[s
 
 def _settings(config: EvaluateConfig) -> dict[str, Any]:
     """Every setting that changes the metrics: the run's fingerprint."""
-    values = config.model_dump(
-        mode="json", include={"mode", "variant", "paper", "system", "max_tokens", "limit", "label_slots", "seed"}
-    )
-    files = {"data": manifest.content_identity(config.data), "labels": manifest.content_identity(config.labels)}
-    return {"job": "evaluate placement", **values, **files, "engine": manifest.engine_settings(config.engine)}
+    values = config.model_dump(mode="json", include=SETTINGS)
+    files = {"data": manifest.content_identity(config.data)}
+    files |= {"labels": manifest.content_identity(config.labels)} if config.labels else {}
+    pack = manifest.digest(prompts.load_pack(config.prompts).model_dump())
+    engine = manifest.engine_settings(config.engine)
+    return {"job": "evaluate placement", **values, **files, "prompts": pack, "engine": engine}
 
 
 def _question_from_row(row: Row) -> Question:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-MODES = ("guided", "free")
+MODES = ("guided", "structured", "free", "captions", "staged")
 """The ways of decoding a placement."""
 
 PLACEMENT = {
@@ -56,7 +56,7 @@ def placement(title: str, summary: Mapping[str, Any]) -> Table:
     table = _empty_table(title, "decoding", "value", "events")
     for mode in MODES:
         if mode in summary:
-            _add_rows(table, mode, summary[mode], PLACEMENT, 3, "events")
+            _add_rows(table, mode, summary[mode], PLACEMENT, 3, "events" if "events" in summary[mode] else "answers")
     return table
 
 
@@ -72,7 +72,14 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     """One line for each count of `NOTES` that is not 0, and one for the run's problems."""
     modes = [(mode, summary[mode]) for mode in MODES if mode in summary]
     sets = [(f"{name}, {mode}", metrics) for mode, name, metrics in _sets(summary)]
-    lines = [f"{name}: {_references(metrics)}" for name, metrics in modes if "references" in metrics]
+    lines = [metrics["problem"] for _, metrics in modes if "problem" in metrics]
+    lines += [
+        f"{mode}: {count:,} answers were made as {made}: the endpoint cannot continue an answer that has begun"
+        for mode, metrics in modes
+        for made, count in metrics.get("made", {}).items()
+        if made != mode
+    ]
+    lines += [f"{name}: {_references(metrics)}" for name, metrics in modes if "references" in metrics]
     lines += [
         f"{name}: " + note.format(count=f"{metrics[key]:,}", questions=f"{metrics.get('questions', 0):,}")
         for name, metrics in (*modes, *sets)
@@ -85,12 +92,12 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
 
 def _references(metrics: Mapping[str, Any]) -> str:
     """What became of the images that the answers name, and of those that they should."""
-    counts = {**metrics["references"], **{name: metrics[name] for name in ("inserted", "hits", "missed")}}
-    return (
+    line = (
         "{written:,} image references written, {counted:,} placed; {unknown:,} name no image, {repeated:,} are "
-        "repeated, {misplaced:,} are not alone after a paragraph; at labelled slots {inserted:,} inserted, {hits:,} "
-        "right, {missed:,} missed".format(**counts)
-    )
+        "repeated, {misplaced:,} are not alone after a paragraph"
+    ).format(**metrics["references"])
+    at_labels = "; at labelled slots {inserted:,} inserted, {hits:,} right, {missed:,} missed"
+    return line + (at_labels.format(**metrics) if "inserted" in metrics else "")
 
 
 def _empty_table(title: str, first_column: str, unit: str, counted: str) -> Table:

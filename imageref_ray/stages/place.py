@@ -1,12 +1,13 @@
-"""Record with response and captions → record with `placements`: which image at which before-content slot."""
+"""A response and its images (by caption, or seen) → placements: which image at which before-content slot."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from imageref_ray.core import markdown
-from imageref_ray.core.records import Placement, Record
+from imageref_ray.core.records import Image, Placement, Record
 from imageref_ray.engines.base import Generate, Guide, Request, Sampling
 from imageref_ray.stages import parsing, prompts
 from imageref_ray.stages.prompts import NO_EXAMPLES, NOT_INSERT, Examples, Pack, PlaceExample, place_text
@@ -39,6 +40,28 @@ async def place(
     reply = await generate(Request(turns, sampling, guide=guide(slots, len(images), words)))
     placements = parsing.placement(parsing.whole(reply, "placement", sampling), images, slots)
     return replace(record, placements=placements, usage=record.usage + reply.usage)
+
+
+async def place_seen(
+    documents: Sequence[str | Image],
+    images: Sequence[Image],
+    response: str,
+    generate: Generate,
+    pack: Pack,
+    sampling: Sampling,
+) -> tuple[Placement, ...]:
+    """The same from the documents with the images themselves: one guided request, without captions and reasons.
+
+    `images[k - 1]` is `IMAGE_k` in `documents`. A pack whose reply has no form without reasons is asked for them.
+    """
+    slots = len(markdown.slots(response, "before"))
+    if not images or not slots:
+        return tuple(Placement(slot) for slot in range(1, slots + 1))
+    words = 0 if not pack.analysis or pack.place_reply.none else None
+    turns = prompts.place_seen(pack, documents, len(images), response, words)
+    reply = await generate(Request(turns, sampling, guide=guide(slots, len(images), words)))
+    text = parsing.whole(reply, "placement", sampling)
+    return parsing.placement(text, [image.id for image in images], slots)
 
 
 def guide(slots: int, images: int, words: int | None = None) -> Guide:

@@ -44,7 +44,7 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
     assert guided["inserted"] == sum(len(answer) for answer in images_by_event(tmp_path / "run/guided.jsonl"))
     assert 0 < guided["precision"] < 1
     assert free["inserted"] == 0
-    assert metrics["run"]["records"] == EVENTS
+    assert metrics["run"]["records"] == 2 * EVENTS
     again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
     assert again == {key: guided[key] for key in again}  # files hold no references that were not placed
     assert (
@@ -65,7 +65,8 @@ def test_answers_are_written_in_the_order_of_the_questions_whichever_came_first(
     ids = [str(json.loads(line)["id"]) for line in config.data.open(encoding="utf-8")]
     store = Store(config.output)
     for id in reversed(ids):
-        store.write([Result(id, {"id": id, "guided": "# T", "free": "# T"})], [])
+        rows = [{"id": f"{mode}:{id}", "text": "# T", "made": mode} for mode in ("free", "guided")]
+        store.write([Result(row["id"], row) for row in rows], [])
     evaluate_placement(config)  # all are answered: no engine is started
     for name in ("guided.jsonl", "free.jsonl"):
         assert [json.loads(line)["id"] for line in (config.output / name).open(encoding="utf-8")] == ids

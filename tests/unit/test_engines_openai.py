@@ -10,7 +10,7 @@ import pytest
 from imageref_ray import engines
 from imageref_ray.core.config import ConfigError, OpenAIConfig
 from imageref_ray.core.records import Image
-from imageref_ray.engines.base import Guide, Message, Request, RequestError, Sampling
+from imageref_ray.engines.base import Guide, Message, Request, RequestError, Sampling, UnsupportedError
 from tests.loopback import Step, fails, loopback, says
 from tests.openai_engine import WHAT, ask
 
@@ -54,6 +54,23 @@ def test_the_new_name_of_the_token_limit_is_learned_once() -> None:
     with loopback(otherwise=lambda body: fails(400, message) if "max_tokens" in body else says("ok")) as server:
         ask(server, WHAT, WHAT, concurrency=1)
     assert [body.get("max_completion_tokens") for body in server.asked] == [None, 1024, 1024]
+
+
+BEGUN = Request(WHAT.messages, prefix="It is")
+
+
+def test_a_refused_continuation_is_asked_for_once() -> None:
+    refusal = fails(400, "Unrecognized request argument supplied: continue_final_message")
+    refused = pytest.raises(UnsupportedError, match=r"cannot continue an answer that has begun: .*Unrecognized")
+    with loopback(refusal) as server, refused:
+        ask(server, BEGUN, BEGUN, WHAT, concurrency=1)
+    assert ["continue_final_message" in body for body in server.asked] == [True, False]
+
+
+def test_an_endpoint_that_is_said_to_begin_anew_is_not_asked_to_continue() -> None:
+    with loopback() as server, pytest.raises(UnsupportedError):
+        ask(server, BEGUN, prefill="never")
+    assert server.asked == []
 
 
 def test_settings_headers_and_the_key_reach_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:

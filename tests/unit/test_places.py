@@ -35,6 +35,7 @@ OWN = {
     "DemoConfig.prompts": "as a build's",
     "EvaluateConfig.data": "read into rows before Ray starts",
     "EvaluateConfig.labels": "read for the metrics, before and after the pass",
+    "EvaluateConfig.prompts": "read into the pack, which travels to the workers",
     "ExportConfig.tokenizer": "counts rows when records are exported, after the passes",
     "ImagesConfig.exclude": "read when images are listed, before Ray starts",
     "InstructConfig.prompts": "read into the pack, which travels to the workers",

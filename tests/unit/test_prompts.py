@@ -37,7 +37,8 @@ def every_task(pack: prompts.Pack) -> dict[str, tuple[Message, ...]]:
 
 def transcript(pack: prompts.Pack) -> str:
     out = []
-    for task, messages in every_task(pack).items():
+    seen = prompts.place_seen(pack, prompts.answer(pack, SAMPLE, "")[-1].parts, 3, RESPONSE, 0)
+    for task, messages in {**every_task(pack), "place_seen": seen}.items():
         for message in messages:
             text = "".join(part if isinstance(part, str) else f"<image {part.id}>" for part in message.parts)
             out.append(f"===== {task} · {message.role}\n{text}\n")

@@ -107,6 +107,11 @@ class OpenAIConfig(PoolConfig):
         "auto",
         description="structured output: enforced by the endpoint and checked here (auto), or only checked (validate)",
     )
+    prefill: Literal["auto", "never"] = Field(
+        "auto",
+        description="continuing an answer that has begun, as guided placement does: until the endpoint refuses it "
+        "(auto), or never, for endpoints that ignore it and begin anew",
+    )
     picture: Literal["original", "thumbnail"] = Field(
         "original",
         description="images as sent: the files (original) or JPEGs of at most 1,024 px per side and 1 MiB (thumbnail)",
@@ -114,7 +119,7 @@ class OpenAIConfig(PoolConfig):
 
     def identity(self) -> dict[str, Any]:
         """As `VllmConfig.identity`."""
-        return self.model_dump(mode="json", include={"kind", "model", "args", "guides", "picture"})
+        return self.model_dump(mode="json", include={"kind", "model", "args", "guides", "prefill", "picture"})
 
 
 class ScriptedConfig(PoolConfig):

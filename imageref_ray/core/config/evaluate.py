@@ -18,11 +18,15 @@ class EvaluateConfig(PassConfig):
 
     data: Own[Path] = Field(description="annotation JSONL of the test set: prompts, and reference answers with images")
     root: Shared[Path] = Field(Path("."), description="folder that image paths are relative to")
-    labels: Own[Path] = Field(description="label CSV: relevance of every image at every position")
-    mode: tuple[Literal["guided", "free"], ...] = Field(
+    labels: Own[Path | None] = Field(
+        None, description="label CSV: relevance of every image at every position; without it only texts are compared"
+    )
+    mode: tuple[Literal["guided", "structured", "free", "captions", "staged"], ...] = Field(
         ("guided", "free"),
-        description="guided: the reference's text is fixed and the model chooses an image or none at every slot; free: "
-        "the model writes the whole answer",
+        min_length=1,
+        description="guided: the reference's text is fixed and the model chooses an image or none at every slot; "
+        "structured: the same in one request, as JSON; free: the model writes the whole answer; captions: free, with "
+        "captions in place of the images; staged: response, captions and placement, each by prompting",
     )
     label_slots: Literal["before", "after"] = Field(
         "before",
@@ -33,8 +37,19 @@ class EvaluateConfig(PassConfig):
     )
     paper: bool = Field(False, description="reproduce the paper's scoring conventions instead of the corrected ones")
     system: str = Field("", description="system prompt of every request (the one the model was trained with)")
-    max_tokens: int = Field(1024, ge=1, description="free: maximum tokens per answer")
-    limit: int | None = Field(None, ge=1, description="evaluate only the first N labelled questions")
+    prompts: Own[str] = Field(
+        "default-en",
+        description="structured, captions, staged: prompt pack, a shipped name (default-en, default-zh, compact) or "
+        "the path of a YAML file",
+    )
+    max_tokens: int = Field(1024, ge=1, description="maximum tokens per reply (guided: of one slot it is 32)")
+    context_tokens: int = Field(
+        4096, ge=0, description="captions, staged: most tokens of text shown before and after an image to caption it"
+    )
+    max_images: int | None = Field(
+        None, ge=1, description="questions with more images are left out, with a row that says so (baselines: 20)"
+    )
+    limit: int | None = Field(None, ge=1, description="evaluate only the first N questions that have labels")
     seed: int = Field(0, description="seed of the bootstrap for confidence intervals")
 
 

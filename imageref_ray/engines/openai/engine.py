@@ -21,7 +21,16 @@ import openai
 
 from imageref_ray.core.config import ConfigError, OpenAIConfig
 from imageref_ray.core.records import Usage
-from imageref_ray.engines.base import EngineError, Guide, Message, Reply, Request, RequestError, Sampling
+from imageref_ray.engines.base import (
+    EngineError,
+    Guide,
+    Message,
+    Reply,
+    Request,
+    RequestError,
+    Sampling,
+    UnsupportedError,
+)
 from imageref_ray.engines.openai import errors, protocol, structured_output
 from imageref_ray.engines.openai.errors import Fault
 from imageref_ray.engines.openai.rate_limit import Gate, backoff
@@ -33,6 +42,8 @@ LOG = logging.getLogger(__name__)
 
 HARMLESS = Request((Message("user", ("Say yes.",)),), Sampling(max_tokens=16))
 """The probe: nothing can be wrong with this request, so an endpoint that fails it is at fault."""
+
+NO_PREFILL = "the endpoint cannot continue an answer that has begun"
 
 
 class OpenAIEngine:
@@ -55,12 +66,14 @@ class OpenAIEngine:
         self._circuit = Circuit(Limits(retries.tries, retries.busy_tries, retries.failures, config.patience_s))
         self._probing = asyncio.Lock()
         self._unsupported = protocol.NATIVE if config.guides == "validate" else frozenset()
+        self._prefill = config.prefill == "auto"
         self._warned = False
 
     async def generate(self, request: Request) -> Reply:
         """One reply, which fits the request's guide unless the token limit cut it off.
 
-        Raises RequestError when this request cannot be answered, EngineError when the endpoint is at fault.
+        Raises RequestError when this request cannot be answered (UnsupportedError: nor any that has a prefix),
+        EngineError when the endpoint is at fault.
         """
         if request.scored:
             raise RequestError("chat completions return no log-likelihood of a given text; score with engine.kind vllm")
@@ -104,11 +117,16 @@ class OpenAIEngine:
         while True:
             try:
                 async with self._gate.slot() as began:
+                    if request.prefix and not self._prefill:
+                        raise UnsupportedError(NO_PREFILL, trial.spent)
                     unsupported |= self._unsupported  # what other requests have learned meanwhile
                     body = protocol.body(request, chat, self._config, unsupported)
                     reply = await self._counted(body, request, began)
             except Fault as fault:
                 trial.failed(fault, time.monotonic())
+                if fault.kind == "refused" and request.prefix and protocol.refuses_prefill(str(fault)):
+                    self._prefill = False
+                    raise UnsupportedError(f"{NO_PREFILL}: {fault}", trial.spent) from fault
                 if fault.kind == "refused" and (more := protocol.unsupported_fields(str(fault), body, self._config)):
                     unsupported |= more  # for all requests once this one is answered without
                 else:

@@ -26,6 +26,10 @@ REPLACEABLE = {
 """Field that requests can do without → words of a refusal that show that the endpoint does not support it."""
 
 
+PREFILL = {"continue_final_message": True, "add_generation_prompt": False}
+"""Fields that ask for the continuation of the last, open turn (vLLM, SGLang and others know them)."""
+
+
 def messages(request: Request, size: Size) -> list[dict[str, Any]]:
     """The turns, images as data URLs, the open turn last. Raises RequestError for an image that cannot be read."""
     chat = [{"role": message.role, "content": _content(message, size)} for message in request.messages]
@@ -66,7 +70,7 @@ def body(
     if request.logprobs is not None:
         fields |= {"logprobs": True, "top_logprobs": request.logprobs}
     if request.prefix:
-        fields |= {"continue_final_message": True, "add_generation_prompt": False}
+        fields |= PREFILL
     if request.guide:
         fields |= {name: value for name, value in _guide(request.guide).items() if name not in unsupported}
     return {name: value for name, value in fields.items() if value is not None}
@@ -91,6 +95,11 @@ def unsupported_fields(refusal: str, sent: Mapping[str, Any], config: OpenAIConf
     return frozenset(
         name for name, signs in REPLACEABLE.items() if name in ours and any(sign in refusal for sign in signs)
     )
+
+
+def refuses_prefill(refusal: str) -> bool:
+    """Whether a refusal names a field that asks to continue the open turn."""
+    return any(name in refusal for name in PREFILL)
 
 
 class _Refusable(BaseModel):

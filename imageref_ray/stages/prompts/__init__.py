@@ -9,6 +9,7 @@ from imageref_ray.stages.prompts.builders import (
     first_words,
     numbered,
     place,
+    place_seen,
     predictions,
     respond,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "numbered",
     "pack_names",
     "place",
+    "place_seen",
     "place_text",
     "predictions",
     "respond",

@@ -75,10 +75,23 @@ def place(
         return fill(pack.place, captions=(numbered(captions),), response=(text,))
 
     shown = [(asked(example.response, example.captions), example.result) for example in examples]
+    return _turns(pack, _place_task(pack, words), shown, asked(response, captions))
+
+
+def place_seen(
+    pack: Pack, documents: Sequence[Part], images: int, response: str, words: int | None = None
+) -> tuple[Message, ...]:
+    """The same asked over the documents with the images themselves, `IMAGE_1` to `IMAGE_<images>`."""
+    names = ", ".join(f"IMAGE_{k}" for k in range(1, images + 1))
+    asked = fill(pack.place, captions=(names,), response=(markdown.with_slots(response, "before"),))
+    return _turns(pack, _place_task(pack, words), [], _merged([*documents, "\n\n", *asked]))
+
+
+def _place_task(pack: Pack, words: int | None) -> Task:
+    """`pack.place` with the form of its reply; `words` as in `place`."""
     form = pack.place_reply
     reply = form.full if words is None else form.short.replace("{words}", str(words)) if words else form.none
-    task = pack.place.model_copy(update={"system": pack.place.system + reply})
-    return _turns(pack, task, shown, asked(response, captions))
+    return pack.place.model_copy(update={"system": pack.place.system + reply})
 
 
 def answer(pack: Pack, sample: Sample, system: str | None = None) -> tuple[Message, ...]:
