@@ -26,8 +26,8 @@ setup: $(READY) ## .venv with the pinned CPU stack and this package (done by eve
 demo: $(READY) ## the whole pipeline on the embedded corpus and checkpoint; report in runs/demo/report.html
 	@$(BIN)/imageref demo
 
-test: $(READY) ## all tests, with real vLLM, DeepSpeed and Serve
-	@$(BIN)/python -m pytest
+test: $(READY) ## all tests, with real vLLM, DeepSpeed and Serve; two files at once
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 unit: $(READY) ## the tests that need no Ray
 	@$(BIN)/python -m pytest tests/unit

@@ -1,15 +1,14 @@
-"""What tests share: one small Ray and one served application a session, started only when a test asks for them."""
+"""What tests share: one small Ray a session, started only when a test asks for it."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, settings
 
 from imageref_ray.serving import PROXY_TIMEOUTS
-from tests.head import Head, free_port, start
+from tests.head import Head, start
 from tests.wheel import install
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false"}
@@ -49,18 +48,12 @@ def local_ray() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def served(local_ray: None) -> Iterator[str]:
-    """The address of the running endpoint (`http://…`): real Serve, real vLLM, as `make serve` starts it."""
-    from ray import serve
+def ray_address(local_ray: None) -> str:
+    """RAY_ADDRESS for processes that join the Ray of the tests: starting one takes longer than most of them do."""
+    import ray
 
-    from serve.app import build
-
-    config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
-    port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build(config["applications"][0]["args"]), name="imageref")
-    yield f"http://127.0.0.1:{port}"
-    serve.shutdown()
+    address: str = ray.get_runtime_context().gcs_address
+    return address
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from imageref_ray.engines.base import Message, Request
+
 
 @dataclass(frozen=True)
 class Step:
@@ -48,6 +50,15 @@ def fails(status: int, message: str = "no", **headers: str) -> Step:
     """An error object; `retry_after="1"` is a header."""
     body = json.dumps({"error": {"message": message, "type": "error", "param": None, "code": None}}).encode()
     return Step(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def request_of(body: dict[str, Any]) -> Request:
+    """The request that a chat completion's body stands for, without its images."""
+    return Request(tuple(Message(turn["role"], tuple(_texts(turn["content"]))) for turn in body["messages"]))
+
+
+def _texts(content: str | list[dict[str, Any]]) -> list[str]:
+    return [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
 
 
 @dataclass

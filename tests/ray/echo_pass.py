@@ -35,14 +35,10 @@ def echo_pass(directory: Path, script: str = "counted", **engine: object) -> Pas
     return Pass("echo", directory, echo, ScriptedConfig(**settings), commit_records=COMMIT)
 
 
-def driver(directory: Path, address: str = "", **engine: object) -> subprocess.Popen[str]:
-    """One on a Ray of its own; on the cluster at `address` with two engines, or as `engine` says."""
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "tests/ray/echo_pass.py"), str(directory), str(ROWS)]
-    if address:
-        environment["RAY_ADDRESS"] = address
-        engine = engine or {"actors": [2, 2], "cpus": 0.8}
-    command.append(json.dumps(engine))
+def driver(directory: Path, address: str, **engine: object) -> subprocess.Popen[str]:
+    """One on the cluster at `address`, with these settings of the engine."""
+    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests/ray/echo_pass.py"), str(directory), str(ROWS), json.dumps(engine)]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

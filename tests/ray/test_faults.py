@@ -43,15 +43,17 @@ def wait_for(done: int, directory: Path, process: subprocess.Popen[str], number:
 
 
 @pytest.mark.timeout(600)
-def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(tmp_path: Path, calls: Path) -> None:
+def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(
+    ray_address: str, tmp_path: Path, calls: Path
+) -> None:
     run, kills = tmp_path / "run", 0
     for point in sorted(random.Random(7).sample(range(8, ROWS - 40), 5)):
-        process = driver(run)
+        process = driver(run, ray_address)
         if wait_for(point, run, process, number=kills + 1):
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.wait()
-    last = driver(run)
+    last = driver(run, ray_address)
     printed, _ = last.communicate()
     assert last.returncode == 0, printed
     assert kills == 5
@@ -64,9 +66,11 @@ def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(tmp_
 
 
 @pytest.mark.timeout(300)
-def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(tmp_path: Path, calls: Path) -> None:
+def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(
+    ray_address: str, tmp_path: Path, calls: Path
+) -> None:
     run = tmp_path / "run"
-    process = driver(run)
+    process = driver(run, ray_address)
     assert wait_for(16, run, process)
     process.terminate()
     printed, _ = process.communicate()
@@ -76,7 +80,7 @@ def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(tmp_pa
     done = len(committed(run))
     assert 16 <= done < ROWS
     assert len(calls.read_text(encoding="utf-8").split()) == done
-    again = driver(run)
+    again = driver(run, ray_address)
     printed, _ = again.communicate()
     assert again.returncode == 0, printed
     assert committed(run) == [f"r{n}" for n in range(ROWS)]
@@ -84,9 +88,9 @@ def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(tmp_pa
 
 
 @pytest.mark.timeout(300)
-def test_a_driver_that_wakes_up_late_writes_nothing(tmp_path: Path, calls: Path) -> None:
+def test_a_driver_that_wakes_up_late_writes_nothing(ray_address: str, tmp_path: Path, calls: Path) -> None:
     run = tmp_path / "run"
-    old = driver(run)
+    old = driver(run, ray_address)
     assert wait_for(16, run, old)
     attempts.begin(run)  # what a second driver does first
     printed, _ = old.communicate()
@@ -125,7 +129,7 @@ def three_nodes() -> Iterator[object]:
 @pytest.mark.timeout(300)
 def test_a_node_that_dies_takes_no_record_with_it(three_nodes: object, tmp_path: Path, calls: Path) -> None:
     run = tmp_path / "run"
-    process = driver(run, address=three_nodes.address)  # type: ignore[attr-defined]
+    process = driver(run, three_nodes.address, actors=[2, 2], cpus=0.8)  # type: ignore[attr-defined]
     assert wait_for(32, run, process)
     victim = three_nodes.worker_nodes.copy().pop()  # type: ignore[attr-defined]
     three_nodes.remove_node(victim, allow_graceful=False)  # type: ignore[attr-defined]

@@ -23,10 +23,10 @@ from imageref_ray.batch import store
 from imageref_ray.commands.build import build
 from imageref_ray.core.config import BuildConfig, SourceConfig, check
 from imageref_ray.core.records import Record, Usage
-from imageref_ray.engines.base import Message, Request
+from imageref_ray.engines.base import Request
 from imageref_ray.picturenews import corpus
 from imageref_ray.stages import prompts
-from tests.loopback import HTML, Step, fails, loopback, says
+from tests.loopback import HTML, Step, fails, loopback, request_of, says
 from tests.scripted import annotator
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +85,7 @@ class Endpoint:
 
     def answer(self, body: dict[str, Any]) -> Step:
         """The step for a chat completion's body."""
-        request = asked(body)
+        request = request_of(body)
         text = annotator(request)
         cost = Usage(1, words(request), generated_tokens=len(text.split()))
         mood = self.mood(request, json.dumps(body["messages"]))
@@ -112,15 +112,6 @@ class Endpoint:
 
     def cost(self, *moods: str) -> Usage:
         return sum((self.costs[mood] for mood in moods), Usage())
-
-
-def asked(body: dict[str, Any]) -> Request:
-    """The request that a body stands for, without its pictures."""
-    return Request(tuple(Message(turn["role"], tuple(texts(turn["content"]))) for turn in body["messages"]))
-
-
-def texts(content: str | list[dict[str, Any]]) -> list[str]:
-    return [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
 
 
 def words(request: Request) -> int:
@@ -188,22 +179,22 @@ def test_a_moody_endpoint_costs_only_the_records_it_never_serves(local_ray: None
     assert endpoint.cost(*LOST).generated_tokens > 0
 
 
-def command(config: Path) -> subprocess.CompletedProcess[str]:
-    """`imageref build` on a Ray of its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+def command(config: Path, ray_address: str) -> subprocess.CompletedProcess[str]:
+    """`imageref build` as a process of its own."""
+    environment = {**os.environ, "RAY_ADDRESS": ray_address, "PYTHONPATH": str(ROOT)}
     run = [sys.executable, "-m", "imageref_ray", "build", "--config", str(config)]
     return subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.timeout(300)
-def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(news: Path, tmp_path: Path) -> None:
+def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(ray_address: str, news: Path, tmp_path: Path) -> None:
     everything, run = records(news), tmp_path / "run"
     undisturbed = sum(2 + 2 * len(record.sample.images) for record in everything)
     endpoint = Endpoint(ill_after=undisturbed // 2)
     with loopback(otherwise=endpoint.answer) as server:
         settings = values(news, run, server.url, patience_s=3) | {"commit_records": 1}
         (tmp_path / "build.yaml").write_text(json.dumps(settings))
-        first = command(tmp_path / "build.yaml")
+        first = command(tmp_path / "build.yaml", ray_address)
         assert first.returncode == 1, first.stderr
         assert "Traceback" not in first.stdout + first.stderr
         (line,) = (line for line in first.stderr.splitlines() if line.startswith("imageref: "))
@@ -219,7 +210,7 @@ def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(news: Path, tm
         assert not (run / "manifest.json").exists()
 
         endpoint.ill_after = float("inf")
-        second = command(tmp_path / "build.yaml")
+        second = command(tmp_path / "build.yaml", ray_address)
         assert second.returncode == 0, second.stderr
     assert kept(run) == Counter(record.id for record in everything)
     assert before <= kept(run)

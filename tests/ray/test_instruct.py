@@ -90,17 +90,13 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_driver_leaves_work_that_the_next_one_finishes(images_root: Path, tmp_path: Path) -> None:
-    (tmp_path / "instruct.yaml").write_text(json.dumps(values(images_root, tmp_path / "run", script="slow_inquirer")))
-    command = [
-        sys.executable,
-        "-m",
-        "imageref_ray",
-        "instruct",
-        "--config",
-        str(tmp_path / "instruct.yaml"),
-    ]
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+def test_a_killed_driver_leaves_work_that_the_next_one_finishes(
+    ray_address: str, images_root: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "instruct.yaml"
+    config.write_text(json.dumps(values(images_root, tmp_path / "run", script="slow_inquirer")))
+    command = [sys.executable, "-m", "imageref_ray", "instruct", "--config", str(config)]
+    environment = {**os.environ, "RAY_ADDRESS": ray_address, "PYTHONPATH": str(ROOT)}
     with (tmp_path / "screen").open("w") as screen:
         driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=screen, stderr=screen)
         while not store.Store(tmp_path / "run").done():

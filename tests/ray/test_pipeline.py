@@ -253,8 +253,8 @@ def test_a_plan_tells_what_the_build_will_cost(local_ray: None, news: Path, tmp_
 
 
 @pytest.mark.timeout(300)
-def test_a_run_in_which_nothing_moves_is_given_up(tmp_path: Path, calls: Path) -> None:
-    process = driver(tmp_path, script="hangs", patience_s=5)  # a Ray of its own: its engine would outlive the test
+def test_a_run_in_which_nothing_moves_is_given_up(ray_address: str, tmp_path: Path, calls: Path) -> None:
+    process = driver(tmp_path, ray_address, script="hangs", patience_s=5)  # in this process its engine would live on
     printed, _ = process.communicate()
     assert process.returncode == 1
     assert re.search(r"EngineError: no record was finished .*: 0 of 240 records done.* CPUs free \(log:", printed), (

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopback import loopback, request_of, says
+from tests.scripted import annotator
+
 Run = Callable[..., str]
 
 
@@ -39,9 +42,10 @@ def test_commands_that_need_no_engine(run: Run, installed: dict[str, str], tmp_p
 @pytest.mark.timeout(600)
 def test_a_starter_config_builds_a_training_set_and_its_page(run: Run, tmp_path: Path) -> None:
     run("picturenews", "--events", "2", "--out", "corpus")
-    run("init", "build", "--source", "paper")
+    run("init", "build", "--source", "paper", "--engine", "openai")
     run("build", "--config", "build.yaml", "--dry-run")
-    run("build", "--config", "build.yaml")
+    with loopback(otherwise=lambda body: says(annotator(request_of(body)))) as server:
+        run("build", "--config", "build.yaml", "--set", f"engine.base_url={server.url}")
     lines = (tmp_path / "runs/build/dataset/annotation.plain.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2
     run("inspect", "runs/build")

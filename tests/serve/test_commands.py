@@ -27,10 +27,11 @@ def test_the_shipped_config_is_deployed_answers_and_is_shut_down(head: Head, tmp
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     assert "Sent deploy request" in serve(head.client, "deploy", str(file))
-    until(lambda: deployed(head), "RUNNING")
+    until(lambda: status(head), "RUNNING")
+    assert "status: RUNNING" in serve(head.client, "status", "--name", "imageref")
     assert chat(port, "imageref", {"type": "image_url", "image_url": {"url": "1-0.jpg"}})
     serve(head.client, "shutdown", "-y")
-    until(lambda: "No Serve instance found" in serve(head.client, "shutdown", "-y"), True)
+    until(lambda: status(head), None)
 
 
 def test_serve_run_takes_settings_from_the_command_line_until_it_is_interrupted(
@@ -70,12 +71,19 @@ def serve(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def deployed(head: Head) -> str:
-    """The status of the application. Fails with Serve's message where the deployment has failed."""
-    printed = serve(head.client, "status", "--name", "imageref")
-    status: str = yaml.safe_load(printed)["status"]
-    assert status != "DEPLOY_FAILED", printed
-    return status
+def status(head: Head) -> str | None:
+    """The status of the application as the dashboard tells it (asking `serve status` takes seconds), None without one.
+
+    Fails with Serve's message where the deployment has failed.
+    """
+    token = {"Authorization": f"Bearer {head.client['RAY_AUTH_TOKEN']}"}
+    told = httpx.get(f"{head.client['RAY_ADDRESS']}/api/serve/applications/", headers=token, timeout=60)
+    application = told.raise_for_status().json()["applications"].get("imageref")
+    if application is None:
+        return None
+    assert application["status"] != "DEPLOY_FAILED", application["message"]
+    found: str = application["status"]
+    return found
 
 
 def running(process: subprocess.Popen[bytes], log: Path) -> bool:

@@ -1,18 +1,44 @@
-"""The endpoint as a client sees it: real Ray Serve, real vLLM, the shipped checkpoint, the `openai` client."""
+"""The endpoint as a client sees it: real Ray Serve, real vLLM, the shipped checkpoint, the `openai` client; and the
+examples in the guide to serving, as printed (on another port)."""
 
 import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+import yaml
 
 from imageref_ray.core.records import Sample
 from imageref_ray.picturenews import corpus as picturenews
 from imageref_ray.picturenews.events import make_event
+from tests.head import free_port
 
 pytestmark = pytest.mark.timeout(600)
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "guides" / "serve.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def served(local_ray: None) -> Iterator[str]:
+    """The address of the running endpoint (`http://…`): real Serve, real vLLM, as `make serve` starts it."""
+    from ray import serve
+
+    from serve.app import build
+
+    config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(build(config["applications"][0]["args"]), name="imageref")
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +130,25 @@ def test_a_question_about_documents_is_answered_with_checked_references(served: 
         assert f"IMAGE_{ref['k']}" in answer["markdown"]
         assert ref["document"] in sent and ref["uri"] == f"sha256:{ref['sha256']}"
     assert answer["markdown"].count("IMAGE_") == len(answer["references"])
+
+
+def blocks(language: str, served: str) -> list[str]:
+    found = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+    return [text.replace("http://127.0.0.1:8000", served) for text in found]
+
+
+def printed(*command: str) -> str:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_curl_examples(served: str) -> None:
+    chat, reference = (json.loads(printed("bash", "-c", text)) for text in blocks("bash", served))
+    assert chat["choices"][0]["message"]["content"]
+    assert reference["markdown"].startswith("#")
+    for ref in reference["references"]:
+        assert (ROOT / "docs" / "example" / ref["uri"]).is_file()
+
+
+def test_the_openai_client_example(served: str) -> None:
+    (text,) = blocks("python", served)
+    assert printed(sys.executable, "-c", text).strip()

@@ -49,19 +49,25 @@ def lines(config: TrainConfig) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
 
 
-def command(config: TrainConfig, screen: Path, address: str = "") -> subprocess.Popen[bytes]:
-    """`imageref train` with these settings, on a Ray of its own or the one at `address`; `screen` is all it prints."""
+def command(config: TrainConfig, screen: Path, address: str) -> subprocess.Popen[bytes]:
+    """`imageref train` with these settings on the Ray at `address`; `screen` is all it prints."""
     file = screen.with_suffix(".json")
     file.write_text(config.model_dump_json())
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
-    if address:
-        environment["RAY_ADDRESS"] = address
+    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
     call = [sys.executable, "-m", "imageref_ray", "train", "--config", str(file)]
     with screen.open("wb") as printed:
         return subprocess.Popen(call, cwd=ROOT, env=environment, stdout=printed, stderr=subprocess.STDOUT)
 
 
-def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The processes that train, on the Ray that the command has started."""
-    below = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in below if "RayTrainWorker" in child.name() + " ".join(child.cmdline())]
+def workers() -> list[psutil.Process]:
+    """The processes that train, on any Ray that this process has started."""
+    below = psutil.Process().children(recursive=True)
+    return [child for child in below if "RayTrainWorker" in _said(child)]
+
+
+def _said(process: psutil.Process) -> str:
+    """Its name and command line, empty where it has ended meanwhile."""
+    try:
+        return process.name() + " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""

@@ -57,7 +57,7 @@ def begun(config: TrainConfig) -> int:
 
 @pytest.mark.timeout(900)
 def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_attempt(
-    folder: Path, tmp_path: Path, start: Start, reference: Reference
+    ray_address: str, folder: Path, tmp_path: Path, start: Start, reference: Reference
 ) -> None:
     config = settings(folder, "killed")
     half = (
@@ -67,9 +67,9 @@ def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_att
     stale = scratch_folder(config) / "checkpoint-6" / "stale"  # the last, which is kept
     stale.parent.mkdir(parents=True)
     stale.touch()
-    running = start(config, tmp_path / "screen")
+    running = start(config, tmp_path / "screen", ray_address)
     until(lambda: registered(config), running)
-    workers(running)[-1].kill()
+    workers()[-1].kill()
     assert running.wait() == 0, (tmp_path / "screen").read_text()
     assert losses(config) == pytest.approx(losses(reference[0]), rel=1e-3)
     done = json.loads((config.output / "summary.json").read_text())
@@ -89,12 +89,14 @@ def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_att
 
 
 @pytest.mark.timeout(900)
-def test_more_failures_than_allowed_end_in_one_sentence(folder: Path, tmp_path: Path, start: Start) -> None:
+def test_more_failures_than_allowed_end_in_one_sentence(
+    ray_address: str, folder: Path, tmp_path: Path, start: Start
+) -> None:
     config = settings(folder, "failing", max_failures=1)
-    running = start(config, tmp_path / "screen")
+    running = start(config, tmp_path / "screen", ray_address)
     for number in (1, 2):
         until(lambda number=number: begun(config) == number, running)  # type: ignore[misc]
-        workers(running)[-1].kill()
+        workers()[-1].kill()
     assert running.wait() == 1
     first, lost, last = (tmp_path / "screen").read_text().splitlines()
     assert first.startswith("train: 0/6 steps")
@@ -142,9 +144,11 @@ def test_a_lost_node_is_waited_for_and_the_training_ends_as_without_the_loss(
 
 
 @pytest.mark.timeout(600)
-def test_ctrl_c_ends_a_training_as_it_ends_every_command(folder: Path, tmp_path: Path, start: Start) -> None:
+def test_ctrl_c_ends_a_training_as_it_ends_every_command(
+    ray_address: str, folder: Path, tmp_path: Path, start: Start
+) -> None:
     config = settings(folder, "interrupted", workers=1)
-    running = start(config, tmp_path / "screen")
+    running = start(config, tmp_path / "screen", ray_address)
     until(lambda: begun(config) == 1, running)
     running.send_signal(signal.SIGINT)
     assert running.wait() == 130

@@ -1,8 +1,6 @@
 """Training on two real DeepSpeed workers: the stages agree, a killed run goes on, the result loads everywhere."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,9 @@ from transformers import AutoProcessor, InternVLForConditionalGeneration
 
 from imageref_ray.core.config import TrainConfig
 from imageref_ray.training.train import train
-from tests.train.runs import ROOT, losses, settings, workers
+from tests.train.runs import command, losses, settings, workers
 
 pytestmark = pytest.mark.usefixtures("local_ray")
-RUN = """
-import sys
-from imageref_ray.core.config import TrainConfig
-from imageref_ray.training.train import train
-train(TrainConfig.model_validate_json(sys.argv[1]))
-"""
 
 
 def weights(config: TrainConfig) -> dict[str, torch.Tensor]:
@@ -52,15 +44,15 @@ def test_training_learns_and_a_finished_run_is_not_done_again(reference: tuple[T
 
 
 def test_a_killed_zero3_run_goes_on_and_ends_where_an_undisturbed_zero2_run_ends(
-    folder: Path, reference: tuple[TrainConfig, dict[str, Any]]
+    ray_address: str, folder: Path, tmp_path: Path, reference: tuple[TrainConfig, dict[str, Any]]
 ) -> None:
     config = settings(folder, "zero3", zero_stage=3)
-    running = subprocess.Popen([sys.executable, "-c", RUN, config.model_dump_json()], cwd=ROOT)
+    running = command(config, tmp_path / "screen", ray_address)
     waited = time.monotonic()
     while len(list((config.output / "checkpoints").glob("checkpoint_*-*"))) < 1 and time.monotonic() - waited < 240:
         assert running.poll() is None
         time.sleep(0.05)
-    training = workers(running)
+    training = workers()
     running.kill()
     running.wait()
     psutil.wait_procs(training)  # they notice it a moment later

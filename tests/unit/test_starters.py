@@ -56,6 +56,11 @@ def test_no_part_of_a_starter_is_left_out() -> None:
     assert {path.stem for path in PARTS.glob("*.yaml")} == used
 
 
+def test_the_engine_that_a_starter_begins_with_is_the_one_of_the_shipped_configs() -> None:
+    shipped = values((ROOT / "jobs" / "configs" / "picturenews.yaml").read_text(encoding="utf-8"))
+    assert values(starter("build"))["engine"] == shipped["engine"]
+
+
 def test_init_writes_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["init", "build", "--source", "paper"]) == 0
