@@ -87,16 +87,16 @@ def finish(directory: Path, config: Mapping[str, Any], settings: Mapping[str, An
     write_json(directory / "manifest.json", manifest)
 
 
-def exported(directory: Path, export: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """A finished run's training set was written again with these settings of `export`; its records are the same.
+def revise(directory: Path, changed: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """What a finished run made of its records was made again, with these settings changed; the records are the same.
 
-    manifest.json then says, under `exported`, which code wrote it and when.
+    manifest.json then says, under `revised`, which code did it and when.
     """
     for name in ("fingerprint.json", "manifest.json"):
         content = _read(directory / name)
-        content["config"] = {**content["config"], "export": dict(export)}
+        content["config"] = {**content["config"], **changed}
         if name == "manifest.json":
-            content |= {"summary": dict(result), "exported": {"git": git_revision(), "at": _now()}}
+            content |= {"summary": dict(result), "revised": {"git": git_revision(), "at": _now()}}
         write_json(directory / name, content)
 
 

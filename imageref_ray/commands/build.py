@@ -87,7 +87,7 @@ def _export_again(
     for name in (stale := sorted(old_files - new_files)):
         (folder / name).unlink(missing_ok=True)
     summary = {**summary, "files": files}
-    manifest.exported(config.output, export_settings, summary)
+    manifest.revise(config.output, {"export": export_settings}, summary)
     reason = f"{', '.join(changed)} changed" if changed else f"missing: {', '.join(missing)}"
     line = f"{config.output} is done: {summary['records']} records; {reason}; wrote {', '.join(sorted(new_files))} "
     line += "from the records, without any engine" + (f"; removed {', '.join(stale)}" if stale else "")

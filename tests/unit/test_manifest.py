@@ -67,10 +67,10 @@ def test_a_new_export_changes_what_was_written_and_not_how_it_was_made(tmp_path:
     manifest.begin(tmp_path, settings, config)
     manifest.finish(tmp_path, config, settings, {"records": 4, "files": {"plain": "a"}})
     before = manifest.finished(tmp_path)
-    manifest.exported(tmp_path, {"formats": ["llava"]}, {"records": 4, "files": {"llava": "b"}})
+    manifest.revise(tmp_path, {"export": {"formats": ["llava"]}}, {"records": 4, "files": {"llava": "b"}})
     after = manifest.finished(tmp_path)
     assert after["config"] == {"output": "x", "export": {"formats": ["llava"]}}
     assert manifest.job_and_config(tmp_path) == ("build", after["config"])
     assert manifest.begin(tmp_path, settings) == after["summary"] == {"records": 4, "files": {"llava": "b"}}
     assert all(after[key] == before[key] for key in ("fingerprint", "settings", "git", "finished"))
-    assert after["exported"]["at"]
+    assert after["revised"]["at"]
