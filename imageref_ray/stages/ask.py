@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from imageref_ray.core.records import Answer, Image, Instruction, Usage
 from imageref_ray.engines.base import Generate, Reply, Request, Sampling
 from imageref_ray.stages import parsing
 from imageref_ray.stages.prompts import instruct
 from imageref_ray.stages.prompts.instruct import TASKS, InstructPack
+
+T = TypeVar("T")
 
 QUESTION = Sampling(temperature=1.0, min_tokens=10, max_tokens=200)
 """How knowledge questions are drawn; the text comes after a given first word."""
@@ -133,11 +136,16 @@ def _without_repeats(items: Sequence[Instruction]) -> tuple[Instruction, ...]:
     return tuple(checked)
 
 
-async def every(generate: Generate, requests: Sequence[Request]) -> list[Reply]:
-    """All replies; the first failure is raised after all have ended, so that no request outlives its record."""
-    replies = []
-    for reply in await asyncio.gather(*map(generate, requests), return_exceptions=True):
-        if isinstance(reply, BaseException):
-            raise reply
-        replies.append(reply)
-    return replies
+async def every(generate: Generate, requests: Iterable[Request]) -> list[Reply]:
+    """All replies, as `ended`."""
+    return await ended(map(generate, requests))
+
+
+async def ended(work: Iterable[Awaitable[T]]) -> list[T]:
+    """All results; the first failure is raised after all have ended, so that no request outlives its record."""
+    results = []
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results

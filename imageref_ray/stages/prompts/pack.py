@@ -2,6 +2,7 @@
 
 <name>.yaml             packs of builds (`Pack`)
 instruct-<name>.yaml    packs of visual instructions (`instruct.InstructPack`), read by the same `read`
+judge-<name>.yaml       rubrics of a judge (`rubric.Rubric`), the same
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from imageref_ray.core.config import Config, ConfigError, load
 
 P = TypeVar("P", bound=Config)
 
-Family = Literal["", "instruct-"]
+Family = Literal["", "instruct-", "judge-"]
 """How the names of the shipped files of one kind of pack begin."""
+
+SETTINGS: dict[Family, str] = {"": "prompts", "instruct-": "prompts", "judge-": "rubric"}
+"""The setting that names a pack, for messages."""
 
 FIELD = re.compile(r"\{(\w+)\}")
 """A `{name}` in a template. Other braces stand for themselves."""
@@ -93,7 +97,8 @@ def read(kind: type[P], name_or_path: str, family: Family) -> P:
             return load(kind, path)
     if not name_or_path.endswith((".yaml", ".yml")):
         raise ConfigError(
-            f"prompts: no pack is called {name_or_path}; take one of {', '.join(known)} or give the path of a YAML file"
+            f"{SETTINGS[family]}: no pack is called {name_or_path}; take one of {', '.join(known)} or give the path of "
+            "a YAML file"
         )
     return load(kind, Path(name_or_path))
 
@@ -101,7 +106,7 @@ def read(kind: type[P], name_or_path: str, family: Family) -> P:
 def shipped(family: Family) -> list[str]:
     """The names of a family's shipped packs."""
     files = [entry.name for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")]
-    own = [name for name in files if name.startswith("instruct-") == (family == "instruct-")]
+    own = [name for name in files if next(one for one in reversed(SETTINGS) if name.startswith(one)) == family]
     return sorted(name.removeprefix(family).removesuffix(".yaml") for name in own)
 
 
