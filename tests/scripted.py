@@ -15,6 +15,7 @@ from imageref_ray.commands.annotation.passes import annotate
 from imageref_ray.core import markdown
 from imageref_ray.core.records import Failure, Usage
 from imageref_ray.engines.base import EngineError, Generate, Reply, Request, RequestError
+from imageref_ray.evaluation.alignment import dice
 from imageref_ray.stages import prompts
 
 RESPONSE = "# A day out\nWhat happened in short.\n### The harbour\nBoats came.\n### The market\nPeople bought fish."
@@ -252,3 +253,27 @@ async def onlooker_until_stopped(request: Request) -> Reply | str:
             await asyncio.sleep(0.05)
         await asyncio.sleep(2 * attempts.LOOK_S)
     return onlooker(request)
+
+
+def grader(request: Request) -> str:
+    """A judge: rates an answer by its likeness to the example; of a pair prefers the one more like the question."""
+    asked = "".join(part for part in request.messages[-1].parts if isinstance(part, str))
+    told = {name: asked.partition(f"<{name}>")[2].partition(f"</{name}>")[0] for name in GRADED}
+    if told["answer-of-A"]:
+        first, second = (dice(told["question"], told[f"answer-of-{name}"]) for name in "AB")
+        return f"[[{'A' if first > second else 'B' if second > first else 'C'}]]"
+    return f"As alike as that: [[{1 + 9 * dice(told['example'], told['answer']):.2f}]]"
+
+
+GRADED = ("question", "example", "answer", "answer-of-A", "answer-of-B")
+
+
+def counted_grader(request: Request) -> str:
+    """As `grader`, every call a line in the file named by CALLS; gives no rating to what contains "unratable", and
+    refuses what contains "refused" until the file named by MENDED is there."""
+    with open(os.environ["CALLS"], "a") as calls:
+        calls.write("asked\n")
+    asked = str(request.messages[-1].parts)
+    if "refused" in asked and not os.path.exists(os.environ["MENDED"]):
+        raise RequestError("not in the mood")
+    return "Hm." if "unratable" in asked else grader(request)

@@ -16,10 +16,12 @@ from imageref_ray.core.config import (
     ConfigError,
     EvaluateConfig,
     InstructConfig,
+    JudgeConfig,
     VqaConfig,
     check,
     check_places,
 )
+from imageref_ray.evaluation.evaluate_judge import evaluate_judge
 from imageref_ray.evaluation.evaluate_placement import evaluate_placement
 from imageref_ray.evaluation.evaluate_vqa import evaluate_vqa
 
@@ -28,6 +30,7 @@ JOBS: Mapping[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
     "instruct": (InstructConfig, instruct),
     "evaluate placement": (EvaluateConfig, evaluate_placement),
     "evaluate vqa": (VqaConfig, evaluate_vqa),
+    "evaluate judge": (JudgeConfig, evaluate_judge),
 }
 """Job name in a run's fingerprint → the class of its settings and the function that runs it."""
 

@@ -13,6 +13,7 @@ CONFIGS: dict[str, type[config.Config]] = {
     "train": config.TrainConfig,
     "evaluate": config.EvaluateConfig,
     "evaluate-vqa": config.VqaConfig,
+    "evaluate-judge": config.JudgeConfig,
     "serve": config.ServeConfig,
     "demo": config.DemoConfig,
 }

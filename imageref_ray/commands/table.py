@@ -18,10 +18,10 @@ places: build a training set, fine-tune InternVL, measure it, serve it.
 """
 
 DEMO = Path(__file__).parent / "demo" / "demo.yaml"
-JOBS = ("build", "instruct", "train", "evaluate", "evaluate-vqa", "serve")
+JOBS = ("build", "instruct", "train", "evaluate", "evaluate-vqa", "evaluate-judge", "serve")
 """Jobs with a starter config (`init`) and a schema; the demo has only a schema."""
 
-COMMAND_OF = {"evaluate": "evaluate placement", "evaluate-vqa": "evaluate vqa"}
+COMMAND_OF = {"evaluate": "evaluate placement", "evaluate-vqa": "evaluate vqa", "evaluate-judge": "evaluate judge"}
 """Job → the command it configures, where the two differ."""
 
 
@@ -111,6 +111,25 @@ example: imageref evaluate vqa --config jobs/configs/picturenews-vqa.yaml --set 
         "imageref_ray.evaluation.evaluate_vqa:evaluate_vqa",
         "VqaConfig",
         arguments=(BUDGET,),
+    ),
+    Command(
+        "evaluate judge",
+        "answers + a judge → ratings, or win rates",
+        """\
+Have a model judge the answers of one or more systems by a rubric: a rating of each answer (single, relative), which of
+two is better (pairwise), a rating of each image (images) or of each caption (citation). Reports means with intervals
+and how much was left unrated, agreement with people (--human) and with other judges. Writes judgements.jsonl,
+events.jsonl and metrics.json. After a crash, run the same command again to resume; run it again on a finished run to
+compute the metrics anew, without asking the judge.
+
+example: imageref evaluate judge --config jobs/configs/cluster-judge.yaml --human ratings.csv
+""",
+        "imageref_ray.evaluation.evaluate_judge:evaluate_judge",
+        "JudgeConfig",
+        arguments=(
+            BUDGET,
+            Argument(("--human",), "people's ratings, to measure agreement with", {"metavar": "CSV"}, sets="human"),
+        ),
     ),
     Command(
         "score",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Image
 
@@ -27,6 +28,7 @@ Placed = Mapping[int, str]
 """Slot (from 1) → id of the image placed there."""
 
 POSITION = re.compile(r"<Position (\d+)>")
+LABEL = re.compile(r"IMAGE_(\d+):\s*$")
 GRADES = ("1", "2", "3")
 
 
@@ -59,10 +61,15 @@ class Question:
             labelled.sort(key=lambda pair: pair[0])
         return tuple(image for _, image in labelled)
 
+    @property
+    def text(self) -> str:
+        """The human turn without its images and their labels."""
+        return markdown.strip_images("".join(LABEL.sub("", part) for part in self.prompt if isinstance(part, str)))
+
 
 def _label(before: str | Image) -> int:
     """The k of an `IMAGE_k:` at the end of a text, else 0."""
-    match = re.search(r"IMAGE_(\d+):\s*$", before) if isinstance(before, str) else None
+    match = LABEL.search(before) if isinstance(before, str) else None
     return int(match[1]) if match else 0
 
 
@@ -133,6 +140,11 @@ def insertion(event_id: str, images: Sequence[str], placed: Placed, slots: int) 
 def read_questions(path: Path, root: Path) -> dict[str, Question]:
     """Annotation JSONL ({"id", "image", "conversations"}) → id → Question; relative image paths are under `root`."""
     return _keyed(path, "the annotation JSONL", lambda row, where: _question(row, where, root), lambda item: item.id)
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """Result JSONL ({"id", "result"}) → id → text; a result that is null is an empty answer."""
+    return dict(_keyed(path, "the answers", _answer, lambda item: item[0]).values())
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -216,6 +228,13 @@ def _insertion(row: dict[str, Any], where: str) -> Insertion:
     if result is not None and not isinstance(result, str):
         result = json.dumps(result, ensure_ascii=False)
     return Insertion(str(event), tuple(map(image_id, images)), result or "")
+
+
+def _answer(row: dict[str, Any], where: str) -> tuple[str, str]:
+    id, result = row.get("id"), row.get("result", 0)
+    if isinstance(id, bool) or not isinstance(id, str | int) or not isinstance(result, str | None):
+        raise ConfigError(f'{where}: expected {{"id": …, "result": "the answer\'s text"}}; fix the line')
+    return str(id), result or ""
 
 
 def _question(row: dict[str, Any], where: str, root: Path) -> Question:

@@ -33,6 +33,15 @@ VQA = {
 }
 """Metric → its label; all are in per cent."""
 
+JUDGE = {
+    "win_rate": "wins over the baseline, %",
+    "length_controlled": "wins at equal length, %",
+    "flip_rate": "verdicts that changed with the order, %",
+    "relative": "score relative to the reference, %",
+    "unrated": "share of answers without a rating",
+}
+"""Metric of a judge → its label; those that are not here are the rubric's criteria, under their own names."""
+
 NOTES = {
     "missing_events": "{count} labelled events have no answer; the quarantine says why",
     "unparsed_events": "{count} answers share no section with the reference and count as answers without images",
@@ -40,6 +49,15 @@ NOTES = {
     "unlabelled": "{count} questions are left out: they have no annotators' answers, or no right choice",
     "few_labels": "{count} of {questions} questions have fewer than ten annotators; published accuracies use ten",
     "cut": "{count} of {questions} answers were cut off by max_tokens",
+    "missing_answers": "{count} of {questions} questions have no answer and count as empty answers",
+    "empty_answers": "{count} answers are empty and have the lowest rating, or lose",
+    "missing_baselines": "the baseline has no answer to {count} of {questions} questions and loses there",
+    "unknown_answers": "{count} answers are left out: the test set does not have their questions",
+    "failed_answers": "{count} answers were not judged and are left out; the quarantine says why",
+    "unrated_answers": "{count} answers are left out: the judge gave no rating, also when asked again",
+    "unrated_images": "{count} images have no rating, also after asking again",
+    "uncaptioned_images": "{count} images are left out: they have no caption",
+    "without_images": "{count} answers have no image to judge and are left out",
 }
 """Count in the metrics → the note that is printed where it is not 0."""
 
@@ -68,10 +86,20 @@ def vqa(title: str, summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def judge(title: str, summary: Mapping[str, Any]) -> Table:
+    """One row per system and measure, the best system first, with its 95 % interval."""
+    table = _empty_table(title, "system", "value", "answers")
+    labels = {key: JUDGE.get(key, key) for key in summary["measures"]}
+    for name in summary["ranking"]:
+        _add_rows(table, name, summary["systems"][name], labels, 2, "answers")
+    return table
+
+
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """One line for each count of `NOTES` that is not 0, and one for the run's problems."""
     modes = [(mode, summary[mode]) for mode in MODES if mode in summary]
     sets = [(f"{name}, {mode}", metrics) for mode, name, metrics in _sets(summary)]
+    systems = summary.get("systems", {}).items()
     lines = [metrics["problem"] for _, metrics in modes if "problem" in metrics]
     lines += [
         f"{mode}: {count:,} answers were made as {made}: the endpoint cannot continue an answer that has begun"
@@ -82,10 +110,17 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     lines += [f"{name}: {_references(metrics)}" for name, metrics in modes if "references" in metrics]
     lines += [
         f"{name}: " + note.format(count=f"{metrics[key]:,}", questions=f"{metrics.get('questions', 0):,}")
-        for name, metrics in (*modes, *sets)
+        for name, metrics in (*modes, *sets, *systems)
         for key, note in NOTES.items()
         if metrics.get(key)
     ]
+    lines += [_agreement(found) for found in summary.get("agreement", ())]
+    lines += [
+        f"{rater}: {count:,} ratings are left out: they are of answers that are not judged here"
+        for rater, count in summary.get("unknown_ratings", {}).items()
+        if count
+    ]
+    lines += [_cost(summary["cost"])] if "cost" in summary else []
     problems = ", ".join(f"{error} {count:,}" for error, count in summary["run"]["problems"].items())
     return [*lines, *([f"problems: {problems}"] if problems else [])]
 
@@ -98,6 +133,20 @@ def _references(metrics: Mapping[str, Any]) -> str:
     ).format(**metrics["references"])
     at_labels = "; at labelled slots {inserted:,} inserted, {hits:,} right, {missed:,} missed"
     return line + (at_labels.format(**metrics) if "inserted" in metrics else "")
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    """How far two raters agree."""
+    interval = " – ".join(f"{bound:.2f}" for bound in found["interval"] or ())
+    return (
+        f"{' and '.join(found['raters'])}, {found['measure']}: kappa {number(found['kappa'], 2)}"
+        f"{f' ({interval})' if interval else ''}, equal in {100 * found['equal']:.0f} % of {found['answers']:,} answers"
+    )
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    line = "cost: {requests:,} requests, {prompt_tokens:,} prompt tokens, {generated_tokens:,} generated tokens"
+    return (line + (", {money:,.2f} {currency}" if cost["money"] else "")).format(**cost)
 
 
 def _empty_table(title: str, first_column: str, unit: str, counted: str) -> Table:

@@ -24,6 +24,7 @@ RUNS = (
     "train",
     "evaluate placement",
     "evaluate vqa",
+    "evaluate judge",
     "score",
     "check",
     "inspect",
@@ -201,6 +202,22 @@ def test_evaluate_vqa(files: Callable[..., list[str]], news: Path, tmp_path: Pat
     job = files(sets=sets, prompts="compact", engine=scripted("onlooker"))
     assert main(["evaluate", "vqa", *job, "--set", "limit=3", "--set", "mode=[direct, choice]"]) == 0
     assert read_json(tmp_path / "run", "metrics.json")["direct"]["news"]["questions"] == 3
+
+
+def test_evaluate_judge(files: Callable[..., list[str]], news: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (news / "annotation.plain.jsonl").read_text().splitlines()]
+    lines = [json.dumps({"id": row["id"], "result": row["conversations"][1]["value"]}) for row in rows]
+    Path("answers.jsonl").write_text("\n".join(lines))
+    Path("human.csv").write_text(f"id,rating\n{rows[0]['id']},9\n")
+    job = files(
+        data=news / "annotation.plain.jsonl",
+        root=news,
+        answers={"mine": tmp_path / "answers.jsonl"},
+        engine=scripted("grader"),
+    )
+    assert main(["evaluate", "judge", *job, "--set", "limit=2", "--human", "human.csv"]) == 0
+    found = read_json(tmp_path / "run", "metrics.json")
+    assert found["systems"]["mine"]["rating"] == 10 and found["agreement"][0]["answers"] == 1
 
 
 def test_picturenews_writes_a_corpus_or_what_the_checkpoint_learns_from(

@@ -35,7 +35,7 @@ def test_commands_that_need_no_engine(run: Run, installed: dict[str, str], tmp_p
     assert "the reference contract holds" in run("check", "corpus/annotation.plain.jsonl", "--root", "corpus")
     assert json.loads(run("schema", "demo"))["title"] == "DemoConfig"
     assert "reads" in run("demo", "--dry-run")
-    for job in ("instruct", "train", "evaluate", "evaluate-vqa", "serve"):
+    for job in ("instruct", "train", "evaluate", "evaluate-vqa", "evaluate-judge", "serve"):
         run("init", job)
 
 

@@ -13,6 +13,7 @@ from imageref_ray.core.config import (
     ConfigError,
     EvaluateConfig,
     InstructConfig,
+    JudgeConfig,
     TrainConfig,
     VllmConfig,
     VqaConfig,
@@ -33,6 +34,8 @@ def kind_of(values: dict[str, Any]) -> type[Config]:
         return TrainConfig
     if "sets" in values:
         return VqaConfig
+    if "answers" in values:
+        return JudgeConfig
     return EvaluateConfig if "data" in values else config.DemoConfig
 
 
@@ -43,7 +46,7 @@ def test_every_shipped_config_parses(path: Path) -> None:
 
 
 def test_configs_are_shipped_for_every_job() -> None:
-    assert {BuildConfig, InstructConfig, TrainConfig, EvaluateConfig, VqaConfig} <= {
+    assert {BuildConfig, InstructConfig, TrainConfig, EvaluateConfig, JudgeConfig, VqaConfig} <= {
         kind_of(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in SHIPPED
     }
 

@@ -13,6 +13,7 @@ from imageref_ray.core.records import Image
 from imageref_ray.dataset.paper_formats import (
     Insertion,
     insertion,
+    read_answers,
     read_insertions,
     read_labels,
     read_questions,
@@ -128,6 +129,12 @@ def test_a_question_holds_its_images_where_the_tags_stood(tmp_path):
     assert question.prompt == ("Tell it.\n# A\nIMAGE_1: ", picture, "\ntext")
     assert question.reference == "# A\nIMAGE_1"
     assert question.images == (picture,)
+    assert question.text == "Tell it.\n# A\ntext"
+
+
+def test_answers_are_read_by_id_and_null_is_an_empty_one(tmp_path):
+    lines = '{"id": 4, "result": "# A\\n\\nB"}\n\n{"id": "x", "result": null, "more": 1}\n'
+    assert read_answers(write(tmp_path / "answers.jsonl", lines)) == {"4": "# A\n\nB", "x": ""}
 
 
 def test_urls_and_absolute_paths_are_kept(tmp_path):

@@ -18,6 +18,7 @@ from imageref_ray.core.config import (
     DemoConfig,
     EvaluateConfig,
     InstructConfig,
+    JudgeConfig,
     TrainConfig,
     VllmConfig,
     VqaConfig,
@@ -39,6 +40,11 @@ OWN = {
     "ExportConfig.tokenizer": "counts rows when records are exported, after the passes",
     "ImagesConfig.exclude": "read when images are listed, before Ray starts",
     "InstructConfig.prompts": "read into the pack, which travels to the workers",
+    "JudgeConfig.answers": "read into rows before Ray starts",
+    "JudgeConfig.data": "read into rows before Ray starts",
+    "JudgeConfig.human": "read for the metrics, before the pass",
+    "JudgeConfig.judges": "read for the metrics, before the pass",
+    "JudgeConfig.rubric": "read into the rubric, which travels to the workers",
     "QuestionsConfig.annotations": "read into rows before Ray starts",
     "QuestionsConfig.questions": "read into rows before Ray starts",
     "VqaConfig.prompts": "read into the pack, which travels to the workers",
@@ -80,6 +86,11 @@ JOBS: dict[str, tuple[type[Config], dict[str, Any], list[str]]] = {
         VqaConfig,
         {"sets": {"news": {"questions": "q.json", "images": "test"}}, "output": "run", "engine": ENGINE},
         ["output: run", "sets.news.images: test"],
+    ),
+    "evaluate judge": (
+        JudgeConfig,
+        {"data": "rows.jsonl", "answers": {"mine": "a.jsonl"}, "root": "test", "output": "run", "engine": ENGINE},
+        ["output: run", "root: test"],
     ),
     "demo": (DemoConfig, {"engine": ENGINE, "train": {}, "instruct": {}}, ["output: runs/demo"]),
 }
@@ -174,7 +185,14 @@ def test_an_output_given_on_the_command_line_is_held_to_the_same(
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("build", BuildConfig), ("evaluate", EvaluateConfig), ("train", TrainConfig), ("vqa", VqaConfig)]
+    ("name", "kind"),
+    [
+        ("build", BuildConfig),
+        ("evaluate", EvaluateConfig),
+        ("judge", JudgeConfig),
+        ("train", TrainConfig),
+        ("vqa", VqaConfig),
+    ],
 )
 def test_the_cluster_configs_that_are_shipped_pass(
     name: str, kind: type[Config], monkeypatch: pytest.MonkeyPatch

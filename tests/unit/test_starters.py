@@ -76,7 +76,8 @@ def test_init_writes_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configs_fit_the_schema_of_their_job(path: Path) -> None:
     given = values(path.read_text(encoding="utf-8"))
-    keys = {"source": "build", "images": "instruct", "mixture": "train", "sets": "evaluate-vqa", "data": "evaluate"}
+    keys = {"source": "build", "images": "instruct", "mixture": "train", "sets": "evaluate-vqa"}
+    keys |= {"answers": "evaluate-judge", "data": "evaluate"}
     job = next(name for key, name in keys.items() if key in given)
     jsonschema.validate(given, schema(job))
     with pytest.raises(jsonschema.ValidationError):

@@ -25,6 +25,7 @@ from imageref_ray.core.config.engine import (
 )
 from imageref_ray.core.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
 from imageref_ray.core.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
+from imageref_ray.core.config.judge import JudgeConfig
 from imageref_ray.core.config.load import C, check, load, overridden
 from imageref_ray.core.config.passes import PassConfig, PriceConfig
 from imageref_ray.core.config.places import check_places
@@ -48,6 +49,7 @@ __all__ = [
     "Format",
     "ImagesConfig",
     "InstructConfig",
+    "JudgeConfig",
     "LoraConfig",
     "MixtureEntry",
     "OpenAIConfig",

@@ -27,7 +27,7 @@ class PriceConfig(Config):
 
 
 class PassConfig(Config):
-    """Base of the configs of build, instruct and both evaluations."""
+    """Base of the configs of build, instruct and the evaluations."""
 
     output: Written[Path] = Field(
         description="run directory; created if missing, resumed if it contains a run with the same settings"
