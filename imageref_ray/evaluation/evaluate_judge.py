@@ -10,7 +10,8 @@ Also written: `judgements.jsonl` ({"id", "prompt", "response", …}, one line a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from rich.console import Console
 from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.budget import gpu_seconds, money
 from imageref_ray.batch.job import Job, Summary, pass_of, run_job
+from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.worker import Pass, Row, stage
 from imageref_ray.core.config import JudgeConfig
 from imageref_ray.core.images import Problem, verify
@@ -106,7 +108,7 @@ async def judge_answer(row: Row, generate: Generate, *, rubric: Rubric, max_toke
 
 
 def _measure(config: JudgeConfig, inputs: Inputs, raters: Mapping[str, Values]) -> dict[str, Any]:
-    """Write the judgements and the values of every answer; returns the metrics of all systems."""
+    """Write the judgements and the values of every answer; returns the metrics of all systems. Raises RunFailed."""
     rows = {result.id: result.row["judgements"] for result in store.results(config.output)}
     said = {
         (system, id): [from_row(Judgement, row) for row in rows[record_id(system, id)]]
@@ -117,13 +119,25 @@ def _measure(config: JudgeConfig, inputs: Inputs, raters: Mapping[str, Values]) 
     judged = merge(inputs, said)
     failures = {failure.record_id: failure for failure in store.failures(config.output) if not failure.item}
     write_jsonl(config.output / "judgements.jsonl", judgement_lines(inputs.rubric, said))
-    write_jsonl(config.output / "events.jsonl", event_lines(inputs, said, judged, failures))
+    events = list(event_lines(inputs, said, judged, failures))
+    write_jsonl(config.output / "events.jsonl", events)
+    _check_rated(config, events)
     values = {key: one.values for key, one in judged.items()}
     return {
         **summarise(inputs, said, judged, config.seed),
         "unknown_ratings": {name: len(values.keys() - inputs.keys) for name, values in raters.items()},
         "agreement": agreements(inputs.rubric, {"judge": values, **raters}, config.seed),
     }
+
+
+def _check_rated(config: JudgeConfig, events: Sequence[Row]) -> None:
+    """Raise RunFailed where no answer has a rating: the judge cannot judge, or there is nothing that it could."""
+    if not any(event["values"] for event in events):
+        ((problem, count),) = Counter(event["problem"] for event in events).most_common(1)
+        raise RunFailed(
+            f"{config.output}: none of {len(events):,} answers has a rating; most often: {problem} ({count:,} times). "
+            "Read judgements.jsonl there, then take another judge, rubric or answers, and another output"
+        )
 
 
 def _cost(config: JudgeConfig, summary: Summary) -> dict[str, Any]:

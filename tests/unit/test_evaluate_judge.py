@@ -12,6 +12,8 @@ import pytest
 from PIL import Image as Pillow
 from rich.console import Console
 
+from imageref_ray.batch import store
+from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError, JudgeConfig, ScriptedConfig, check
 from imageref_ray.core.records import Failure, Image, from_row, to_row
@@ -19,7 +21,7 @@ from imageref_ray.dataset.paper_formats import Question, write_jsonl
 from imageref_ray.engines.base import Generate, Reply, Request
 from imageref_ray.evaluation import tables
 from imageref_ray.evaluation.evaluate_judge import evaluate_judge, judge_answer, prepare
-from imageref_ray.evaluation.judge_inputs import Answers, Inputs
+from imageref_ray.evaluation.judge_inputs import Answers, Inputs, read_judge
 from imageref_ray.evaluation.judge_results import Said, agreements, event_lines, judgement_lines, merge, summarise
 from imageref_ray.picturenews.corpus import annotation, placements
 from imageref_ray.picturenews.events import make_event, relevance, response, section_facet
@@ -176,6 +178,16 @@ def test_the_agreement_of_all_raters_is_measured_two_by_two() -> None:
     assert [(one["raters"], one["kappa"], one["answers"]) for one in found] == [(["judge", "second"], 1, 4)]
 
 
+def test_what_another_judge_said_is_read_from_its_run(tmp_path: Path) -> None:
+    inputs = small(SINGLE, {"1": "Boats.", "2": "Rain."})
+    said = {("mine", "1"): [Judgement({"rating": 7.5}, "p", "[[7.5]]")], ("mine", "2"): [Judgement({}, "p", "Hm.")]}
+    write_jsonl(tmp_path / "events.jsonl", event_lines(inputs, said, merge(inputs, said), {}))
+    assert read_judge(tmp_path) == {("mine", "1"): {"rating": 7.5}}
+    (tmp_path / "events.jsonl").write_text('{"id": "1", "mode": "mine", "values": [7]}', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"events\.jsonl is not what evaluate judge writes"):
+        read_judge(tmp_path)
+
+
 def files(folder: Path, answers: str = '{"id": 1, "result": "Boats."}', human: bytes | None = None) -> dict[str, Any]:
     """A test set of one question, answers to it, ratings of them: the settings of a run that starts no engine."""
     turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "# Fair\nBoats."}]
@@ -257,6 +269,16 @@ def test_settings_that_contradict_are_refused(changes: dict[str, Any], says: str
     with pytest.raises(ConfigError, match=says):
         evaluate_judge(check(JudgeConfig, {**files(tmp_path), **changes}, "test"), Console(file=io.StringIO()))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_any_rating_has_failed_and_says_why(tmp_path: Path) -> None:
+    config = JudgeConfig(**files(tmp_path))
+    said = to_row(Judgement({}, "Grade it.", "I like it."))
+    store.Store(config.output).write([store.Result("mine/1", {"id": "mine/1", "judgements": [said]})], [])
+    with pytest.raises(RunFailed, match=r"none of 1 answers has a rating; most often: no reply of the judge has"):
+        evaluate_judge(config, Console(file=io.StringIO()))  # all are judged: no engine is started
+    assert "I like it." in (config.output / "judgements.jsonl").read_text(encoding="utf-8")
+    assert not (config.output / "metrics.json").exists()
 
 
 def test_a_baseline_is_for_pairs_only(tmp_path: Path) -> None:
