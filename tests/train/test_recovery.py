@@ -156,9 +156,8 @@ def test_ctrl_c_ends_a_training_as_it_ends_every_command(
 
 
 @pytest.mark.timeout(600)
-def test_a_run_killed_while_it_exports_exports_again(local_ray: None, folder: Path) -> None:
-    config = settings(folder, "exporting", workers=1, steps=2)
-    done = train(config)
+def test_a_run_killed_while_it_exports_exports_again(reference: Reference) -> None:
+    config, done = reference
     (config.output / "summary.json").rename(config.output / "summary.json.part")
     (config.output / "model").rename(config.output / "model.part")
     before = (config.output / "model.part" / "model.safetensors").read_bytes()
