@@ -13,7 +13,7 @@ from typing import Any
 from imageref_ray.core import markdown
 from imageref_ray.dataset.paper_formats import Placed, Question
 from imageref_ray.evaluation.alignment import align, sections
-from imageref_ray.evaluation.sequence_metrics import edit_score, kendall_score
+from imageref_ray.evaluation.sequence_metrics import edit_score, kendall_score, kendall_script, ordering_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def read_answer(answer: str, question: Question, policy: markdown.Policy) -> Rea
 
 
 def summarise_readings(readings: Mapping[str, Reading], questions: Mapping[str, Question]) -> dict[str, Any]:
-    """Counts of references over all answers, and means over answers: aligned, edit_score, kendall_score, and images
-    per section of the answer's reference. The sequence scores compare with the images of the reference answer."""
+    """Counts of references over all answers, and means over answers: aligned, the sequence scores, and images per
+    section of the answer's reference. The sequence scores compare with the images of the reference answer."""
     pairs = [(reading, _sequence(questions[id])) for id, reading in readings.items()]
     count = {name: sum(getattr(reading, name) for reading in readings.values()) for name in BREACHES}
     placed = sum(len(reading.placed) for reading in readings.values())
@@ -68,6 +68,11 @@ def summarise_readings(readings: Mapping[str, Reading], questions: Mapping[str, 
         "aligned": _mean(reading.aligned for reading in readings.values()),
         "edit_score": _mean(edit_score(reading.references, truth) for reading, truth in pairs),
         "kendall_score": _mean(kendall_score(reading.references, truth) for reading, truth in pairs),
+        "kendall_script": _mean(
+            kendall_script(reading.references, _sequence(questions[id]), len(questions[id].images))
+            for id, reading in readings.items()
+        ),
+        "ordering_score": _mean(ordering_score(reading.references, truth) for reading, truth in pairs),
         "images_per_section": placed / parts if parts else None,
     }
 

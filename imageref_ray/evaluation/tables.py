@@ -20,6 +20,8 @@ PLACEMENT = {
     "score": "score",
     "edit_score": "image order: edit score",
     "kendall_score": "image order: Kendall score",
+    "kendall_script": "image order: Kendall score, RAG-IGBench's script",
+    "ordering_score": "image order: ordering score",
     "aligned": "sections of the reference found",
     "images_per_section": "images per section",
 }
