@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
         if group and group not in groups:
             summary, description = GROUPS[group]
             group_parser = commands.add_parser(group, help=summary, description=description)
-            groups[group] = group_parser.add_subparsers(title="what to measure", metavar="MEASURE", required=True)
+            groups[group] = group_parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
         _add_command(groups[group] if group else commands, name, command)
     return root
 

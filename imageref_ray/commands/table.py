@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imageref_ray.commands.arguments import BUDGET, SET, Argument, Command, int_option, option, path_option
+from imageref_ray.commands.measuring import MEASURING
 
 PURPOSE = """\
 From documents with images to a vision-language model that answers with the right images in the right
@@ -147,6 +148,7 @@ example: imageref score --labels label.csv --predictions insertion.jsonl
             Argument(("--paper",), "score by the paper's conventions", {"action": "store_true"}),
         ),
     ),
+    *MEASURING,
     Command(
         "retry",
         "run the quarantined records of a run again",
@@ -289,5 +291,9 @@ example: imageref schema build
     ),
 )
 
-GROUPS = {"evaluate": ("test set + checkpoint → metrics", "Measure a checkpoint.")}
+GROUPS = {
+    "evaluate": ("test set + checkpoint → metrics", "Measure a checkpoint."),
+    "benchmark": ("public benchmarks in and out", "Run public benchmarks."),
+    "labels": ("test set → position labels", "Make position labels without annotators."),
+}
 """First word of two-word commands → the group's short and long help."""

@@ -62,19 +62,32 @@ class AnnotatedSample:
 
 def read_samples(path: Path) -> Iterator[AnnotatedSample | Finding]:
     """The samples of the file in order. Raises ConfigError if it is missing, not UTF-8 or not valid Parquet."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigError(f"{path} {what}; give the path of an annotation file (JSONL, JSON or Parquet)")
     if path.suffix == ".parquet":
+        _require_file(path)
         yield from _parquet(path)
         return
+    for line, value in iterate_json(path):
+        yield value if isinstance(value, Finding) else parse_row(line, value)
+
+
+def iterate_json(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line, value) of a JSONL file or a JSON list, in order; a Finding in place of what is not valid JSON.
+
+    Raises ConfigError if the file is missing or not UTF-8.
+    """
+    _require_file(path)
     with path.open("rb") as file:
         is_list = file.read(OPENING).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
     try:
-        for line, value in iterate_json_list(path) if is_list else _lines(path):
-            yield value if isinstance(value, Finding) else parse_row(line, value)
+        yield from iterate_json_list(path) if is_list else _lines(path)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 ({error}); convert it to UTF-8") from None
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(f"{path} {what}; give the path of a JSONL, JSON or Parquet file")
 
 
 def parse_row(line: int, row: Any) -> AnnotatedSample | Finding:

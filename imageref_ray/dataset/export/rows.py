@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imageref_ray.core import markdown
-from imageref_ray.core.records import Caption, Image, Record
+from imageref_ray.core.records import Caption, Image, Record, Sample
 from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts import Pack
 
@@ -33,13 +33,17 @@ def answer(record: Record, variant: Variant) -> str:
 
 def annotation(record: Record, variant: Variant, root: Path, pack: Pack) -> Row:
     """One training sample: instruction and documents with `IMAGE_k: <image>`, and the answer."""
-    turn = prompts.answer(pack, record.sample)[-1]
+    return question(record.sample, answer(record, variant), root, pack)
+
+
+def question(sample: Sample, reply: str, root: Path, pack: Pack) -> Row:
+    """An annotation whose answer is any text."""
+    turn = prompts.answer(pack, sample)[-1]
     human = "".join(TAG if isinstance(part, Image) else _untagged(part) for part in turn.parts)
-    reply = _untagged(answer(record, variant))
     return {
-        "id": record.id,
+        "id": sample.id,
         "image": [path(image, root) for image in turn.images],
-        "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": reply}],
+        "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": _untagged(reply)}],
     }
 
 

@@ -1,0 +1,94 @@
+"""What every benchmark's row becomes: a sample, a reference answer with image lines, and labels at its slots.
+
+Their answers have images in the middle of a text; ours have them on a line of their own, after the paragraph that
+they followed. An image before a section's first paragraph belongs to that paragraph.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imageref_ray.core import markdown
+from imageref_ray.core.records import Sample
+from imageref_ray.dataset.paper_formats import Relevance
+
+
+class Unusable(ValueError):
+    """A row is not as the benchmark documents it; the message says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question. `labels`: slot (policy "after") → images of the reference there, of relevance 3; `unknown`
+    references of the reference name no image of the sample."""
+
+    sample: Sample
+    reference: str
+    labels: Relevance
+    unknown: int
+
+
+def make_case(sample: Sample, answer: str, mark: re.Pattern[str], numbers: Mapping[str, int]) -> Case:
+    """The case of an answer whose images are what `mark` finds; `numbers`: its group `name` → k of `IMAGE_k`.
+
+    Raises Unusable for an answer without text.
+    """
+    lines: list[str] = []
+    placed: dict[int, list[int]] = {}
+    slot, begun, unknown = 0, False, 0
+    for part, name in _parts(answer, mark):
+        if not name:
+            lines.append(part)
+            begun = not markdown.is_header(part)
+            slot += begun
+        elif name in numbers:
+            lines.append(markdown.image_line(numbers[name]))
+            placed.setdefault(slot if begun else slot + 1, []).append(numbers[name])
+        else:
+            unknown += 1
+    if not slot:
+        raise Unusable("its answer has no paragraph")
+    labels: dict[int, dict[str, int]] = {number: {} for number in range(1, slot + 1)}
+    for number, ks in placed.items():
+        labels[min(number, slot)] |= {sample.images[k - 1].id: 3 for k in ks}
+    return Case(sample, "\n".join(lines), labels, unknown)
+
+
+def text_of(row: Mapping[str, Any], key: str) -> str:
+    """A text of the row. Raises Unusable if it is missing or empty."""
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise Unusable(f"{key} is not a text")
+    return value
+
+
+def list_of(row: Mapping[str, Any], key: str, kind: type) -> list[Any]:
+    """A list of the row whose elements are of `kind`. Raises Unusable for anything else."""
+    value = row.get(key)
+    if not isinstance(value, list) or not all(isinstance(element, kind) for element in value):
+        raise Unusable(f"{key} is not a list of {kind.__name__}")
+    return value
+
+
+def id_of(row: Mapping[str, Any], key: str) -> str:
+    """The row's id as text. Raises Unusable without one."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise Unusable(f"{key} is {value!r}, not an id")
+    return str(value)
+
+
+def _parts(answer: str, mark: re.Pattern[str]) -> list[tuple[str, str]]:
+    """Lines of text, with "", and marks, with their names, in order. Other images are dropped, and what is left of a
+    line without any letter or digit (a list's dash before an image)."""
+    parts: list[tuple[str, str]] = []
+    for line in markdown.lines(answer):
+        at = 0
+        for match in mark.finditer(line):
+            parts += [(markdown.strip_images(line[at : match.start()]), ""), (match[0], match["name"])]
+            at = match.end()
+        parts.append((markdown.strip_images(line[at:]), ""))
+    return [(part, name) for part, name in parts if name or any(map(str.isalnum, part))]
