@@ -12,6 +12,19 @@ BENCHMARK = Argument(
 
 MEASURING = (
     Command(
+        "evaluate speed",
+        "documents + endpoint → answers a second, end to end and in stages",
+        """\
+Measure how fast an OpenAI-compatible endpoint answers the samples of a source: end to end (one request a sample) and in
+stages (the response and all captions at once, then the placement), with 100 requests in flight, temperature 0, at most
+2,048 tokens. Prints and writes (speed.json) wall time, requests/s, p50 and p95, tokens and failures.
+
+example: imageref evaluate speed --config evaluate-speed.yaml --set source.limit=100 --output runs/speed
+""",
+        "imageref_ray.evaluation.evaluate_speed:evaluate_speed",
+        "SpeedConfig",
+    ),
+    Command(
         "benchmark import",
         "a public benchmark's files → test set",
         """\

@@ -14,6 +14,7 @@ CONFIGS: dict[str, type[config.Config]] = {
     "evaluate": config.EvaluateConfig,
     "evaluate-vqa": config.VqaConfig,
     "evaluate-judge": config.JudgeConfig,
+    "evaluate-speed": config.SpeedConfig,
     "serve": config.ServeConfig,
     "demo": config.DemoConfig,
 }

@@ -19,10 +19,15 @@ places: build a training set, fine-tune InternVL, measure it, serve it.
 """
 
 DEMO = Path(__file__).parent / "demo" / "demo.yaml"
-JOBS = ("build", "instruct", "train", "evaluate", "evaluate-vqa", "evaluate-judge", "serve")
+JOBS = ("build", "instruct", "train", "evaluate", "evaluate-vqa", "evaluate-judge", "evaluate-speed", "serve")
 """Jobs with a starter config (`init`) and a schema; the demo has only a schema."""
 
-COMMAND_OF = {"evaluate": "evaluate placement", "evaluate-vqa": "evaluate vqa", "evaluate-judge": "evaluate judge"}
+COMMAND_OF = {
+    "evaluate": "evaluate placement",
+    "evaluate-vqa": "evaluate vqa",
+    "evaluate-judge": "evaluate judge",
+    "evaluate-speed": "evaluate speed",
+}
 """Job → the command it configures, where the two differ."""
 
 

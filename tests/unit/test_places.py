@@ -47,6 +47,7 @@ OWN = {
     "JudgeConfig.rubric": "read into the rubric, which travels to the workers",
     "QuestionsConfig.annotations": "read into rows before Ray starts",
     "QuestionsConfig.questions": "read into rows before Ray starts",
+    "SpeedConfig.prompts": "a measurement has no workers",
     "VqaConfig.prompts": "read into the pack, which travels to the workers",
 }
 """The settings of files that only the process reads that starts the job, and why that is so."""

@@ -31,6 +31,7 @@ from imageref_ray.core.config.passes import PassConfig, PriceConfig
 from imageref_ray.core.config.places import check_places
 from imageref_ray.core.config.serve import ServeConfig
 from imageref_ray.core.config.source import FetchConfig, FilterConfig, SourceConfig
+from imageref_ray.core.config.speed import SpeedConfig
 from imageref_ray.core.config.train import LoraConfig, MixtureEntry, TrainConfig
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "ScriptedConfig",
     "ServeConfig",
     "SourceConfig",
+    "SpeedConfig",
     "SplitConfig",
     "StageConfig",
     "TrainConfig",
