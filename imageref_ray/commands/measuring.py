@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from imageref_ray.commands.arguments import Argument, Command, option, path_option
 
-BENCHMARKS = ("mmdocrag", "rag-igbench")
+IMPORTED = ("mmdocrag", "mramg", "rag-igbench")
+EXPORTED = ("mmdocrag", "rag-igbench")
 
-BENCHMARK = Argument(
-    ("name",), f"which benchmark: {', '.join(BENCHMARKS)}", {"choices": BENCHMARKS, "metavar": "BENCHMARK"}
-)
+
+def _benchmark(names: tuple[str, ...]) -> Argument:
+    return Argument(("name",), f"which benchmark: {', '.join(names)}", {"choices": names, "metavar": "BENCHMARK"})
+
 
 MEASURING = (
     Command(
@@ -36,7 +38,7 @@ example: imageref benchmark import rag-igbench --data RAG_IG_EN.json --images im
 """,
         "imageref_ray.commands.benchmark:import_",
         arguments=(
-            BENCHMARK,
+            _benchmark(IMPORTED),
             path_option("--data", "FILE", "the benchmark's questions: JSONL or a JSON list", required=True),
             path_option("--images", "DIR", "folder of its images, as it describes it", required=True),
             path_option("--out", "DIR", "folder to write to", required=True),
@@ -54,7 +56,7 @@ example: imageref benchmark export rag-igbench --data RAG_IG_EN.json --answers f
 """,
         "imageref_ray.commands.benchmark:export",
         arguments=(
-            BENCHMARK,
+            _benchmark(EXPORTED),
             path_option("--data", "FILE", "the benchmark's questions: JSONL or a JSON list", required=True),
             path_option("--answers", "JSONL", "the answers, one per line", required=True),
             path_option("--out", "FILE", "file to write", required=True),

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from imageref_ray.commands.cli import main
-from imageref_ray.commands.measuring import BENCHMARKS as NAMES
+from imageref_ray.commands.measuring import EXPORTED, IMPORTED
 from imageref_ray.core import markdown
 from imageref_ray.dataset.paper_formats import read_labels, read_questions, write_jsonl
-from imageref_ray.dataset.public_benchmarks import BENCHMARKS
+from imageref_ray.dataset.public_benchmarks import ANSWERS, READERS
 from imageref_ray.evaluation.placement_metrics import summarise
 from imageref_ray.evaluation.read_answer import read_answer
 
@@ -66,7 +66,7 @@ def exported(tmp_path: Path, name: str, answers: dict[str, str], *rows: Any) -> 
 
 
 def test_the_command_line_knows_every_benchmark() -> None:
-    assert tuple(BENCHMARKS) == NAMES
+    assert (tuple(READERS), tuple(ANSWERS)) == (IMPORTED, EXPORTED)
 
 
 def test_rag_igbench_becomes_a_test_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +103,57 @@ def test_mmdocrag_becomes_a_test_set_in_which_its_own_answer_is_perfect(tmp_path
     assert labels == {"7": {1: {"images/fair_2.jpg": 3}, 2: {}}}
     reading = read_answer(question.reference, question, "after")
     assert summarise(labels, {"7": reading.placed})["f1"] == 1
+
+
+MRAMG: dict[str, Any] = {
+    "id": "recipe_1",
+    "question": "How is the dough made? <PIC>",
+    "ground_truth": "Mix the flour.<PIC>\nKnead it. <PIC>",
+    "provenance": [41],
+    "images_list": ["b", "z"],
+}
+
+
+def mramg(tmp_path: Path) -> list[str]:
+    """The files of a set; the command that imports it."""
+    documents = [[41, "First flour. <PIC> Then water. <PIC>", ["a", "b"]], [42, "Another.", []]]
+    (tmp_path / "doc_recipe.jsonl").write_text("\n".join(map(json.dumps, documents)))
+    write_jsonl(
+        tmp_path / "recipe_mqa.jsonl",
+        [MRAMG, {**MRAMG, "id": "2", "images_list": ["b"]}, {**MRAMG, "id": "3", "provenance": [43]}],
+    )
+    (tmp_path / "IMAGE" / "images_info").mkdir(parents=True)
+    images = {id: {"image_url": "", "image_path": f"{id}.jpg", "image_caption": ""} for id in "ab"}
+    (tmp_path / "IMAGE" / "images_info" / "recipe_imgs_collection.json").write_text(json.dumps(images))
+    files = ["--data", str(tmp_path / "recipe_mqa.jsonl"), "--images", str(tmp_path / "IMAGE")]
+    return ["benchmark", "import", "mramg", *files, "--out", str(tmp_path / "out")]
+
+
+def test_mramg_becomes_a_test_set_with_its_images_in_the_documents(tmp_path: Path) -> None:
+    assert main(mramg(tmp_path)) == 0
+    out = tmp_path / "out"
+    (question,) = read_questions(out / "annotation.jsonl", tmp_path / "IMAGE").values()
+    assert [part if isinstance(part, str) else part.id for part in question.prompt] == [
+        "How is the dough made?\nFirst flour. IMAGE_1: ",
+        "RECIPE/a.jpg",
+        " Then water. IMAGE_2: ",
+        "RECIPE/b.jpg",
+    ]
+    assert question.images[1].uri == str(tmp_path / "IMAGE" / "images" / "RECIPE" / "b.jpg")
+    assert markdown.lines(question.reference) == ["Mix the flour.", "IMAGE_2", "Knead it."]
+    assert read_labels(out / "label.csv") == {"recipe_1": {1: {"RECIPE/b.jpg": 3}, 2: {}}}
+    assert [json.loads(line) for line in (out / "left_out.jsonl").read_text().splitlines()] == [
+        {"line": 2, "problem": "its answer has 2 <PIC> for 1 images"},
+        {"line": 3, "problem": "document 43 does not exist"},
+    ]
+
+
+@pytest.mark.parametrize("missing", ["doc_recipe.jsonl", "IMAGE/images_info/recipe_imgs_collection.json"])
+def test_a_missing_file_of_mramg_is_named(tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = mramg(tmp_path)
+    (tmp_path / missing).unlink()
+    assert main(command) == 2
+    assert f"{tmp_path / missing} does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

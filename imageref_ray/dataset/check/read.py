@@ -79,7 +79,7 @@ def iterate_json(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open("rb") as file:
         is_list = file.read(OPENING).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
     try:
-        yield from iterate_json_list(path) if is_list else _lines(path)
+        yield from iterate_json_list(path) if is_list else iterate_json_lines(path)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 ({error}); convert it to UTF-8") from None
 
@@ -140,7 +140,8 @@ def _image(entry: Any) -> AnnotatedImage:
     raise ValueError(f"an image is {str(entry)[:60]!r}, not a path")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line, value) of a JSONL file; a Finding in place of what is not valid JSON."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():

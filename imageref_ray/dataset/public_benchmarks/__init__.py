@@ -17,25 +17,22 @@ from imageref_ray.core.config import ConfigError
 from imageref_ray.dataset.check.read import Finding, iterate_json
 from imageref_ray.dataset.export.rows import Row, question
 from imageref_ray.dataset.paper_formats import Relevance, write_jsonl, write_labels
-from imageref_ray.dataset.public_benchmarks import mmdocrag, rag_igbench
-from imageref_ray.dataset.public_benchmarks.case import Case, Unusable
+from imageref_ray.dataset.public_benchmarks import mmdocrag, mramg, rag_igbench
+from imageref_ray.dataset.public_benchmarks.case import Read, Unusable
 from imageref_ray.stages.prompts import load_pack
 
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """`read` makes a case of a row, its number in the file (from 1) and the folder of images, or raises Unusable;
-    `id` is the key of a row's id; `answer` makes the row that the benchmark's script reads."""
-
-    read: Callable[[int, Mapping[str, Any], Path], Case]
-    id: str
-    answer: Callable[[Mapping[str, Any], str], Row]
-
-
-BENCHMARKS = {
-    "mmdocrag": Benchmark(mmdocrag.read, "q_id", mmdocrag.answer),
-    "rag-igbench": Benchmark(rag_igbench.read, "id", rag_igbench.answer),
+READERS: dict[str, Callable[[Path, Path], Read]] = {
+    "mmdocrag": mmdocrag.reader,
+    "mramg": mramg.reader,
+    "rag-igbench": rag_igbench.reader,
 }
+"""Benchmark → what makes a reader of its file and its folder of images."""
+
+ANSWERS: dict[str, tuple[str, Callable[[Mapping[str, Any], str], Row]]] = {
+    "mmdocrag": ("q_id", mmdocrag.answer),
+    "rag-igbench": ("id", rag_igbench.answer),
+}
+"""Benchmark → the key of a row's id, and what makes the row that its script reads of a row and an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +52,12 @@ def import_test_set(name: str, data: Path, images: Path, out: Path, split: str |
     rows: list[Row] = []
     labels: dict[str, Relevance] = {}
     left_out: list[Row] = []
-    unknown, pack = 0, load_pack("compact")
+    unknown, pack, read = 0, load_pack("compact"), READERS[name](data, images)
     for number, (line, value) in enumerate(iterate_json(data), start=1):
         if split is not None and isinstance(value, dict) and value.get("split") != split:
             continue
         try:
-            case = BENCHMARKS[name].read(number, _row(value), images)
+            case = read(number, _row(value))
             if case.sample.id in labels:
                 raise Unusable(f"id {case.sample.id} is repeated")
         except Unusable as problem:
@@ -82,12 +79,12 @@ def export_answers(name: str, data: Path, answers: Mapping[str, str], out: Path)
     Those get an empty one: the benchmarks' scripts expect every question. Raises ConfigError where no question has an
     answer.
     """
-    benchmark = BENCHMARKS[name]
-    rows = [value for _, value in iterate_json(data) if isinstance(value, dict) and value.get(benchmark.id) is not None]
-    texts = [answers.get(str(row[benchmark.id]), "") for row in rows]
+    key, answer = ANSWERS[name]
+    rows = [value for _, value in iterate_json(data) if isinstance(value, dict) and value.get(key) is not None]
+    texts = [answers.get(str(row[key]), "") for row in rows]
     if not any(texts):
         raise ConfigError(f"none of {len(answers):,} answers is to a question of {data}; give its own answers")
-    write_jsonl(out, (benchmark.answer(row, text) for row, text in zip(rows, texts, strict=True)))
+    write_jsonl(out, (answer(row, text) for row, text in zip(rows, texts, strict=True)))
     return len(rows), texts.count("")
 
 

@@ -7,13 +7,13 @@ they followed. An image before a section's first paragraph belongs to that parag
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from imageref_ray.core import markdown
 from imageref_ray.core.records import Sample
-from imageref_ray.dataset.paper_formats import Relevance
+from imageref_ray.dataset.paper_formats import Relevance, image_id
 
 
 class Unusable(ValueError):
@@ -29,6 +29,10 @@ class Case:
     reference: str
     labels: Relevance
     unknown: int
+
+
+Read = Callable[[int, Mapping[str, Any]], Case]
+"""The case of a row and its number in the file (from 1); raises Unusable."""
 
 
 def make_case(sample: Sample, answer: str, mark: re.Pattern[str], numbers: Mapping[str, int]) -> Case:
@@ -53,7 +57,7 @@ def make_case(sample: Sample, answer: str, mark: re.Pattern[str], numbers: Mappi
         raise Unusable("its answer has no paragraph")
     labels: dict[int, dict[str, int]] = {number: {} for number in range(1, slot + 1)}
     for number, ks in placed.items():
-        labels[min(number, slot)] |= {sample.images[k - 1].id: 3 for k in ks}
+        labels[min(number, slot)] |= {image_id(sample.images[k - 1].uri): 3 for k in ks}
     return Case(sample, "\n".join(lines), labels, unknown)
 
 

@@ -17,12 +17,17 @@ from typing import Any
 from imageref_ray.core import markdown
 from imageref_ray.core.records import Document, Image, Sample
 from imageref_ray.dataset.paper_formats import image_id
-from imageref_ray.dataset.public_benchmarks.case import Case, id_of, list_of, make_case, text_of
+from imageref_ray.dataset.public_benchmarks.case import Case, Read, id_of, list_of, make_case, text_of
 
 MARK = re.compile(r"!\[[^\]\n]*\]\(image(?P<name>\d+)\)")
 
 
-def read(number: int, row: Mapping[str, Any], images: Path) -> Case:
+def reader(data: Path, images: Path) -> Read:
+    """Reads the rows of `data`; `images` as above."""
+    return lambda number, row: read(row, images)
+
+
+def read(row: Mapping[str, Any], images: Path) -> Case:
     """The case of a row. Raises Unusable."""
     quotes = [" ".join(text_of(quote, "text").split()) for quote in list_of(row, "text_quotes", dict)]
     paths = [text_of(quote, "img_path") for quote in list_of(row, "img_quotes", dict)]

@@ -11,16 +11,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from imageref_ray.core import markdown
 from imageref_ray.core.records import Document, Image, Sample
-from imageref_ray.dataset.public_benchmarks.case import Case, Unusable, id_of, list_of, make_case, text_of
+from imageref_ray.dataset.public_benchmarks.case import Case, Read, Unusable, id_of, list_of, make_case, text_of
 
 MARK = re.compile(r"!\[[^\]\n]*\]\(IMG#(?P<name>\d+)\)")
 CITATION = re.compile(r"<sup>\[.*?\]\(.*?\)</sup>")
 """A reference to a document, which the benchmark's script removes as well."""
+
+
+def reader(data: Path, images: Path) -> Read:
+    """Reads the rows of `data`; `images` as above."""
+    return partial(read, images=images)
 
 
 def read(number: int, row: Mapping[str, Any], images: Path) -> Case:
