@@ -13,8 +13,12 @@ def import_(name: str, data: Path, images: Path, out: Path, split: str | None) -
     """Write the test set and print what was left out. Raises ConfigError where no row can be used."""
     made = import_test_set(name, data, images, out, split)
     if not made.cases:
-        reason = f"; see why: {out / 'left_out.jsonl'}" if made.left_out else f"; it has no row of split {split}"
-        raise ConfigError(f"{data}: no row is a question of {name}{reason}")
+        reason = (
+            f"see why: {out / 'left_out.jsonl'}"
+            if made.left_out
+            else f"it has no row{f' of split {split}' if split else ''}"
+        )
+        raise ConfigError(f"{data}: no row is a question of {name}; {reason}")
     print(f"{out}: {made.cases:,} questions; evaluate with root: {images} and label_slots: after")
     if made.left_out:
         print(f"{made.left_out:,} rows are left out: {out / 'left_out.jsonl'}")
