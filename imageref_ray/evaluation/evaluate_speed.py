@@ -26,7 +26,8 @@ from imageref_ray import engines, sources
 from imageref_ray.batch import manifest
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.core.config import ConfigError, OpenAIConfig, SpeedConfig
-from imageref_ray.core.records import Failure, Record, Sample, Usage
+from imageref_ray.core.records import Failure, Record, Sample, Usage, to_row
+from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Engine, Generate, Message, Reply, Request, RequestError, Sampling
 from imageref_ray.engines.openai.engine import OpenAIEngine
 from imageref_ray.evaluation.tables import number
@@ -65,7 +66,6 @@ def evaluate_speed(config: SpeedConfig, console: Console | None = None) -> dict[
     seconds = [modes[mode]["seconds_per_sample"] for mode in ("staged", "end_to_end") if mode in modes]
     ratio = seconds[0] / seconds[1] if len(seconds) == 2 and all(seconds) else None
     result = {"in_flight": config.in_flight, "left_out": left_out, **modes, "ratio": ratio}
-    config.output.mkdir(parents=True, exist_ok=True)
     manifest.write_json(config.output / "speed.json", result)
     _show(console or Console(), config.output, result)
     for mode in modes:
@@ -123,16 +123,23 @@ async def staged(sample: Sample, generate: Generate, pack: Pack, sampling: Sampl
 
 
 def _samples(config: SpeedConfig) -> tuple[list[Sample], int]:
-    """The source's samples that have usable images, ready to be sent, and how many have not or cannot be read."""
+    """The source's samples that have usable images, ready to be sent, and how many have not or cannot be read.
+
+    Writes why, a row for each image, document and sample that is left out (left_out.jsonl).
+    """
     samples: list[Sample] = []
-    left_out = 0
+    failures: list[Failure] = []
     for item in sources.read(config.source):
         if isinstance(item, Failure):
-            left_out += not item.item
+            failures.append(item)
             continue
-        sample, _ = prepare_images(item.sample, config.source, config.output / "images")
+        sample, problems = prepare_images(item.sample, config.source, config.output / "images")
         samples += [sample] if sample.images else []
-        left_out += not sample.images
+        failures += problems
+        failures += [] if sample.images else [Failure(sample.id, "verify", "NoImages", "no usable image is left")]
+    config.output.mkdir(parents=True, exist_ok=True)
+    write_jsonl(config.output / "left_out.jsonl", map(to_row, failures))
+    left_out = sum(not failure.item for failure in failures)
     if not samples:
         raise ConfigError(f"{config.source.root}: none of {left_out:,} samples can be used; check source")
     return samples, left_out
@@ -226,4 +233,4 @@ def _notes(modes: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]
     if result["ratio"]:
         yield f"a sample takes {result['ratio']:.2f} times as long staged as end to end"
     if result["left_out"]:
-        yield f"{result['left_out']:,} samples are left out: unreadable, or without a usable image"
+        yield f"{result['left_out']:,} samples are left out: unreadable, or without a usable image (left_out.jsonl)"

@@ -112,3 +112,6 @@ def test_a_source_without_a_usable_sample_is_refused(tmp_path: Path, capsys: pyt
     with loopback(otherwise=reply) as server, pytest.raises(FileNotFoundError):
         measure(tmp_path, server, "source.max_image_pixels=1", code=2)
     assert "none of 3 samples can be used" in capsys.readouterr().err
+    rows = [json.loads(line) for line in (tmp_path / "out" / "left_out.jsonl").open(encoding="utf-8")]
+    assert [row["error"] for row in rows if not row["item"]] == ["NoImages"] * 3
+    assert len([row for row in rows if row["item"]]) == images(3)
