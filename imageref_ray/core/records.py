@@ -148,7 +148,8 @@ class VisualQuestion:
     """An annotated question about an image: identical answers are merged, with the sum of their weights.
 
     `task` is the kind of annotation (`prompts.TASKS`); `choices` are those of a multiple-choice question, `correct`
-    is the index of the right one (-1: unknown).
+    is the index of the right one (-1: unknown). `question_type` and `answer_type` are the data set's own, empty for
+    none.
     """
 
     id: str
@@ -158,6 +159,8 @@ class VisualQuestion:
     answers: tuple[Answer, ...]
     choices: tuple[str, ...] = ()
     correct: int = -1
+    question_type: str = ""
+    answer_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from imageref_ray.sources.vqa_sets import TYPES
+
 MODES = ("guided", "structured", "free", "captions", "staged")
 """The ways of decoding a placement."""
 
@@ -43,6 +45,9 @@ JUDGE = {
     "unrated": "share of answers without a rating",
 }
 """Metric of a judge → its label; those that are not here are the rubric's criteria, under their own names."""
+
+SHOWN_TYPES = 10
+"""Types of a set's questions or answers that the table lists; VQAv2 has 65 types of questions."""
 
 NOTES = {
     "missing_events": "{count} labelled events have no answer; the quarantine says why",
@@ -81,10 +86,12 @@ def placement(title: str, summary: Mapping[str, Any]) -> Table:
 
 
 def vqa(title: str, summary: Mapping[str, Any]) -> Table:
-    """One row per set and measure, with its 95 % interval."""
+    """One row per set and measure, with its 95 % interval, and per type of question and answer where a set has them."""
     table = _empty_table(title, "set", "%", "questions")
     for _, name, metrics in _sets(summary):
         _add_rows(table, name, metrics, VQA, 1, "questions")
+        for kind in TYPES:
+            _add_types(table, name, kind.replace("_", " "), metrics.get(f"by_{kind}", {}))
     return table
 
 
@@ -95,6 +102,14 @@ def judge(title: str, summary: Mapping[str, Any]) -> Table:
     for name in summary["ranking"]:
         _add_rows(table, name, summary["systems"][name], labels, 2, "answers")
     return table
+
+
+def _add_types(table: Table, name: str, kind: str, by_type: Mapping[str, Any]) -> None:
+    """The challenge's accuracy for the commonest types, and how many more there are."""
+    for type in list(by_type)[:SHOWN_TYPES]:
+        _add_rows(table, f"{name}, {kind} {type}", by_type[type], {"official": VQA["official"]}, 1, "questions")
+    if len(by_type) > SHOWN_TYPES:
+        table.add_row(f"{name}, {len(by_type) - SHOWN_TYPES} more {kind}s", "in metrics.json", "", "", "")
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:

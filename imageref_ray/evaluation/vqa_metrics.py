@@ -4,7 +4,8 @@
                                      └▶ release: min(1, share of annotators who agree / 0.3)
 
 `official` and its normalisation (contractions, numbers, articles, punctuation) are the VQA challenge's (Antol et
-al. 2015); `release` is the VIGC release's variant. Results always name the variant.
+al. 2015), which leaves texts as they are where all annotators agree; `release` is the VIGC release's variant. Results
+always name the variant.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imageref_ray.core.records import VisualQuestion
-from imageref_ray.sources.vqa_sets import ANNOTATORS
+from imageref_ray.sources.vqa_sets import ANNOTATORS, TYPES
 
 MAX_CELLS = 2**20
 """Numbers of a bootstrap held in memory at once, at most: a published set has 214,354 questions."""
@@ -44,9 +45,13 @@ NUMBERS = {"none": "0"} | {
     )
 }
 ARTICLES = ("a", "an", "the")
+UNTYPED = "–"
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _PERIOD = re.compile(r"\.(?!\d)")
+_PERIODS = 32
+"""Most full stops removed of an answer, as published (`re.UNICODE`, which is 32, is passed where the count belongs)."""
+
 _THOUSANDS = re.compile(r"\d,\d")
 
 
@@ -63,33 +68,38 @@ def normalise(answer: str) -> str:
     A punctuation mark is removed if it is next to a space anywhere in the answer, or if the answer has a number such as
     1,000; else it becomes a space. A full stop is removed unless a digit follows.
     """
-    text = answer.replace("\n", " ").replace("\t", " ").strip()
+    text = _trimmed(answer)
     has_thousands = bool(_THOUSANDS.search(text))
     stripped = text
     for mark in _PUNCTUATION:
         remove = has_thousands or f"{mark} " in text or f" {mark}" in text
         stripped = stripped.replace(mark, "" if remove else " ")
-    words = [NUMBERS.get(word, word) for word in _PERIOD.sub("", stripped).lower().split()]
+    words = [NUMBERS.get(word, word) for word in _PERIOD.sub("", stripped, count=_PERIODS).lower().split()]
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
 
 
 def official(answer: str, labels: Sequence[str]) -> float:
     """The VQA challenge's accuracy, 0 to 1: the mean over annotators of min(1, agreeing others / 3).
 
-    `labels` are the annotators' answers, one each. Raises ValueError where there are no labels.
+    Texts are normalised only where the annotators differ: where all say "The Cat.", "cat" is wrong. `labels` are the
+    annotators' answers, one each. Raises ValueError where there are no labels.
     """
     _check_labels(labels)
-    normalised = normalise(answer)
-    hits = [normalise(label) == normalised for label in labels]
+    given, annotated = _trimmed(answer), [_trimmed(label) for label in labels]
+    if len(set(annotated)) > 1:
+        given, annotated = normalise(given), [normalise(label) for label in annotated]
+    hits = [label == given for label in annotated]
     return math.fsum(min(1.0, (sum(hits) - hit) / 3) for hit in hits) / len(hits)
 
 
 def release(answer: str, labels: Sequence[str]) -> float:
-    """The VIGC release's accuracy, 0 to 1: min(1, summed shares of the labels that match / 0.3).
+    """The VIGC release's accuracy, 0 to 1: min(1, summed shares of the labels that match / 0.3); 0 without any text.
 
     Raises ValueError where there are no labels.
     """
     _check_labels(labels)
+    if not answer.strip():
+        return 0.0
     normalised = normalise(answer)
     return min(1.0, sum(normalise(label) == normalised for label in labels) / (0.3 * len(labels)))
 
@@ -120,23 +130,45 @@ def labels(question: VisualQuestion) -> list[str]:
 def summarise(
     questions: Iterable[VisualQuestion], answers: Mapping[str, str], seed: int = 0, resamples: int = 2000
 ) -> dict[str, Any]:
-    """Both accuracies in per cent over all questions, with 95 % bootstrap intervals and counts.
+    """Both accuracies in per cent over all questions, with 95 % bootstrap intervals and counts; the same for the
+    questions of every type (`by_answer_type`, `by_question_type`) where the set has types.
 
     `answers` is question id → text; a question without one counts as answered wrongly (`missing`), one without labels
     is left out (`unlabelled`); `few_labels` have fewer than ten. Raises ValueError where no question is left.
     """
     counts: Counter[str] = Counter()
-    scores = []
+    judged: list[VisualQuestion] = []
+    scores: list[tuple[float, ...]] = []
     for question in questions:
-        answer, annotated = answers.get(question.id, ""), labels(question)
-        counts["missing"] += question.id not in answers
+        answer, annotated = answers.get(question.id), labels(question)
+        counts["missing"] += answer is None
         counts["unlabelled"] += not annotated
         counts["few_labels"] += 0 < len(annotated) < ANNOTATORS
         if annotated:
-            scores.append((official(answer, annotated), release(answer, annotated)) if answer.strip() else (0.0, 0.0))
+            judged.append(question)
+            scores.append((0.0, 0.0) if answer is None else (official(answer, annotated), release(answer, annotated)))
     if not scores:
         raise ValueError(f"none of {counts['unlabelled']} questions has annotated answers; give a labelled set")
-    return {"questions": len(scores), **_means(scores, ("official", "release"), seed, resamples), **_sorted(counts)}
+    return {**_accuracies(scores, seed, resamples), **_sorted(counts), **_by_type(judged, scores, seed, resamples)}
+
+
+def _accuracies(scores: Sequence[tuple[float, ...]], seed: int, resamples: int) -> dict[str, Any]:
+    return {"questions": len(scores), **_means(scores, ("official", "release"), seed, resamples)}
+
+
+def _by_type(
+    questions: Sequence[VisualQuestion], scores: Sequence[tuple[float, ...]], seed: int, resamples: int
+) -> dict[str, Any]:
+    """`by_…` → type → accuracies, the commonest type first; nothing for a kind of type that no question has."""
+    tables: dict[str, Any] = {}
+    for kind in TYPES:
+        groups: dict[str, list[tuple[float, ...]]] = {}
+        for question, pair in zip(questions, scores, strict=True):
+            groups.setdefault(getattr(question, kind) or UNTYPED, []).append(pair)
+        if groups.keys() - {UNTYPED}:
+            types = sorted(groups, key=lambda name: (-len(groups[name]), name))
+            tables[f"by_{kind}"] = {name: _accuracies(groups[name], seed, resamples) for name in types}
+    return tables
 
 
 def summarise_choices(
@@ -170,6 +202,10 @@ def summarise_choices(
     if not scores:
         raise ValueError(f"none of {counts['unlabelled']} questions has choices and a right one; give a labelled set")
     return {"questions": len(scores), **_means(scores, Choice._fields, seed, resamples), **_sorted(counts)}
+
+
+def _trimmed(text: str) -> str:
+    return text.replace("\n", " ").replace("\t", " ").strip()
 
 
 def _check_labels(labels: Sequence[str]) -> None:

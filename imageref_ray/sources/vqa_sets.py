@@ -5,7 +5,8 @@
                or {"image" | "image_path" | "image_id", "question", "direct_answers", "choices", "correct_choice_idx"}
     official   {"questions": [..]} and {"annotations": [..]}                    VQAv2 and OKVQA as published
 
-Identical answers are merged, with their number as weight. Image files are not opened here.
+The last two may name a "question_type" and an "answer_type". Identical answers are merged, with their number as weight.
+Image files are not opened here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from imageref_ray.sources.image_sets import STAGE, image_id
 
 ANNOTATORS = 10
 """Answers per question in the VQA data sets."""
+
+TYPES = ("question_type", "answer_type")
+"""What the published sets sort their questions by."""
 
 COCO_2017 = "{:012d}.jpg"
 """File name of a numbered image; before 2017 it was, for example, `COCO_val2014_{:012d}.jpg`."""
@@ -77,14 +81,19 @@ def read_official(
     """
     entries = _list(_value(_json(questions), "questions", questions), questions)
     annotated = _list(_value(_json(annotations), "annotations", annotations), annotations)
-    answers = {str(entry.get("question_id")): entry.get("answers") for entry in annotated if isinstance(entry, dict)}
+    known = {str(entry.get("question_id")): _known(entry) for entry in annotated if isinstance(entry, dict)}
 
     def joined() -> Iterator[tuple[int, Any]]:
         for number, entry in enumerate(entries):
-            known = answers.get(str(entry.get("question_id"))) if isinstance(entry, dict) else None
-            yield number, {**entry, "answer": known} if known else entry
+            found = known.get(str(entry.get("question_id"))) if isinstance(entry, dict) else None
+            yield number, {**entry, **found} if found else entry
 
     yield from _questions(questions, joined(), images, task, name, annotators)
+
+
+def _known(annotation: dict[str, Any]) -> dict[str, Any]:
+    """What an annotation adds to its question's entry."""
+    return {"answer": annotation.get("answers"), **{key: annotation.get(key) for key in TYPES}}
 
 
 def _questions(
@@ -139,6 +148,7 @@ def _question(id: str, entry: dict[str, Any], images: Path, task: str, name: str
         _answers(entry[key], key),
         tuple(choice.strip() for choice in choices),
         -1 if correct is None else correct,
+        **{key: kind for key in TYPES if isinstance(kind := entry.get(key), str)},
     )
 
 
@@ -149,10 +159,9 @@ def _answers(value: Any, key: str) -> tuple[Answer, ...]:
     stripped = [text.strip() for text in texts if isinstance(text, str)]
     if not texts or len(stripped) < len(texts):
         raise _Unusable("BrokenEntry", f"{key} is {value!r}; expected a list of at least one text")
-    counts = Counter(text for text in stripped if text)
-    if not counts:
+    if not any(stripped):
         raise _Unusable("BrokenEntry", f"{key} has only empty texts; give at least one answer")
-    return tuple(Answer(text, float(count)) for text, count in counts.items())
+    return tuple(Answer(text, float(count)) for text, count in Counter(stripped).items())
 
 
 def _pairs(entry: dict[str, Any]) -> list[tuple[str, str]]:

@@ -159,15 +159,21 @@ def test_a_pattern_that_names_no_picture_by_its_number_is_refused(pattern: str) 
 
 def test_the_closing_lines_name_every_measure_and_all_that_bears_on_it() -> None:
     direct = {"questions": 1200, "official": 61.25, "release": 63.0, "missing": 2, "unlabelled": 0, "few_labels": 3}
+    types = {
+        f"type {n}": {"questions": 1, "official": 10 + n, "intervals": {"official": [0.0, 100.0]}} for n in range(13)
+    }
+    intervals = {"official": [60.0, 62.5], "release": [61.0, 65.0]}
     choice = {"questions": 40, "total": 75.0, "mean": 70.0, "missing": 0, "unlabelled": 1160}
     summary = {
-        "direct": {"okvqa": {**direct, "cut": 1, "intervals": {"official": [60.0, 62.5], "release": [61.0, 65.0]}}},
+        "direct": {"okvqa": {**direct, "cut": 1, "by_question_type": types, "intervals": intervals}},
         "choice": {"okvqa": {**choice, "intervals": {"total": [60.0, 90.0], "mean": [55.0, 85.0]}}},
         "run": {"problems": {"FewAnswers": 3, "MissingImage": 2}},
     }
     screen = Console(file=io.StringIO(), width=140)
     screen.print(tables.vqa("t", summary))
     printed = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "okvqa, question type type 9" in printed and "19.0" in printed
+    assert "okvqa, 3 more question types" in printed and "20.0" not in printed
     for text in ("61.2", "60.0 – 62.5", "63.0", "75.0", "70.0", "1,200", "by total", "by mean", "VIGC"):
         assert text in printed
     assert tables.notes(summary) == [

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -72,6 +76,68 @@ def test_the_official_accuracy_leaves_every_annotator_out_once() -> None:
     assert official("horse", TEN) == 0
 
 
+@pytest.mark.parametrize(
+    ("answer", "labels", "right"),
+    [
+        ("cat", ["The Cat."] * 10, 0),
+        ("The Cat.", ["The Cat."] * 10, 1),
+        ("The\tCat.\n", [" The Cat.", "The\nCat."] * 5, 1),
+        ("cat", ["The Cat."] * 9 + ["dog"], 1),
+        ("", ["a"] * 9 + ["the"], 1),
+        ("1" * 3, ["1" * 3] * 3 + [""] * 7, (3 * (2 / 3) + 7) / 10),
+        ("." * 33, ["." * 33] * 9 + ["none"], 1),
+        ("", ["." * 33] * 9 + ["none"], 0),
+        ("", ["." * 32] * 9 + ["none"], 1),
+    ],
+)
+def test_the_official_accuracy_is_the_scripts_to_the_letter(answer: str, labels: list[str], right: float) -> None:
+    """Nothing is normalised where all annotators agree; an empty text is an answer; 32 full stops are removed."""
+    assert official(answer, labels) == pytest.approx(right)
+
+
+SYLLABLES = (
+    "The",
+    "a",
+    "an",
+    "Cat.",
+    "cat",
+    "two",
+    "2",
+    "Ten",
+    "dont",
+    "1,000",
+    "3.5",
+    "red/white",
+    "-",
+    ",",
+    "",
+    "\n",
+)
+
+
+def as_published(answer: str, annotated: list[str]) -> float:
+    """The accuracy as the challenge words it: for each annotator, how many of the others said the same, three at
+    most, of three; on cleaned texts if the annotators differ."""
+    said, *texts = (text.replace("\n", " ").strip() for text in (answer, *annotated))
+    if len(set(texts)) > 1:
+        said, *texts = map(normalise, (said, *texts))
+    scores = [min(3, [*texts[:k], *texts[k + 1 :]].count(said)) / 3 for k in range(len(texts))]
+    return sum(scores) / len(scores)
+
+
+def test_six_thousand_random_cases_are_judged_as_the_challenge_says() -> None:
+    rng = random.Random(5)
+
+    def text() -> str:
+        return rng.choice(["", " "]).join(rng.choices(SYLLABLES, k=rng.randint(0, 3)))
+
+    for _ in range(6000):
+        pool = [text() for _ in range(rng.choice([1, 1, 2, 4]))]
+        given = rng.choice([*pool, pool[0].lower(), text()])
+        annotated = rng.choices(pool, k=10)
+        assert math.isclose(official(given, annotated), as_published(given, annotated)), (given, annotated)
+
+
 def test_the_release_takes_shares_of_distinct_answers() -> None:
     assert release("dog", TEN) == 1
     assert release("Cat", TEN) == 1
@@ -140,6 +206,21 @@ def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once() -> No
 
 def test_an_empty_answer_is_never_right() -> None:
     assert summarise([question("1", {"a": 10})], {"1": " "})["release"] == 0  # "a" is an article: it normalises to ""
+
+
+def test_accuracy_is_told_for_every_type_of_question_and_answer_the_commonest_first() -> None:
+    kinds = [("how many", "number"), ("what is", "other"), ("what is", "number"), ("", "number")]
+    questions = [
+        dataclasses.replace(question(str(n), {"cat": 10}), question_type=kind, answer_type=answer)
+        for n, (kind, answer) in enumerate(kinds)
+    ]
+    summary = summarise(questions, {"0": "cat", "1": "cat", "2": "dog", "3": "dog"})
+    by_answer, by_question = summary["by_answer_type"], summary["by_question_type"]
+    assert list(by_answer) == ["number", "other"] and list(by_question) == ["what is", "how many", "–"]
+    assert [by_answer[name]["official"] for name in by_answer] == [pytest.approx(100 / 3), 100]
+    assert [by_question[name]["questions"] for name in by_question] == [2, 1, 1]
+    assert by_question["what is"]["release"] == 50 and set(by_question["–"]["intervals"]) == {"official", "release"}
+    assert "by_answer_type" not in summarise([question("1", {"cat": 10})], {})
 
 
 def test_weights_that_are_no_counts_are_refused() -> None:

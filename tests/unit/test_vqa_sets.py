@@ -200,7 +200,13 @@ def test_a_repeated_question_is_a_problem_of_its_entry_and_not_of_the_question(t
 def test_the_published_pair_of_files_is_joined(tmp_path: Path) -> None:
     asked = [{"question_id": q, "image_id": 42, "question": f"Q{q}?"} for q in (1, 2)]
     annotations = [
-        {"question_id": 1, "image_id": 42, "answers": [{"answer": text, "answer_id": k} for k, text in enumerate(TEN)]}
+        {
+            "question_id": 1,
+            "image_id": 42,
+            "answers": [{"answer": text, "answer_id": k} for k, text in enumerate(TEN)],
+            "question_type": "what is the",
+            "answer_type": "other",
+        }
     ]
     files = (
         write(tmp_path / "q.json", {"questions": asked}),
@@ -209,7 +215,14 @@ def test_the_published_pair_of_files_is_joined(tmp_path: Path) -> None:
     found, failures = parted(vqa_sets.read_official(*files, ROOT, "okvqa", "COCO_val2014_{:012d}.jpg"))
     assert [(question.id, question.answers[0]) for question in found] == [("1", Answer("cat", 7))]
     assert found[0].image == Image("000000000042", "/coco/COCO_val2014_000000000042.jpg")
+    assert (found[0].question_type, found[0].answer_type) == ("what is the", "other")
     assert [(f.record_id, f.error) for f in failures] == [("2", "MissingKey")]
+
+
+def test_an_empty_text_is_the_answer_of_an_annotator_too(tmp_path: Path) -> None:
+    entry = {"question_id": 7, "image": "1.jpg", "question": "What?", "answer": ["cat"] * 9 + [" "]}
+    found, failures = parted(vqa_sets.read_flat(write(tmp_path / "f.json", [entry]), ROOT, "okvqa"))
+    assert found[0].answers == (Answer("cat", 9), Answer("", 1)) and not failures
 
 
 def test_a_file_of_another_shape_is_refused(tmp_path: Path) -> None:
