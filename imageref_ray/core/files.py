@@ -1,8 +1,20 @@
-"""Files that are there completely or not at all."""
+"""Files that are there completely or not at all, and text files as people save them."""
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
+
+from imageref_ray.core.config.base import ConfigError
+
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order mark → encoding; that of UTF-32-LE begins with that of UTF-16-LE."""
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -10,3 +22,20 @@ def write_atomically(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a user's file: UTF-8, or the encoding that its byte order mark names (spreadsheets write UTF-16).
+
+    Raises ConfigError for bytes in any other encoding.
+    """
+    data = path.read_bytes()
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in data:
+        raise ConfigError(f"{path} has NUL bytes, as UTF-16 without a byte order mark has; save the file as UTF-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line, name = data.count(b"\n", 0, error.start) + 1, encoding.removesuffix("-sig").upper()
+        found = f"byte 0x{data[error.start]:02x} is not {name}"
+        raise ConfigError(f"{path} line {line}: {found}, perhaps Windows-1252 or GBK; save the file as UTF-8") from None

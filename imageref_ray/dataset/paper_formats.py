@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.files import read_text
 from imageref_ray.core.records import Image
 
 T = TypeVar("T")
@@ -27,9 +30,14 @@ Relevance = Mapping[int, Mapping[str, int]]
 Placed = Mapping[int, str]
 """Slot (from 1) → id of the image placed there."""
 
-POSITION = re.compile(r"<Position (\d+)>")
-LABEL = re.compile(r"IMAGE_(\d+):\s*$")
+POSITION = re.compile(r"<Position ([0-9]{1,6})>")
+LABEL = re.compile(r"IMAGE_([0-9]{1,6}):\s*$")
 GRADES = ("1", "2", "3")
+COLUMNS = ("paasEventID", "image_map", "result")
+LARGEST_CELL = 2**31 - 1
+"""In characters, instead of csv's 131,072: an event may have hundreds of images with long addresses."""
+SHOWN = 60
+"""Characters of a wrong value in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +93,20 @@ def read_labels(path: Path) -> dict[str, Relevance]:
     """
     _require_file(path, "the label CSV")
     labels: dict[str, Relevance] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        required = ("paasEventID", "image_map", "result")
-        missing = [name for name in required if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ConfigError(f"{path}: column {', '.join(missing)} is missing; a label CSV has {', '.join(required)}")
-        for row in _csv_rows(reader, path):
-            where = f"{path} line {reader.line_num}"
-            event = str(row["paasEventID"] or "").strip()
-            if not event or event in labels:
-                problem = f"event {event} is repeated" if event else "paasEventID is empty"
-                raise ConfigError(f"{where}: {problem}; give every event its own row")
-            labels[event] = _relevance(_literal(row, "image_map", where), _literal(row, "result", where), where)
+    csv.field_size_limit(LARGEST_CELL)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        found = _shown(", ".join(reader.fieldnames or ()))
+        expected = f"a label CSV has {', '.join(COLUMNS)}, separated by commas"
+        raise ConfigError(f"{path}: column {', '.join(missing)} is missing (found: {found}); {expected}")
+    for row in _csv_rows(reader, path):
+        where = f"{path} line {reader.line_num}"
+        event = str(row["paasEventID"] or "").strip()
+        if not event or event in labels:
+            problem = f"event {event} is repeated" if event else "paasEventID is empty"
+            raise ConfigError(f"{where}: {problem}; give every event its own row")
+        labels[event] = _relevance(_literal(row, "image_map", where), _literal(row, "result", where), where)
     return labels
 
 
@@ -105,7 +114,7 @@ def write_labels(path: Path, labels: Mapping[str, Relevance]) -> None:
     """The inverse of `read_labels`; label keys are the image ids themselves."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("paasEventID", "image_map", "result"))
+        writer.writerow(COLUMNS)
         for event, relevance in labels.items():
             images = {image: image for slot in relevance for image in relevance[slot]}
             result = {
@@ -156,25 +165,35 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _require_file(path: Path, what: str) -> None:
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist; give the path of {what}")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(f"{path} {problem}; give the path of {what}")
 
 
 def _csv_rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any]]:
     try:
         yield from reader
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} line {reader.line_num + 1}: not a UTF-8 CSV file ({error}); fix the file") from None
+    except csv.Error as error:
+        raise ConfigError(f"{path} line {reader.line_num + 1}: not a row of a CSV file ({error}); fix it") from None
 
 
 def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
     """A Python-literal dict from a cell; `ast.literal_eval` never runs code."""
     try:
-        value = ast.literal_eval((row[column] or "").strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ConfigError(f"{where}: column {column} is not a Python literal; write a dict: {{'a': 'b'}}") from None
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of paths with backslashes
+            value = ast.literal_eval((row[column] or "").strip())
+        str(value)  # fails for a number of more digits than Python writes
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        reason = _shown(getattr(error, "msg", None) or str(error) or type(error).__name__)
+        raise ConfigError(
+            f"{where}: column {column} is not a Python literal ({reason}); write a dict: {{'a': 'b'}}"
+        ) from None
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: column {column} contains {type(value).__name__}, not a dict; fix the cell")
     return value
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) -> Relevance:
@@ -184,15 +203,19 @@ def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) ->
         match = POSITION.fullmatch(str(position).strip())
         if match is None or not isinstance(groups, dict):
             shape = "'<Position k>': {'1': [], '2': [], '3': []}"
-            raise ConfigError(f"{where}: result contains {position!r}: {groups!r}; expected {shape}")
+            raise ConfigError(f"{where}: result contains {_shown(f'{position!r}: {groups!r}')}; expected {shape}")
+        if not int(match[1]):
+            raise ConfigError(f"{where}: result contains {position!r}; positions count from 1: renumber them")
         fits = relevance.setdefault(int(match[1]), {})
         for grade, keys in sorted((str(grade), keys) for grade, keys in groups.items() if str(grade) in GRADES):
             if not isinstance(keys, list | tuple):
-                raise ConfigError(f"{where}: {position} grade {grade} contains {keys!r}, not a list of label keys")
+                raise ConfigError(
+                    f"{where}: {position} grade {grade} contains {_shown(repr(keys))}, not a list of label keys"
+                )
             for key in map(str, keys):
                 if key not in images:
                     raise ConfigError(
-                        f"{where}: {position} names {key!r}, which is not in image_map; add it or remove it"
+                        f"{where}: {position} names {_shown(repr(key))}, which is not in image_map; add it or remove it"
                     )
                 fits[images[key]] = int(grade)
     return relevance
@@ -202,12 +225,12 @@ def _keyed(path: Path, what: str, parse: Callable[[dict[str, Any], str], T], key
     """The objects of a JSONL file by their keys, which must be unique."""
     _require_file(path, what)
     items: dict[str, T] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(io.StringIO(read_text(path), newline=None), 1):
         if not line.strip():
             continue
         where = f"{path} line {number}"
         try:
-            row = json.loads(line.decode("utf-8-sig"))
+            row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{where}: not valid JSON ({error}); write one JSON object per line") from None
         if not isinstance(row, dict):

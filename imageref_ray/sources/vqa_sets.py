@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.files import read_text
 from imageref_ray.core.records import Answer, Failure, Image, VisualQuestion
 from imageref_ray.sources.image_sets import STAGE, image_id
 
@@ -203,8 +204,9 @@ def _object(entry: Any) -> dict[str, Any]:
 def _json(path: Path) -> Any:
     if not path.is_file():
         raise ConfigError(f"annotation file {path} does not exist; give the path of a JSON file")
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid JSON ({error}); fix the file") from None
 

@@ -61,9 +61,18 @@ def test_an_override_reaches_the_nested_key_and_leaves_the_file_alone(tmp_path: 
     assert load(BuildConfig, file).engine.model_dump()["args"] == {"a": 1}
 
 
-@pytest.mark.parametrize("text", ["- a list", "key: [unclosed", "output: o\nsource: {root: r}\nengine: {modell: m}"])
-def test_a_bad_file_is_refused_by_name(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"- a list",
+        b"key: [unclosed",
+        b"output: o\nsource: {root: r}\nengine: {modell: m}",
+        "output: café".encode("cp1252"),
+        b"output: " + b"9" * 5000,
+    ],
+)
+def test_a_bad_file_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
-    file.write_text(text)
+    file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"bad\.yaml"):
         load(BuildConfig, file)

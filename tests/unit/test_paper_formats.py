@@ -66,6 +66,21 @@ def test_labels_survive_writing(tmp_path_factory, labels):
         (LABELS + LABELS.split("\n")[1], "line 3: event 17 is repeated"),
         (LABELS.replace("17,", ","), "line 2: paasEventID is empty"),
         (LABELS.replace("['k1']", "'k1'"), "grade 2 contains 'k1', not a list"),
+        (
+            LABELS.replace("<Position 3>", "<Position 0>"),
+            "line 2: result contains '<Position 0>'; positions count from 1",
+        ),
+        (LABELS.replace("<Position 3>", f"<Position {'9' * 5000}>"), "line 2: result contains '<Position 999"),
+        (
+            LABELS.replace("'1': []", f"{'9' * 5000}: []"),
+            "line 2: column result is not a Python literal (Exceeds the limit",
+        ),
+        (
+            LABELS.replace("'1': []", f"0x{'f' * 5000}: []"),
+            "line 2: column result is not a Python literal (Exceeds the limit",
+        ),
+        (LABELS.replace(",", ";"), "separated by commas"),
+        ("", "column paasEventID, image_map, result is missing"),
     ],
 )
 def test_a_flawed_label_file_is_named_by_line(tmp_path, text, message):
@@ -74,7 +89,41 @@ def test_a_flawed_label_file_is_named_by_line(tmp_path, text, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_is_read_in_the_encoding_that_its_byte_order_mark_names(tmp_path, encoding, newline):
+    path = tmp_path / "label.csv"
+    path.write_bytes(LABELS.replace("6/1.png", "café/1.png").replace("\n", newline).encode(encoding))
+    assert read_labels(path) == {"17": {1: {"5/0.jpg": 2, "café/1.png": 3}, 3: {}}}
+    path.write_bytes(f"{annotation()}{newline}{annotation(id=5)}".encode(encoding))
+    assert list(read_questions(path, tmp_path)) == ["4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("cp1252", "line 2: byte 0xe9 is not UTF-8, perhaps Windows-1252 or GBK; save the file as UTF-8"),
+        ("gbk", "line 2: byte 0xa8 is not UTF-8, perhaps Windows-1252 or GBK; save the file as UTF-8"),
+        ("utf-16-le", "has NUL bytes, as UTF-16 without a byte order mark has"),
+    ],
+)
+def test_any_other_encoding_is_named_with_the_line(tmp_path, encoding, message):
+    path = tmp_path / "label.csv"
+    path.write_bytes(LABELS.replace("6/1", "caf\u00e9/1").encode(encoding))
+    with pytest.raises(ConfigError) as error:
+        read_labels(path)
+    assert message in str(error.value)
+
+
+def test_a_cell_may_be_as_large_as_it_is(tmp_path):
+    images = {f"k{k}": f"https://cdn.example.org/{'x' * 200}/9/{k}.jpg" for k in range(1000)}
+    text = f"paasEventID,image_map,result\n1,\"{images!r}\",\"{{'<Position 1>': {{'3': ['k7']}}}}\"\n"
+    assert read_labels(write(tmp_path / "label.csv", text)) == {"1": {1: {"9/7.jpg": 3}}}
+
+
 def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="is a folder; give the path of the label CSV"):
+        read_labels(tmp_path)
     for read in (read_labels, read_insertions):
         with pytest.raises(ConfigError, match=r"nowhere does not exist; give the path"):
             read(tmp_path / "nowhere")

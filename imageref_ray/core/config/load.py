@@ -24,8 +24,8 @@ def load(kind: type[C], path: Path, overrides: Iterable[str] = ()) -> C:
     if not path.is_file():
         raise ConfigError(f"config file {path} does not exist; give the path of a YAML file, e.g. one of jobs/configs/")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_bytes()) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}; fix the file") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} contains {type(values).__name__}, not `key: value` lines; fix the file")
@@ -57,7 +57,7 @@ def overridden(values: dict[str, Any], overrides: Iterable[str], option: str = "
             node = node[parent]
         try:
             node[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise ConfigError(
                 f"{option}{override}: the value is not valid YAML; quote it: {option}'{key}=\"…\"'"
             ) from None
