@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from imageref_ray.core import markdown
+from imageref_ray.core.loose_references import FULL_WIDTH, tidy
 from imageref_ray.core.records import Placement, json_text
 from imageref_ray.engines.base import Reply, Sampling
 
 POSITION = re.compile(r"<?\s*Position\s*([0-9]{1,6})\s*>?", re.IGNORECASE)
-IMAGE = re.compile(r"[\[(<]?IMAGE_([0-9]{1,6})[\])>]?")
+NOTHING = frozenset({"not insert", "none", "null"})
+"""What a reply writes where no image belongs, letters only."""
+LAST_SLOT = 999_999
+"""The largest number of a slot that is read."""
 LABEL = re.compile(r"(?:caption|description|answer|图注|描述|标题)\s*[:：]\s*", re.IGNORECASE)
 QUOTES = ('""', "''", "“”", "「」", "‘’", "**")
 
@@ -91,11 +95,32 @@ PLACEMENT_SAMPLE = """\
 
 
 def placement(reply: str, images: Sequence[str], slots: int) -> tuple[Placement, ...]:
-    """One Placement per slot 1..`slots`, in order; `images[k - 1]` is the id of `IMAGE_k`.
+    """One Placement per slot 1..`slots`, in order; read as `predictions`, a slot without an entry stays empty.
 
-    Entries for unknown slots or with numbers outside 1..n are rejected, a repeated slot keeps the first entry,
-    an image that was placed before (also under another number) is not placed again. A slot without an
-    entry stays empty. Raises ParseError where the reply is no such JSON or names none of the slots.
+    Raises ParseError where the reply is no such JSON, or none of its entries can be used.
+    """
+    read = predictions(reply, images, slots)
+    if slots and not read.by_slot:
+        raise ParseError(f"the placement names none of the {slots} slots: {_beginning(reply)}")
+    return tuple(read.by_slot.get(slot, Placement(slot)) for slot in range(1, slots + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a placement says: the first entry of every slot, how many entries name an image that does not exist
+    (`unknown`), and how many have no such slot or neither an image nor none (`unread`)."""
+
+    by_slot: dict[int, Placement]
+    unknown: int
+    unread: int
+
+
+def predictions(reply: str, images: Sequence[str], slots: int = LAST_SLOT) -> Predictions:
+    """The entries of the reply for slots 1..`slots`; `images[k - 1]` is the id of `IMAGE_k`.
+
+    An image is `IMAGE_k` in any case, width, marks, brackets or link; `Not Insert`, none and null are no image. An
+    image that was placed before (also under another number) is not placed again. An empty list places nothing. Raises
+    ParseError where the reply is no such JSON, or has entries of which none can be read.
     """
     data = _json(reply)
     entries = data.get("predictions") if isinstance(data, dict) else data
@@ -103,31 +128,42 @@ def placement(reply: str, images: Sequence[str], slots: int) -> tuple[Placement,
         raise ParseError(f'the placement has no list "predictions": {_beginning(reply)}')
     chosen: dict[int, Placement] = {}
     used: set[str] = set()
+    unknown = unread = 0
     for entry in entries:
-        read = _prediction(entry, images)
-        if read is None or not 1 <= read.slot <= slots or read.slot in chosen:
-            continue
-        if read.image_id in used:
-            read = Placement(read.slot, None, read.analysis, read.explanation)
-        chosen[read.slot] = read
-        used |= {read.image_id} if read.image_id is not None else set()
-    if slots and not chosen:
-        raise ParseError(f"the placement names none of the {slots} slots: {_beginning(reply)}")
-    return tuple(chosen.get(slot, Placement(slot)) for slot in range(1, slots + 1))
+        slot, named = _slot(entry), _named(entry)
+        if not 1 <= slot <= slots or named is None:
+            unread += 1
+        elif slot not in chosen and any(not 1 <= k <= len(images) for k in named):
+            unknown += 1
+        elif slot not in chosen:
+            image = next((images[k - 1] for k in named if images[k - 1] not in used), None)
+            notes = [value if isinstance(value, str) else "" for value in map(entry.get, ("analysis", "explanation"))]
+            chosen[slot] = Placement(slot, image, *notes)
+            used |= {image} if image is not None else set()
+    if entries and unread == len(entries):
+        raise ParseError(f"the placement has no entry with a slot and an image or none: {_beginning(reply)}")
+    return Predictions(chosen, unknown, unread)
 
 
-def _prediction(entry: Any, images: Sequence[str]) -> Placement | None:
-    if not isinstance(entry, dict):
-        return None
-    position = POSITION.fullmatch(str(entry.get("position", "")).strip())
-    image = entry.get("image")
-    if position is None or not isinstance(image, str | None):
-        return None
-    number = IMAGE.fullmatch(image.strip()) if image else None
-    if number and not 1 <= int(number[1]) <= len(images):
-        return None
-    notes = [value if isinstance(value, str) else "" for value in map(entry.get, ("analysis", "explanation"))]
-    return Placement(int(position[1]), images[int(number[1]) - 1] if number else None, *notes)
+def _slot(entry: Any) -> int:
+    """The slot of an entry, 0 where it has none."""
+    position = entry.get("position") if isinstance(entry, dict) else None
+    match = POSITION.fullmatch(str(position).translate(FULL_WIDTH).strip(" `*\t\n"))
+    return int(match[1]) if match else 0
+
+
+def _named(entry: Any) -> list[int] | None:
+    """The k of an entry's image; empty where there shall be none, None where that cannot be told."""
+    image = entry.get("image", "") if isinstance(entry, dict) else ""
+    if image is None or (isinstance(image, str) and _letters(image) in NOTHING):
+        return []
+    text = tidy(image).strip(" \t\n.,;:。") if isinstance(image, str) else ""
+    match = markdown.REFERENCE.fullmatch(text)
+    return [int(match["shown"] or match["bare"])] if match else None
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", " ", text.translate(FULL_WIDTH)).strip().casefold()
 
 
 QA_SAMPLE = "Question: What colour are the boats?\nAnswer: Red."

@@ -73,6 +73,58 @@ def test_a_bare_list_and_text_around_the_json_are_tolerated() -> None:
     assert placed('Sure: [{"position": "Position 1", "image": "[IMAGE_2]"}] Done.') == ["7/1.jpg", None, None]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            "IMAGE_2",
+            "image_2",
+            "**IMAGE_2**",
+            "`Image_2`",
+            "[IMAGE_2]",
+            "ＩＭＡＧＥ＿２",
+            "【IMAGE_2】",
+            r"IMAGE\_2",
+            "IMAGE_2.",
+        ),
+        *("![the pier](IMAGE_2)", "[the pier](image_2)", "[IMAGE_2](https://example.org)", '<img src="IMAGE_2">'),
+    ],
+)
+def test_an_image_is_read_in_any_case_width_and_wrapping(written: str) -> None:
+    read = parsing.predictions(reply(("<Position 1>", written)), IMAGES)
+    assert (read.by_slot[1].image_id, read.unknown, read.unread) == ("7/1.jpg", 0, 0)
+
+
+@pytest.mark.parametrize("written", ["Not Insert", "not_insert", "`Not Insert`", "None", "null", "NULL.", None])
+def test_only_what_says_so_is_no_image(written: str | None) -> None:
+    read = parsing.predictions(reply(("<Position 1>", written)), IMAGES)
+    assert (read.by_slot[1].image_id, read.unknown, read.unread) == (None, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "the pier", "IMAGE_1 or IMAGE_2", "not IMAGE_1", "Image 1", 1, 0, False, [], {}]
+)
+def test_what_is_not_decided_is_unread_and_never_no_image(written: Any) -> None:
+    decided = ("<Position 2>", "IMAGE_1")
+    read = parsing.predictions(reply(("<Position 1>", written), decided), IMAGES)
+    assert (list(read.by_slot), read.unknown, read.unread) == ([2], 0, 1)
+    with pytest.raises(ParseError, match="no entry with a slot and an image or none"):
+        parsing.predictions(reply(("<Position 1>", written)), IMAGES)
+
+
+def test_predictions_may_be_empty_and_count_images_that_do_not_exist_and_slots_that_do_not() -> None:
+    assert parsing.predictions('{"predictions": []}', IMAGES) == parsing.Predictions({}, 0, 0)
+    strange = reply(
+        ("<Position 0>", "IMAGE_1"), ("<Position 1>", "IMAGE_9"), ("＜Position １＞", "IMAGE_1"), ("9" * 5000, "none")
+    )
+    read = parsing.predictions(strange, IMAGES)
+    assert ({slot: entry.image_id for slot, entry in read.by_slot.items()}, read.unknown, read.unread) == (
+        {1: "7/0.jpg"},
+        1,
+        2,
+    )
+
+
 def test_a_response_needs_a_title_and_text() -> None:
     for text in ("", "Just text.", "### Section\nText.", "# Only\n### Headers"):
         with pytest.raises(ParseError, match="the response has"):
