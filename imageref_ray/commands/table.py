@@ -139,18 +139,30 @@ example: imageref evaluate judge --config jobs/configs/cluster-judge.yaml --huma
     ),
     Command(
         "score",
-        "labels + predictions → placement metrics, without an engine",
+        "labels + answers → placement metrics, without an engine",
         """\
 Score answers you already have against position labels, without an engine, and print one JSON object: events,
-recall_1, recall_3, precision, f1, score, unparsed and intervals.
+recall_1, recall_3, precision, f1, score, unparsed, intervals and more. Answers are predictions in the paper's insertion
+format, or texts of any system, {"id", "result"} per line, with the annotation file that they answer: these get the
+numbers that `imageref evaluate placement` has of them. Exit code 1 if no answer can be used.
 
-example: imageref score --labels label.csv --predictions insertion.jsonl
+example: imageref score --labels label.csv --answers runs/placement/free.jsonl --data annotation.plain.jsonl
 """,
         "imageref_ray.commands.score:run",
         arguments=(
             path_option("--labels", "CSV", "position labels (label.csv)", required=True),
-            path_option("--predictions", "JSONL", "answers, one per line", required=True),
+            path_option("--predictions", "JSONL", "predictions, one object of positions and images per line"),
+            path_option("--answers", "JSONL", "texts with images, one answer per line; needs --data"),
+            path_option("--data", "JSONL", "annotation file of the questions, with their reference answers"),
+            Argument(
+                ("--label-slots",),
+                "answers: slots of the labels, before (one after every header line; the default) or after (one after "
+                "every other line)",
+                {"choices": ("before", "after"), "default": "before"},
+            ),
+            option("--limit", "N", "answers: score only the first N labelled questions", type=int),
             Argument(("--paper",), "score by the paper's conventions", {"action": "store_true"}),
+            int_option("--seed", "S", "seed of the bootstrap for confidence intervals", 0),
         ),
     ),
     *MEASURING,

@@ -51,11 +51,13 @@ class Insertion:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One line of an annotation file: `prompt` is the human turn with its images in place, `reference` the answer."""
+    """One line of an annotation file: `prompt` is the human turn with its images in place, `reference` the answer;
+    `numbered` if the file writes its id as a number."""
 
     id: str
     prompt: tuple[str | Image, ...]
     reference: str
+    numbered: bool = False
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -153,7 +155,22 @@ def read_questions(path: Path, root: Path) -> dict[str, Question]:
 
 def read_answers(path: Path) -> dict[str, str]:
     """Result JSONL ({"id", "result"}) → id → text; a result that is null is an empty answer."""
-    return dict(_keyed(path, "the answers", _answer, lambda item: item[0]).values())
+    return dict(_keyed(path, "the answer JSONL", _answer, lambda item: item[0]).values())
+
+
+def write_answers(path: Path, questions: Mapping[str, Question], answers: Mapping[str, str]) -> None:
+    """Answers in the paper's format: a blank line between blocks, ids as the questions' file writes them."""
+    write_jsonl(
+        path,
+        (
+            {"id": int(id) if questions[id].numbered else id, "result": _with_blank_lines(answer)}
+            for id, answer in answers.items()
+        ),
+    )
+
+
+def _with_blank_lines(text: str) -> str:
+    return "\n\n".join(line.rstrip() for line in text.split("\n") if line.strip())
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -276,4 +293,4 @@ def _question(row: dict[str, Any], where: str, root: Path) -> Question:
     for path, text in zip(paths, texts[1:], strict=True):
         uri = path if "://" in path or Path(path).is_absolute() else str(root / path)
         prompt += [Image(image_id(path), uri), text]
-    return Question(str(id), tuple(part for part in prompt if part), values[1])
+    return Question(str(id), tuple(part for part in prompt if part), values[1], type(id) is int)

@@ -11,6 +11,7 @@ from math import fsum
 from typing import Any
 
 from imageref_ray.core import markdown
+from imageref_ray.core.loose_references import tidy
 from imageref_ray.dataset.paper_formats import Placed, Question
 from imageref_ray.evaluation.alignment import align, sections
 from imageref_ray.evaluation.sequence_metrics import edit_score, kendall_score, kendall_script, ordering_score
@@ -33,9 +34,16 @@ class Reading:
     misplaced: int
     aligned: float
 
+    @property
+    def placements(self) -> Placed | None:
+        """`placed`; None for an answer that has no section of the reference, which cannot be scored."""
+        return self.placed if self.aligned else None
+
 
 def read_answer(answer: str, question: Question, policy: markdown.Policy) -> Reading:
-    """Read any text; one that has no section of the reference places nothing (`aligned` is 0)."""
+    """Read any text, references in it in any wrapping, case or width; one that has no section of the reference places
+    nothing (`aligned` is 0)."""
+    answer = tidy(answer)
     text, ids = markdown.strip_images(question.reference), _ids(question)
     if markdown.lines(markdown.strip_images(answer)) == markdown.lines(text):
         numbers, aligned = markdown.extract_placements(text, answer), 1.0

@@ -52,6 +52,7 @@ SHOWN_TYPES = 10
 NOTES = {
     "missing_events": "{count} labelled events have no answer; the quarantine says why",
     "unparsed_events": "{count} answers share no section with the reference and count as answers without images",
+    "beyond_text": "{count} events have labels at positions that the reference text does not have: see label_slots",
     "missing": "{count} of {questions} questions have no answer and count as wrong; the quarantine says why",
     "unlabelled": "{count} questions are left out: they have no annotators' answers, or no right choice",
     "few_labels": "{count} of {questions} questions have fewer than ten annotators; published accuracies use ten",

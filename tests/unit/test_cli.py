@@ -7,6 +7,7 @@ import pytest
 
 from imageref_ray.commands import table
 from imageref_ray.commands.cli import main, parser
+from imageref_ray.dataset.paper_formats import read_questions, write_answers
 
 COMMANDS = [command.name for command in table.COMMANDS]
 
@@ -66,6 +67,19 @@ def test_picturenews_and_score_run_without_any_engine(tmp_path: Path, capsys: py
     printed = json.loads(capsys.readouterr().out)
     assert printed["events"] == 2
     assert printed["f1"] == 1
+    data, answers = tmp_path / "annotation.plain.jsonl", tmp_path / "answers.jsonl"
+    questions = read_questions(data, tmp_path)
+    texts = [*files[:2], "--answers", str(answers), "--data", str(data)]
+    write_answers(answers, questions, {id: question.reference for id, question in questions.items()})
+    assert main(["score", *texts]) == 0
+    assert json.loads(capsys.readouterr().out)["f1"] == 1
+    write_answers(answers, questions, dict.fromkeys(questions, "I cannot say."))
+    assert main(["score", *texts]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and "none of 2 answers has a section" in printed.err
+    for wrong in ([*texts, *files[2:]], texts[:4], files[:2]):
+        assert main(["score", *wrong]) == 2
+        assert "give either --predictions, or --answers and --data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,26 @@
-"""`imageref score`: the paper's two files in, the metrics out."""
+"""`imageref score`: labels and answers in, predictions or texts, the metrics out."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.core.config import ConfigError
-from imageref_ray.dataset.paper_formats import Insertion, insertion, write_insertions, write_labels
-from imageref_ray.evaluation.score import score
+from imageref_ray.dataset.paper_formats import (
+    Insertion,
+    insertion,
+    read_answers,
+    read_questions,
+    write_answers,
+    write_insertions,
+    write_jsonl,
+    write_labels,
+)
+from imageref_ray.evaluation.score import score, score_texts
 from imageref_ray.picturenews.corpus import write_truth
 from imageref_ray.picturenews.events import make_event
 
@@ -60,7 +71,7 @@ def test_neither_the_order_of_lines_nor_of_predictions_matters(tmp_path):
     assert score(*files(tmp_path, turned)) == score(*files(tmp_path, answers))
 
 
-def test_images_beyond_the_list_and_repeated_slots_are_rejected(tmp_path):
+def test_images_beyond_the_list_are_wrong_and_a_repeated_slot_keeps_its_first_image(tmp_path):
     entries = [
         {"position": "<Position 1>", "image": "IMAGE_9"},
         {"position": "<Position 1>", "image": "IMAGE_1"},
@@ -69,7 +80,7 @@ def test_images_beyond_the_list_and_repeated_slots_are_rejected(tmp_path):
     ]
     answers = [Insertion("1", IMAGES["1"], json.dumps({"predictions": entries})), insertion("2", IMAGES["2"], {}, 2)]
     metrics = score(*files(tmp_path, answers))
-    assert (metrics["inserted"], metrics["hits"]) == (1, 1)  # IMAGE_1 at slot 1, its first slot
+    assert (metrics["inserted"], metrics["hits"], metrics["unread"]) == (2, 1, 0)  # IMAGE_9, and IMAGE_1 at slot 1
 
 
 def test_the_embedded_corpus_has_the_answer_that_its_labels_ask_for(tmp_path):
@@ -83,6 +94,68 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         score(*files(tmp_path, [Insertion("77", (), "")]))
 
 
-def test_paper_mode_without_any_readable_answer_says_so(tmp_path):
-    with pytest.raises(ConfigError, match="none of 2 labelled events has an answer"):
-        score(*files(tmp_path, [Insertion("1", (), "?")]), paper=True)
+def test_what_is_not_decided_is_counted_and_an_empty_list_is_an_answer(tmp_path):
+    entries = [{"position": "<Position 1>", "image": "**image_1**"}, {"position": "<Position 2>", "image": "the pier"}]
+    answers = [
+        Insertion("1", IMAGES["1"], json.dumps({"predictions": entries})),
+        Insertion("2", IMAGES["2"], '{"predictions": []}'),
+    ]
+    metrics = score(*files(tmp_path, answers))
+    assert (metrics["hits"], metrics["unread"], metrics["unparsed"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("paper", [True, False])
+def test_without_any_readable_answer_there_are_no_numbers(tmp_path, paper):
+    with pytest.raises(RunFailed, match="none of 1 labelled events has a result with predictions that can be read"):
+        score(*files(tmp_path, [Insertion("1", (), "?")]), paper=paper)
+
+
+def test_predictions_of_images_that_the_labels_do_not_know_are_refused(tmp_path, caplog):
+    def named(id, folder):
+        return insertion(id, [f"{folder}/0.jpg", f"{folder}/1.jpg"], {1: f"{folder}/0.jpg"}, 2)
+
+    with pytest.raises(
+        ConfigError, match=r"in 2 of 2 events .*label\.csv knows none of the images that .*not x/0\.jpg"
+    ):
+        score(*files(tmp_path, [named("1", "x"), named("2", "x")]))
+    assert score(*files(tmp_path, [named("1", "x"), named("2", "6")]))["hits"] == 0
+    assert "in 1 of 2 events" in caplog.text and "event 1 it knows 5/0.jpg, not x/0.jpg" in caplog.text
+
+
+REFERENCE = "# Fair\n\nMuch to see.\n\nIMAGE_1\n\n### Boats\n\nTwo boats came."
+
+
+def texts(tmp_path: Path, answers: list[Any]) -> tuple[Path, Path, Path]:
+    labels, data, given = tmp_path / "label.csv", tmp_path / "data.jsonl", tmp_path / "answers.jsonl"
+    write_labels(labels, LABELS)
+    rows = []
+    for id, images in IMAGES.items():
+        turns = [{"from": "human", "value": "IMAGE_1: <image> IMAGE_2: <image>"}, {"from": "gpt", "value": REFERENCE}]
+        rows.append({"id": int(id), "image": list(images), "conversations": turns})
+    write_jsonl(data, rows)
+    write_jsonl(given, ({"id": id, "result": result} for id, result in answers))
+    return labels, given, data
+
+
+def test_texts_of_any_system_are_scored_in_any_layout(tmp_path):
+    text = "# Fair\nMuch to see.\n**image_1**\n### Boats\nTwo boats came.\n![boats](IMAGE_2)"
+    metrics = score_texts(*texts(tmp_path, [(1, text), ("2", text.replace("\n", "\n\n")), ("77", "")]))
+    assert (metrics["events"], metrics["inserted"], metrics["hits"]) == (2, 4, 3)
+    assert metrics["references"] == {"written": 4, "counted": 4, "unknown": 0, "repeated": 0, "misplaced": 0}
+    only = score_texts(*texts(tmp_path, [(1, text)]), limit=1)
+    assert (only["events"], only["missing_events"], only["recall_3"]) == (1, 0, 1)
+
+
+def test_texts_that_answer_nothing_give_no_numbers(tmp_path):
+    with pytest.raises(RunFailed, match="none of 1 answers has a section of its question's reference"):
+        score_texts(*texts(tmp_path, [(1, None)]))
+    with pytest.raises(ConfigError, match="holds no event of"):
+        score_texts(*texts(tmp_path, [(77, REFERENCE)]))
+
+
+def test_answers_are_written_as_the_release_reads_them(tmp_path):
+    _, _, data = texts(tmp_path, [])
+    questions = read_questions(data, tmp_path)
+    write_answers(tmp_path / "out.jsonl", questions, {"1": "# Fair \nMuch\n\n  to see.\n"})
+    assert (tmp_path / "out.jsonl").read_text() == '{"id": 1, "result": "# Fair\\n\\nMuch\\n\\n  to see."}\n'
+    assert read_answers(tmp_path / "out.jsonl") == {"1": "# Fair\n\nMuch\n\n  to see."}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -12,7 +11,7 @@ from imageref_ray.core.config import DemoConfig
 from imageref_ray.core.records import Instruction
 from imageref_ray.core.sentences import split
 from imageref_ray.dataset import paper_formats
-from imageref_ray.dataset.paper_formats import Placed, Relevance
+from imageref_ray.dataset.paper_formats import Placed
 from imageref_ray.evaluation.score import parse_insertion
 from imageref_ray.picturenews import judge_answers
 from imageref_ray.picturenews.events import Event, caption, response
@@ -24,8 +23,8 @@ def events(config: DemoConfig, chosen: Iterable[Event]) -> list[ShownEvent]:
     test = config.output / "corpus" / "test"
     labels = paper_formats.read_labels(test / "label.csv")
     runs = {name: config.output / "evaluate" / name for name in ("base", "tuned")}
-    placements = {name: _read_placements(run / "guided.insertion.jsonl", labels) for name, run in runs.items()}
-    free = _read_answers(runs["tuned"] / "free.jsonl")
+    placements = {name: _read_placements(run / "guided.insertion.jsonl") for name, run in runs.items()}
+    free = paper_formats.read_answers(runs["tuned"] / "free.jsonl")
     return [
         {
             "id": event.id,
@@ -56,14 +55,8 @@ def _images(event: Event, root: Path) -> list[ShownImage]:
     ]
 
 
-def _read_placements(path: Path, labels: Mapping[str, Relevance]) -> dict[str, Placed]:
-    insertions = paper_formats.read_insertions(path)
-    return {id: parse_insertion(insertion, labels[id]) or {} for id, insertion in insertions.items()}
-
-
-def _read_answers(path: Path) -> dict[str, str]:
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return {row["id"]: row["result"] for row in rows}
+def _read_placements(path: Path) -> dict[str, Placed]:
+    return {id: parse_insertion(insertion) or {} for id, insertion in paper_formats.read_insertions(path).items()}
 
 
 def corrections(
