@@ -11,25 +11,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from rich.console import Console
 
 from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.job import Job, Summary, pass_of, run_job, show_again
+from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.worker import Pass, Row, stage
 from imageref_ray.core import markdown
-from imageref_ray.core.config import ConfigError, EvaluateConfig, SourceConfig
+from imageref_ray.core.config import EvaluateConfig, SourceConfig
 from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, Image, from_row, to_row
 from imageref_ray.dataset import paper_formats
-from imageref_ray.dataset.paper_formats import Placed, Question, Relevance
+from imageref_ray.dataset.paper_formats import Placed, Question
 from imageref_ray.engines.base import Generate, RequestError, Sampling
 from imageref_ray.evaluation import tables
 from imageref_ray.evaluation.answer_modes import MODES, Manner
-from imageref_ray.evaluation.placement_metrics import summarise
-from imageref_ray.evaluation.read_answer import read_answer, summarise_readings
+from imageref_ray.evaluation.labelled_set import LabelledSet, read_labelled_set, slots
+from imageref_ray.evaluation.read_answer import Reading
+from imageref_ray.evaluation.score import measure, read_texts
 from imageref_ray.stages import prompts
 
 LIMITS = {name: SourceConfig.model_fields[f"max_image_{name}"].default for name in ("bytes", "pixels")}
@@ -51,16 +52,16 @@ def evaluate_placement(
     metrics are read. Records in the quarantine stay there, except those whose ids (`mode:question`) are in `again`.
     Raises as `run_job`.
     """
-    labels, questions = _read_test_set(config)
+    labelled = read_labelled_set(config.labels, config.data, config.root, config.label_slots, config.limit)
 
     def run() -> Summary:
         from imageref_ray.batch.ray_data import run_pass
 
-        return run_pass(_make_pass(config), _pass_rows(config, questions.values()), again)
+        return run_pass(_make_pass(config), _pass_rows(config, labelled.questions.values()), again)
 
     def finish(summary: Summary) -> Summary:
         outcome.check(config.output, 0)  # without any answer there is nothing to measure
-        metrics = {**_score_modes(config, labels, questions), "run": summary}
+        metrics = {**_score_modes(config, labelled), "run": summary}
         manifest.write_json(config.output / "metrics.json", metrics)
         return metrics
 
@@ -99,19 +100,39 @@ def _key(mode: str, question_id: str) -> str:
     return f"{mode}:{question_id}"
 
 
-def _score_modes(
-    config: EvaluateConfig, labels: Mapping[str, Relevance] | None, questions: Mapping[str, Question]
-) -> dict[str, Any]:
-    """Write the answers of every mode; returns the metrics by mode. Raises ConfigError if no mode can be scored."""
+def _score_modes(config: EvaluateConfig, labelled: LabelledSet) -> dict[str, Any]:
+    """Write the answers of every mode; returns the metrics by mode.
+
+    Raises RunFailed where there are labels and no answer of any mode has a section of its reference.
+    """
     rows = {result.id: result.row for result in store.results(config.output)}
     metrics: dict[str, Any] = {}
+    usable = labelled.labels is None
     for mode in config.mode:
-        answers = {id: rows[key] for id in questions if (key := _key(mode, id)) in rows}
-        metrics[mode] = _score_answers(config, mode, labels, questions, answers)
-    problems = [one["problem"] for one in metrics.values() if "problem" in one]
-    if len(problems) == len(metrics):
-        raise ConfigError(f"{config.output}: {problems[0]}; see why: imageref inspect {config.output}")
+        answers = {id: rows[key] for id in labelled.questions if (key := _key(mode, id)) in rows}
+        readings = read_texts(labelled, {id: row["text"] for id, row in answers.items()})
+        _write_answers(config, mode, labelled, answers, readings)
+        metrics[mode] = {"made": dict(Counter(row["made"] for row in answers.values())), "answers": len(answers)}
+        metrics[mode] |= _measure(config, mode, labelled, readings)
+        usable = usable or any(reading.aligned for reading in readings.values())
+    if not usable:
+        raise RunFailed(
+            f"{config.output}: no answer has a section of its reference, so nothing was measured; "
+            f"see the answers in {config.output / f'{config.mode[0]}.jsonl'}"
+        )
     return metrics
+
+
+def _measure(
+    config: EvaluateConfig, mode: str, labelled: LabelledSet, readings: Mapping[str, Reading]
+) -> dict[str, Any]:
+    """One mode's metrics, or the `problem` because of which there are none."""
+    if not readings:
+        return {"problem": f"{mode}: no question has an answer; the quarantine says why"}
+    try:
+        return measure(labelled, readings, config.paper, config.seed)
+    except ValueError as error:
+        return {"problem": f"{mode}: {error}"}
 
 
 def weight(row: Row) -> float:
@@ -141,60 +162,27 @@ async def answer_question(row: Row, generate: Generate, manner: Manner) -> Row:
     return {"id": row["id"], **to_row(answered)}
 
 
-def _score_answers(
+def _write_answers(
     config: EvaluateConfig,
     mode: str,
-    labels: Mapping[str, Relevance] | None,
-    questions: Mapping[str, Question],
+    labelled: LabelledSet,
     answers: Mapping[str, Row],
-) -> dict[str, Any]:
-    """Write one mode's answers in the paper's formats and score them, the text alone where there are no labels."""
-    made = Counter(row["made"] for row in answers.values())
-    readings = {id: read_answer(row["text"], questions[id], config.label_slots) for id, row in answers.items()}
-    placements = {id: reading.placed if reading.aligned else None for id, reading in readings.items()}
-    unknown = {id: reading.unknown for id, reading in readings.items()}
-    paper_formats.write_jsonl(
-        config.output / f"{mode}.jsonl", ({"id": id, "result": row["text"]} for id, row in answers.items())
-    )
+    readings: Mapping[str, Reading],
+) -> None:
+    """One mode's answers in the paper's formats."""
+    questions, texts = labelled.questions, {id: row["text"] for id, row in answers.items()}
+    paper_formats.write_answers(config.output / f"{mode}.jsonl", questions, texts)
     paper_formats.write_insertions(
         config.output / f"{mode}.insertion.jsonl",
-        (_insertion(questions[id], placed, config.label_slots) for id, placed in placements.items()),
+        (_insertion(questions[id], reading.placements, labelled.policy) for id, reading in readings.items()),
     )
-    metrics = {"made": dict(made), "answers": len(answers), "intervals": {}, **summarise_readings(readings, questions)}
-    if not answers:
-        return {**metrics, "problem": f"{mode}: none of {len(questions)} questions has an answer"}
-    if labels is None:
-        return metrics
-    try:
-        return {**metrics, **summarise(labels, placements, config.paper, config.seed, unknown=unknown)}
-    except ValueError as error:
-        return {**metrics, "problem": f"{mode}: {error}"}
 
 
 def _insertion(question: Question, placed: Placed | None, policy: markdown.Policy) -> paper_formats.Insertion:
     images = [image.id for image in question.images]
     if placed is None:
         return paper_formats.Insertion(question.id, tuple(images), "")
-    slots = len(markdown.slots(markdown.strip_images(question.reference), policy))
-    return paper_formats.insertion(question.id, images, placed, slots)
-
-
-def _read_test_set(config: EvaluateConfig) -> tuple[dict[str, Relevance] | None, dict[str, Question]]:
-    """Labels and questions of the events that have both, at most `limit`, in the test set's order.
-
-    Without a label file, all questions.
-    """
-    questions = paper_formats.read_questions(config.data, config.root)
-    if config.labels is None:
-        return None, dict(islice(questions.items(), config.limit))
-    labels = paper_formats.read_labels(config.labels)
-    ids = [id for id in questions if id in labels][: config.limit]
-    if not ids:
-        raise ConfigError(
-            f"no id of {config.data} ({len(questions)} samples) is in {config.labels} ({len(labels)} events); "
-            "give the labels of this test set"
-        )
-    return {id: labels[id] for id in ids}, {id: questions[id] for id in ids}
+    return paper_formats.insertion(question.id, images, placed, slots(question, policy))
 
 
 def _settings(config: EvaluateConfig) -> dict[str, Any]:

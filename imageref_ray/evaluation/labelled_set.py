@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
@@ -21,41 +22,42 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """`labels` and `questions` have the same ids, in the order of the questions; `policy` says which slots of the
-    reference texts the labels count."""
+    """`labels` (None: there are none) and `questions` have the same ids, in the order of the questions; `policy` says
+    which slots of the reference texts the labels count."""
 
-    labels: Mapping[str, Relevance]
+    labels: Mapping[str, Relevance] | None
     questions: Mapping[str, Question]
     policy: markdown.Policy
 
     def beyond_text(self, policy: markdown.Policy | None = None) -> list[str]:
         """The ids whose labels have positions that the reference text does not have."""
-        return [
-            id
-            for id, question in self.questions.items()
-            if max(self.labels[id], default=0) > slots(question, policy or self.policy)
-        ]
+        labels = self.labels or {}
+        return [id for id in labels if max(labels[id], default=0) > slots(self.questions[id], policy or self.policy)]
 
 
 def read_labelled_set(
-    labels: Path, data: Path, root: Path, policy: markdown.Policy, limit: int | None = None
+    labels: Path | None, data: Path, root: Path, policy: markdown.Policy, limit: int | None = None
 ) -> LabelledSet:
-    """The events that have labels and a question, at most `limit`, in the order of `data`.
+    """The events that have labels and a question, at most `limit`, in the order of `data`; without labels, all.
 
     Warns (log) of labels beyond the texts, and of events whose labels know none of their images. Raises ConfigError
     for a file that cannot be read, and where no event is in both or the labels know no image at all.
     """
-    relevance, questions = read_labels(labels), read_questions(data, root)
+    questions = read_questions(data, root)
+    if labels is None:
+        return LabelledSet(None, dict(islice(questions.items(), limit)), policy)
+    relevance = read_labels(labels)
     ids = [id for id in questions if id in relevance][:limit]
     if not ids:
         raise ConfigError(
             f"no id of {data} ({len(questions)} samples) is in {labels} ({len(relevance)} events); "
             "give the labels of this test set"
         )
-    labelled = LabelledSet({id: relevance[id] for id in ids}, {id: questions[id] for id in ids}, policy)
+    of_both = {id: relevance[id] for id in ids}
+    labelled = LabelledSet(of_both, {id: questions[id] for id in ids}, policy)
     images = {id: [image.id for image in question.images] for id, question in labelled.questions.items()}
-    check_images(labelled.labels, images, labels, data)
-    if warning := _slot_warning(labelled):
+    check_images(of_both, images, labels, data)
+    if warning := _slot_warning(labelled, of_both):
         LOG.warning("%s: %s", labels, warning)
     return labelled
 
@@ -84,7 +86,7 @@ def check_images(
     LOG.warning("%s", problem)
 
 
-def _slot_warning(labelled: LabelledSet) -> str:
+def _slot_warning(labelled: LabelledSet, labels: Mapping[str, Relevance]) -> str:
     """A sentence where labels have positions beyond the texts: how many, and which policy fits."""
     beyond, total = labelled.beyond_text(), len(labelled.questions)
     if not beyond:
@@ -100,6 +102,6 @@ def _slot_warning(labelled: LabelledSet) -> str:
     id = beyond[0]
     return (
         f"{len(beyond)} of {total} events have labels at positions that their reference text does not have under "
-        f"label_slots: {labelled.policy} (event {id}: <Position {max(labelled.labels[id])}>, but "
+        f"label_slots: {labelled.policy} (event {id}: <Position {max(labels[id])}>, but "
         f"{slots(labelled.questions[id], labelled.policy)} slots), which lowers recall; {advice}"
     )

@@ -86,14 +86,17 @@ def measure(
 ) -> dict[str, Any]:
     """The metrics of answers by id (see `placement_metrics.summarise`, `read_answer.summarise_readings`).
 
-    `beyond_text` counts events whose labels have positions that the reference text does not have. Raises ValueError
-    in paper mode where no answer has a section of its reference.
+    `beyond_text` counts events whose labels have positions that the reference text does not have. Without labels, what
+    the readings alone say. Raises ValueError in paper mode where no answer has a section of its reference.
     """
+    of_texts = summarise_readings(readings, labelled.questions)
+    if labelled.labels is None:
+        return {"intervals": {}, **of_texts}
     placements = {id: reading.placements for id, reading in readings.items()}
     unknown = {id: reading.unknown for id, reading in readings.items()}
     metrics = summarise(labelled.labels, placements, paper, seed, unknown=unknown)
     counts = {"beyond_text": len(labelled.beyond_text())}
-    return {**metrics, **counts, **summarise_readings(readings, labelled.questions)}
+    return {**metrics, **counts, **of_texts}
 
 
 def parse_insertion(insertion: Insertion) -> Placed | None:

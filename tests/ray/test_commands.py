@@ -184,12 +184,12 @@ def test_evaluate_placement_then_score_its_answers(
     files: Callable[..., list[str]], news: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = files(data=news / "annotation.plain.jsonl", root=news, labels=news / "label.csv", engine=scripted("echoes"))
-    assert main(["evaluate", "placement", *job, "--set", "mode=[free]", "--set", "limit=4"]) == 0
+    assert main(["evaluate", "placement", *job, "--set", "mode=[guided]", "--set", "limit=4"]) == 0
     assert "evaluate placement" in capsys.readouterr().out
-    assert read_json(tmp_path / "run", "metrics.json")["free"]["events"] == 4
+    assert read_json(tmp_path / "run", "metrics.json")["guided"]["events"] == 4
     assert main(["inspect", "run"]) == 0
     capsys.readouterr()
-    answers = str(tmp_path / "run" / "free.insertion.jsonl")
+    answers = str(tmp_path / "run" / "guided.insertion.jsonl")
     assert main(["score", "--labels", str(news / "label.csv"), "--predictions", answers]) == 0
     assert summary(capsys)["events"] == 6
     own = str(news / "insertion.jsonl")

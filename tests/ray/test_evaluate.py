@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.store import Result, Store
 from imageref_ray.core.config import ConfigError, EvaluateConfig, ScriptedConfig
+from imageref_ray.dataset.paper_formats import read_questions
 from imageref_ray.engines.base import Request
 from imageref_ray.evaluation.evaluate_placement import evaluate_placement
-from imageref_ray.evaluation.score import score
+from imageref_ray.evaluation.score import score, score_texts
 from imageref_ray.picturenews.corpus import write
 
 EVENTS = 6
@@ -46,7 +48,12 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
     assert free["inserted"] == 0
     assert metrics["run"]["records"] == 2 * EVENTS
     again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
+    assert again.pop("unread") == 0
     assert again == {key: guided[key] for key in again}  # files hold no references that were not placed
+    own = {key: value for key, value in guided.items() if key not in ("made", "answers")}
+    assert score_texts(config.labels, tmp_path / "run/guided.jsonl", config.data) == own
+    with pytest.raises(RunFailed, match="nothing was measured"):  # of free answers, all empty
+        score_texts(config.labels, tmp_path / "run/free.jsonl", config.data)
     assert (
         evaluate_placement(config) == metrics == json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))
     )
@@ -62,16 +69,36 @@ def test_answers_are_written_in_the_order_of_the_questions_whichever_came_first(
         output=tmp_path / "run",
         engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
     )
-    ids = [str(json.loads(line)["id"]) for line in config.data.open(encoding="utf-8")]
+    questions = read_questions(config.data, corpus)
+    ids = list(questions)
     store = Store(config.output)
-    for id in reversed(ids):
-        rows = [{"id": f"{mode}:{id}", "text": "# T", "made": mode} for mode in ("free", "guided")]
+    for id, question in reversed(questions.items()):
+        texts = {"free": "# T", "guided": question.reference}
+        rows = [{"id": f"{mode}:{id}", "text": text, "made": mode} for mode, text in texts.items()]
         store.write([Result(row["id"], row) for row in rows], [])
     evaluate_placement(config)  # all are answered: no engine is started
     for name in ("guided.jsonl", "free.jsonl"):
         assert [json.loads(line)["id"] for line in (config.output / name).open(encoding="utf-8")] == ids
     lines = (config.output / "guided.insertion.jsonl").open(encoding="utf-8")
     assert [json.loads(line)["event_id"] for line in lines] == ids
+
+
+def test_a_run_without_any_usable_answer_has_failed_and_shows_no_numbers(corpus: Path, tmp_path: Path) -> None:
+    config = EvaluateConfig(
+        data=corpus / "annotation.plain.jsonl",
+        root=corpus,
+        labels=corpus / "label.csv",
+        output=tmp_path / "run",
+        engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
+        mode=("free",),
+        paper=True,
+    )
+    store = Store(config.output)
+    for id in read_questions(config.data, corpus):
+        store.write([Result(id, {"id": id, "free": "I cannot say."})], [])
+    with pytest.raises(RunFailed, match="no answer has a section of its reference, so nothing was measured"):
+        evaluate_placement(config)
+    assert (tmp_path / "run/free.jsonl").is_file() and not (tmp_path / "run/metrics.json").exists()
 
 
 def images_by_event(path: Path) -> list[list[str]]:
