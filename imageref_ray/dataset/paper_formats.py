@@ -196,7 +196,7 @@ def _csv_rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any
 def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
     """A Python-literal dict from a cell; `ast.literal_eval` never runs code."""
     try:
-        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of paths with backslashes
+        with warnings.catch_warnings(action="ignore"):  # of paths with backslashes
             value = ast.literal_eval((row[column] or "").strip())
         str(value)  # fails for a number of more digits than Python writes
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
@@ -210,7 +210,8 @@ def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
 
 
 def _shown(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
 
 
 def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) -> Relevance:

@@ -103,5 +103,5 @@ def _slot_warning(labelled: LabelledSet, labels: Mapping[str, Relevance]) -> str
     return (
         f"{len(beyond)} of {total} events have labels at positions that their reference text does not have under "
         f"label_slots: {labelled.policy} (event {id}: <Position {max(labels[id])}>, but "
-        f"{slots(labelled.questions[id], labelled.policy)} slots), which lowers recall; {advice}"
+        f"{slots(labelled.questions[id], labelled.policy)} slots), which may lower recall; {advice}"
     )

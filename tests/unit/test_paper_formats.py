@@ -121,6 +121,25 @@ def test_a_cell_may_be_as_large_as_it_is(tmp_path):
     assert read_labels(write(tmp_path / "label.csv", text)) == {"1": {1: {"9/7.jpg": 3}}}
 
 
+damage = st.sampled_from(['"', "'", "}", "\n", "\0", "\\d", "9" * 5000, "0x" + "f" * 5000, "[" * 300, "é", "\u2028"])
+
+
+@given(st.floats(0, 1), damage, st.sampled_from(["utf-8", "utf-16", "utf-16-le", "gbk"]))
+def test_any_damage_to_a_file_is_read_or_told_in_one_line(tmp_path_factory, place, damage, encoding):
+    path = tmp_path_factory.mktemp("damaged") / "file"
+    for read, text in (
+        (read_labels, LABELS),
+        (read_answers, '{"id": 1, "result": "# A"}'),
+        (lambda path: [item.images for item in read_questions(path, path.parent).values()], annotation()),
+    ):
+        at = round(place * len(text))
+        path.write_bytes((text[:at] + damage + text[at:]).encode(encoding, "replace"))
+        try:
+            read(path)
+        except ConfigError as error:
+            assert "\n" not in str(error)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="is a folder; give the path of the label CSV"):
         read_labels(tmp_path)
