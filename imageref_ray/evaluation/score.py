@@ -6,6 +6,8 @@ insertion JSONL ─────────────────────�
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ from imageref_ray.evaluation.labelled_set import LabelledSet, check_images, read
 from imageref_ray.evaluation.placement_metrics import summarise
 from imageref_ray.evaluation.read_answer import Reading, read_answer, summarise_readings
 from imageref_ray.stages import parsing
+
+LOG = logging.getLogger(__name__)
+
+ZERO = re.compile(r"Position\s*0+\s*>", re.IGNORECASE)
 
 
 def score(labels: Path, predictions: Path, paper: bool = False, seed: int = 0) -> dict[str, Any]:
@@ -36,6 +42,14 @@ def score(labels: Path, predictions: Path, paper: bool = False, seed: int = 0) -
     _check_ids(insertions, predictions, relevance, labels)
     answered = {id: insertions[id] for id in relevance if id in insertions}
     check_images(relevance, {id: insertion.images for id, insertion in answered.items()}, labels, predictions)
+    if zeros := sum(bool(ZERO.search(insertion.result)) for insertion in answered.values()):
+        LOG.warning(
+            "%s: %d of %d results have <Position 0>, which is not read: positions count from 1; renumber them "
+            "if all begin at 0",
+            predictions,
+            zeros,
+            len(answered),
+        )
     read = {id: _read_insertion(insertion) for id, insertion in answered.items()}
     usable = {id: found for id, found in read.items() if found is not None}
     if not usable:

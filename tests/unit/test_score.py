@@ -104,6 +104,13 @@ def test_what_is_not_decided_is_counted_and_an_empty_list_is_an_answer(tmp_path)
     assert (metrics["hits"], metrics["unread"], metrics["unparsed"]) == (1, 1, 0)
 
 
+def test_predictions_that_count_from_zero_are_told(tmp_path, caplog):
+    entries = [{"position": f"<Position {k}>", "image": f"IMAGE_{k + 1}"} for k in range(2)]
+    metrics = score(*files(tmp_path, [Insertion("1", IMAGES["1"], json.dumps({"predictions": entries}))]))
+    assert (metrics["inserted"], metrics["unread"]) == (1, 1)
+    assert "1 of 1 results have <Position 0>, which is not read: positions count from 1" in caplog.text
+
+
 @pytest.mark.parametrize("paper", [True, False])
 def test_without_any_readable_answer_there_are_no_numbers(tmp_path, paper):
     with pytest.raises(RunFailed, match="none of 1 labelled events has a result with predictions that can be read"):
