@@ -1,8 +1,8 @@
-"""The part of the command table that is about test sets and measuring: labels, public benchmarks, speed. Data only."""
+"""The part of the command table that measures: evaluations, scores, labels, public benchmarks. Data only."""
 
 from __future__ import annotations
 
-from imageref_ray.commands.arguments import Argument, Command, option, path_option
+from imageref_ray.commands.arguments import BUDGET, Argument, Command, int_option, option, path_option
 
 IMPORTED = ("mmdocrag", "mramg", "rag-igbench")
 EXPORTED = ("mmdocrag", "rag-igbench")
@@ -13,6 +13,82 @@ def _benchmark(names: tuple[str, ...]) -> Argument:
 
 
 MEASURING = (
+    Command(
+        "evaluate placement",
+        "test set → are the right images in the right places?",
+        """\
+Answer a test set and score where the images are placed: guided decoding (slot by slot), free decoding (read from
+the text), or the baselines of `mode`, each as recall_1, recall_3, precision, F1 and score. Writes the answers and
+metrics.json. After a crash, run the same command again to resume.
+
+example: imageref evaluate placement --config jobs/configs/picturenews-evaluate.yaml --output runs/placement
+""",
+        "imageref_ray.evaluation.evaluate_placement:evaluate_placement",
+        "EvaluateConfig",
+        arguments=(BUDGET,),
+    ),
+    Command(
+        "evaluate vqa",
+        "annotated questions → VQA accuracy and multiple choice",
+        """\
+Answer annotated questions about images (OKVQA, VQAv2, A-OKVQA, your own lists) with short answers and measure the VQA
+accuracy; with choice in mode also rank the choices of each question by log-likelihood (engine vllm) and measure how
+often the right one wins. Writes answers.jsonl, choices.jsonl and metrics.json. After a crash, run the same command
+again to resume.
+
+example: imageref evaluate vqa --config jobs/configs/picturenews-vqa.yaml --set limit=100 --output runs/vqa
+""",
+        "imageref_ray.evaluation.evaluate_vqa:evaluate_vqa",
+        "VqaConfig",
+        arguments=(BUDGET,),
+    ),
+    Command(
+        "evaluate judge",
+        "answers + a judge → ratings, or win rates",
+        """\
+Have a model judge the answers of one or more systems by a rubric: a rating of each answer (single, relative), which of
+two is better (pairwise), a rating of each image (images) or of each caption (citation). Reports means with intervals
+and how much was left unrated, agreement with people (--human) and with other judges. Writes judgements.jsonl,
+events.jsonl and metrics.json. After a crash, run the same command again to resume; run it again on a finished run to
+compute the metrics anew, without asking the judge.
+
+example: imageref evaluate judge --config jobs/configs/cluster-judge.yaml --human ratings.csv
+""",
+        "imageref_ray.evaluation.evaluate_judge:evaluate_judge",
+        "JudgeConfig",
+        arguments=(
+            BUDGET,
+            Argument(("--human",), "people's ratings, to measure agreement with", {"metavar": "CSV"}, sets="human"),
+        ),
+    ),
+    Command(
+        "score",
+        "labels + answers → placement metrics, without an engine",
+        """\
+Score answers you already have against position labels, without an engine, and print one JSON object: events,
+recall_1, recall_3, precision, f1, score, unparsed, intervals and more. Answers are predictions in the paper's insertion
+format, or texts of any system, {"id", "result"} per line, with the annotation file that they answer: these get the
+numbers that `imageref evaluate placement` has of them. Exit code 1 if no answer can be used.
+
+example: imageref score --labels label.csv --answers runs/placement/free.jsonl --data annotation.plain.jsonl
+""",
+        "imageref_ray.commands.score:run",
+        arguments=(
+            path_option("--labels", "CSV", "position labels (label.csv)", required=True),
+            path_option("--predictions", "JSONL", "predictions, one object of positions and images per line"),
+            path_option("--answers", "JSONL", "texts with images, one answer per line; needs --data"),
+            path_option("--data", "JSONL", "annotation file of the questions, with their reference answers"),
+            Argument(
+                ("--label-slots",),
+                "answers: slots of the labels, before (one after every header line; the default) or after (one after "
+                "every other line)",
+                {"choices": ("before", "after"), "default": "before"},
+            ),
+            option("--limit", "N", "answers: score only the first N labelled questions", type=int),
+            Argument(("--paper",), "score by the paper's conventions", {"action": "store_true"}),
+            int_option("--seed", "S", "seed of the bootstrap for confidence intervals", 0),
+        ),
+    ),
     Command(
         "evaluate speed",
         "documents + endpoint → answers a second, end to end and in stages",

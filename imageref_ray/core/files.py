@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from imageref_ray.core.config.base import ConfigError
@@ -15,6 +18,9 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """Byte order mark → encoding; that of UTF-32-LE begins with that of UTF-16-LE."""
+
+LARGEST_CELL = 2**31 - 1
+"""In characters, instead of csv's 131,072: a label's cell may name hundreds of images with long addresses."""
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -39,3 +45,17 @@ def read_text(path: Path) -> str:
         line, name = data.count(b"\n", 0, error.start) + 1, encoding.removesuffix("-sig").upper()
         found = f"byte 0x{data[error.start]:02x} is not {name}"
         raise ConfigError(f"{path} line {line}: {found}, perhaps Windows-1252 or GBK; save the file as UTF-8") from None
+
+
+def read_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
+    """The names of the columns, and every row, missing cells empty, with the number of its last line.
+
+    Raises ConfigError as `read_text`, and for a row that is not CSV.
+    """
+    csv.field_size_limit(LARGEST_CELL)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ConfigError(f"{path} line {reader.line_num + 1}: not a row of a CSV file ({error}); fix it") from None
+    return reader.fieldnames or (), rows

@@ -12,14 +12,14 @@ import itertools
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.files import read_text
+from imageref_ray.core.files import read_csv, read_text
 from imageref_ray.core.records import Image
 
 T = TypeVar("T")
@@ -34,8 +34,6 @@ POSITION = re.compile(r"<Position ([0-9]{1,6})>")
 LABEL = re.compile(r"IMAGE_([0-9]{1,6}):\s*$")
 GRADES = ("1", "2", "3")
 COLUMNS = ("paasEventID", "image_map", "result")
-LARGEST_CELL = 2**31 - 1
-"""In characters, instead of csv's 131,072: an event may have hundreds of images with long addresses."""
 SHOWN = 60
 """Characters of a wrong value in a message."""
 
@@ -95,16 +93,14 @@ def read_labels(path: Path) -> dict[str, Relevance]:
     """
     _require_file(path, "the label CSV")
     labels: dict[str, Relevance] = {}
-    csv.field_size_limit(LARGEST_CELL)
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        found = _shown(", ".join(reader.fieldnames or ()))
+    names, rows = read_csv(path)
+    if missing := [name for name in COLUMNS if name not in names]:
+        found = _shown(", ".join(names))
         expected = f"a label CSV has {', '.join(COLUMNS)}, separated by commas"
         raise ConfigError(f"{path}: column {', '.join(missing)} is missing (found: {found}); {expected}")
-    for row in _csv_rows(reader, path):
-        where = f"{path} line {reader.line_num}"
-        event = str(row["paasEventID"] or "").strip()
+    for line, row in rows:
+        where = f"{path} line {line}"
+        event = row["paasEventID"].strip()
         if not event or event in labels:
             problem = f"event {event} is repeated" if event else "paasEventID is empty"
             raise ConfigError(f"{where}: {problem}; give every event its own row")
@@ -186,18 +182,11 @@ def _require_file(path: Path, what: str) -> None:
         raise ConfigError(f"{path} {problem}; give the path of {what}")
 
 
-def _csv_rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise ConfigError(f"{path} line {reader.line_num + 1}: not a row of a CSV file ({error}); fix it") from None
-
-
 def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
     """A Python-literal dict from a cell; `ast.literal_eval` never runs code."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of paths with backslashes
-            value = ast.literal_eval((row[column] or "").strip())
+            value = ast.literal_eval(row[column].strip())
         str(value)  # fails for a number of more digits than Python writes
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         reason = _shown(getattr(error, "msg", None) or str(error) or type(error).__name__)

@@ -5,8 +5,6 @@ Invalid input raises a ConfigError that says the file, the line, what is wrong a
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from imageref_ray.core.config import ConfigError, JudgeConfig
 from imageref_ray.core.config.judge import REFERENCE
+from imageref_ray.core.files import read_csv
 from imageref_ray.dataset.paper_formats import Question, read_answers, read_questions
 from imageref_ray.evaluation.agreement_metrics import Key
 from imageref_ray.stages.judge import Item
@@ -25,6 +24,9 @@ Values = Mapping[Key, Mapping[str, float]]
 
 WINS = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 """How people write what an answer does against the baseline; the numbers are understood as well."""
+
+SHOWN = 60
+"""Characters of a wrong value in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def read_ratings(path: Path, inputs: Inputs) -> Values:
     """
     rubric, measures, systems = inputs.rubric, inputs.rubric.measures, inputs.systems
     least, most = (0.0, 1.0) if rubric.unit == "pair" else (rubric.least, rubric.most)
-    names, rows = _read_csv(path)
+    names, rows = _read_ratings_csv(path)
     columns = [name for name in measures if name in names]
     if "id" not in names or not columns:
         raise ConfigError(f"{path}: its first line must name the columns id, system, and one of {', '.join(measures)}")
@@ -126,10 +128,10 @@ def read_ratings(path: Path, inputs: Inputs) -> Values:
     ratings: dict[Key, dict[str, float]] = {}
     for line, row in rows:
         where = f"{path} line {line}"
-        key = ((row.get("system") or systems[0]).strip(), (row["id"] or "").strip())
+        key = ((row.get("system") or systems[0]).strip(), row["id"].strip())
         if key in ratings:
             raise ConfigError(f"{where}: the answer of {key[0]} to {key[1]} is rated again; keep one of the lines")
-        cells = {name: (row[name] or "").strip() for name in columns}
+        cells = {name: row[name].strip() for name in columns}
         ratings[key] = {name: _number(cell, name, least, most, where) for name, cell in cells.items() if cell}
     return {key: values for key, values in ratings.items() if values}
 
@@ -147,18 +149,11 @@ def read_judge(run: Path) -> Values:
         raise ConfigError(f"{path} is not what evaluate judge writes ({error}); run that judge again") from None
 
 
-def _read_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str | None]]]]:
-    """The names of the columns, and every row with the number of its line."""
+def _read_ratings_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-        rows = [(reader.line_num, row) for row in reader]
+        return read_csv(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give the CSV of people's ratings") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not in UTF-8; save it as a CSV file in UTF-8") from None
-    except csv.Error as error:
-        raise ConfigError(f"{path} is not a CSV file ({error}); give the CSV of people's ratings") from None
-    return reader.fieldnames or (), rows
 
 
 def _number(cell: str, measure: str, least: float, most: float, where: str) -> float:
@@ -170,5 +165,5 @@ def _number(cell: str, measure: str, least: float, most: float, where: str) -> f
         value = float("nan")
     if not least <= value <= most or (measure == "win" and value not in WINS.values()):
         expected = "win, tie or loss" if measure == "win" else f"a number from {least:g} to {most:g}"
-        raise ConfigError(f"{where}: {measure} is {cell!r}; expected {expected}")
+        raise ConfigError(f"{where}: {measure} is {cell[:SHOWN]!r}; expected {expected}")
     return value
