@@ -1,0 +1,82 @@
+"""Labels, questions and one mode's answers → the rows of `events.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from imageref_ray.core import markdown
+from imageref_ray.dataset.paper_formats import Placed, Question, Relevance
+from imageref_ray.evaluation.events import Event, SlotVerdict
+from imageref_ray.evaluation.placement_metrics import assess, verdicts
+from imageref_ray.evaluation.read_answer import Reading
+
+MAX_QUESTION = 300
+"""Characters kept of a question: its prompt begins with it, and goes on with the documents."""
+
+NO_SECTION = "the answer has no section of the reference"
+
+
+def placement_events(
+    mode: str,
+    labels: Mapping[str, Relevance],
+    questions: Mapping[str, Question],
+    answers: Mapping[str, str],
+    readings: Mapping[str, Reading],
+    problems: Mapping[str, str],
+    policy: markdown.Policy,
+    paper: bool = False,
+) -> Iterator[Event]:
+    """One event per question, with the values that `placement_metrics.summarise` takes the means of.
+
+    A question without an answer (`problems[id]` says why) has the values of an empty answer; in paper mode it is left
+    out, and so is an answer that has no section of the reference. Where no event has an image at a labelled slot, all
+    precisions are None.
+    """
+    nothing = not paper and not any(_inserted(labels[id], readings.get(id)) for id in questions)
+    for id, question in questions.items():
+        reading = readings.get(id)
+        problem = problems.get(id, "no answer") if reading is None else "" if reading.aligned else NO_SECTION
+        values = {} if paper and problem else _values(labels[id], reading, paper)
+        yield Event(
+            id=id,
+            mode=mode,
+            values={**values, "precision": None} if nothing else values,
+            problem=problem,
+            question=_first_line(question),
+            text=markdown.strip_images(question.reference),
+            policy=policy,
+            answer=answers.get(id, ""),
+            images=question.images,
+            slots=_slots(labels[id], reading.placed if reading else {}),
+        )
+
+
+def _values(relevance: Relevance, reading: Reading | None, paper: bool) -> dict[str, float | None]:
+    """The event's metrics; F1 is not one of them: it is made of the means over events."""
+    score = assess(relevance, reading.placed, reading.unknown, paper) if reading else assess(relevance, {}, paper=paper)
+    return {name: getattr(score, name) for name in ("recall_1", "recall_3", "precision", "score")}
+
+
+def _inserted(relevance: Relevance, reading: Reading | None) -> int:
+    return assess(relevance, reading.placed, reading.unknown).inserted if reading else 0
+
+
+def _slots(relevance: Relevance, placed: Placed) -> tuple[SlotVerdict, ...]:
+    return tuple(
+        SlotVerdict(
+            slot=slot,
+            verdict=verdict,
+            image=placed.get(slot, ""),
+            best=_best(relevance.get(slot, {})),
+        )
+        for slot, verdict in verdicts(relevance, placed).items()
+    )
+
+
+def _best(fitting: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(image for image, value in fitting.items() if value == max(fitting.values()))
+
+
+def _first_line(question: Question) -> str:
+    texts = (line for part in question.prompt if isinstance(part, str) for line in markdown.lines(part))
+    return next(texts, "")[:MAX_QUESTION]
