@@ -1,7 +1,7 @@
 """Test set + checkpoint → answers → image-placement metrics: `imageref evaluate placement`.
 
     annotation JSONL ─▶ one record a question and mode ─▶ one pass on the engine ─▶ answers (`answer_modes`)
-    label CSV ─────────────────────────────────────────────────────────────────────▶ metrics.json
+    label CSV ─────────────────────────────────────────────────────────────────────▶ metrics.json, events.jsonl
 
 Also written: `<mode>.jsonl` ({"id", "result"}) and `<mode>.insertion.jsonl`, which `imageref score` reads.
 """
@@ -26,9 +26,10 @@ from imageref_ray.core.records import Failure, Image, from_row, to_row
 from imageref_ray.dataset import paper_formats
 from imageref_ray.dataset.paper_formats import Placed, Question
 from imageref_ray.engines.base import Generate, RequestError, Sampling
-from imageref_ray.evaluation import tables
+from imageref_ray.evaluation import events, tables
 from imageref_ray.evaluation.answer_modes import MODES, Manner
 from imageref_ray.evaluation.labelled_set import LabelledSet, read_labelled_set, slots
+from imageref_ray.evaluation.placement_events import placement_events
 from imageref_ray.evaluation.read_answer import Reading
 from imageref_ray.evaluation.score import measure, read_texts
 from imageref_ray.stages import prompts
@@ -101,25 +102,31 @@ def _key(mode: str, question_id: str) -> str:
 
 
 def _score_modes(config: EvaluateConfig, labelled: LabelledSet) -> dict[str, Any]:
-    """Write the answers of every mode; returns the metrics by mode.
+    """Write the answers of every mode and their events; returns the metrics by mode.
 
     Raises RunFailed where there are labels and no answer of any mode has a section of its reference.
     """
     rows = {result.id: result.row for result in store.results(config.output)}
+    problems = events.problems(store.failures(config.output))
     metrics: dict[str, Any] = {}
+    found: list[events.Event] = []
     usable = labelled.labels is None
     for mode in config.mode:
         answers = {id: rows[key] for id in labelled.questions if (key := _key(mode, id)) in rows}
-        readings = read_texts(labelled, {id: row["text"] for id, row in answers.items()})
-        _write_answers(config, mode, labelled, answers, readings)
+        texts = {id: row["text"] for id, row in answers.items()}
+        readings = read_texts(labelled, texts)
+        _write_answers(config, mode, labelled, texts, readings)
         metrics[mode] = {"made": dict(Counter(row["made"] for row in answers.values())), "answers": len(answers)}
         metrics[mode] |= _measure(config, mode, labelled, readings)
+        why = {id: problems[key] for id in labelled.questions if (key := _key(mode, id)) in problems}
+        found += placement_events(mode, labelled, texts, readings, why, config.paper)
         usable = usable or any(reading.aligned for reading in readings.values())
     if not usable:
         raise RunFailed(
             f"{config.output}: no answer has a section of its reference, so nothing was measured; "
             f"see the answers in {config.output / f'{config.mode[0]}.jsonl'}"
         )
+    events.write(config.output, found)
     return metrics
 
 
@@ -166,12 +173,12 @@ def _write_answers(
     config: EvaluateConfig,
     mode: str,
     labelled: LabelledSet,
-    answers: Mapping[str, Row],
+    answers: Mapping[str, str],
     readings: Mapping[str, Reading],
 ) -> None:
     """One mode's answers in the paper's formats."""
-    questions, texts = labelled.questions, {id: row["text"] for id, row in answers.items()}
-    paper_formats.write_answers(config.output / f"{mode}.jsonl", questions, texts)
+    questions = labelled.questions
+    paper_formats.write_answers(config.output / f"{mode}.jsonl", questions, answers)
     paper_formats.write_insertions(
         config.output / f"{mode}.insertion.jsonl",
         (_insertion(questions[id], reading.placements, labelled.policy) for id, reading in readings.items()),

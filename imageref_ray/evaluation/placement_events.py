@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from imageref_ray.core import markdown
 from imageref_ray.dataset.paper_formats import Placed, Question, Relevance
 from imageref_ray.evaluation.events import Event, SlotVerdict
+from imageref_ray.evaluation.labelled_set import LabelledSet
 from imageref_ray.evaluation.placement_metrics import assess, verdicts
-from imageref_ray.evaluation.read_answer import Reading
+from imageref_ray.evaluation.read_answer import Reading, order_scores
 
 MAX_QUESTION = 300
 """Characters kept of a question: its prompt begins with it, and goes on with the documents."""
@@ -18,25 +19,28 @@ NO_SECTION = "the answer has no section of the reference"
 
 def placement_events(
     mode: str,
-    labels: Mapping[str, Relevance],
-    questions: Mapping[str, Question],
+    labelled: LabelledSet,
     answers: Mapping[str, str],
     readings: Mapping[str, Reading],
     problems: Mapping[str, str],
-    policy: markdown.Policy,
     paper: bool = False,
 ) -> Iterator[Event]:
-    """One event per question, with the values that `placement_metrics.summarise` takes the means of.
+    """One event per question, with the values that `placement_metrics.summarise` takes the means of; without labels,
+    with the scores of the images' order.
 
-    A question without an answer (`problems[id]` says why) has the values of an empty answer; in paper mode it is left
-    out, and so is an answer that has no section of the reference. Where no event has an image at a labelled slot, all
-    precisions are None.
+    A question without an answer (`problems[id]` says why) has the values of an empty answer; in paper mode, and
+    without labels, it is left out, and in paper mode so is an answer that has no section of the reference. Where no
+    event has an image at a labelled slot, all precisions are None.
     """
-    nothing = not paper and not any(_inserted(labels[id], readings.get(id)) for id in questions)
-    for id, question in questions.items():
+    labels = labelled.labels
+    nothing = labels is not None and not paper and not any(_inserted(labels[id], readings.get(id)) for id in labels)
+    for id, question in labelled.questions.items():
         reading = readings.get(id)
         problem = problems.get(id, "no answer") if reading is None else "" if reading.aligned else NO_SECTION
-        values = {} if paper and problem else _values(labels[id], reading, paper)
+        if labels is None:
+            values: dict[str, float | None] = {**order_scores(reading, question)} if reading else {}
+        else:
+            values = {} if paper and problem else _values(labels[id], reading, paper)
         yield Event(
             id=id,
             mode=mode,
@@ -44,10 +48,10 @@ def placement_events(
             problem=problem,
             question=_first_line(question),
             text=markdown.strip_images(question.reference),
-            policy=policy,
+            policy=labelled.policy,
             answer=answers.get(id, ""),
             images=question.images,
-            slots=_slots(labels[id], reading.placed if reading else {}),
+            slots=_slots(labels[id], reading.placed if reading else {}) if labels is not None else (),
         )
 
 

@@ -66,24 +66,30 @@ def read_answer(answer: str, question: Question, policy: markdown.Policy) -> Rea
 
 def summarise_readings(readings: Mapping[str, Reading], questions: Mapping[str, Question]) -> dict[str, Any]:
     """Counts of references over all answers, and means over answers: aligned, the sequence scores, and images per
-    section of the answer's reference. The sequence scores compare with the images of the reference answer."""
-    pairs = [(reading, _sequence(questions[id])) for id, reading in readings.items()]
+    section of the answer's reference."""
+    scores = [order_scores(reading, questions[id]) for id, reading in readings.items()]
     count = {name: sum(getattr(reading, name) for reading in readings.values()) for name in BREACHES}
     placed = sum(len(reading.placed) for reading in readings.values())
     parts = sum(len(sections(markdown.strip_images(questions[id].reference))) for id in readings)
     return {
         "references": {"written": sum(len(r.references) for r in readings.values()), "counted": placed, **count},
         "aligned": _mean(reading.aligned for reading in readings.values()),
-        "edit_score": _mean(edit_score(reading.references, truth) for reading, truth in pairs),
-        "kendall_score": _mean(kendall_score(reading.references, truth) for reading, truth in pairs),
-        "kendall_script": _mean(
-            kendall_script(reading.references, _sequence(questions[id]), len(questions[id].images))
-            for id, reading in readings.items()
-        ),
-        "ordering_score": _mean(ordering_score(reading.references, truth) for reading, truth in pairs),
+        **{name: _mean(score[name] for score in scores) for name in ORDER},
         "images_per_section": placed / parts if parts else None,
     }
 
+
+def order_scores(reading: Reading, question: Question) -> dict[str, float]:
+    """The scores of `sequence_metrics` of one answer's images beside those of the reference answer, by name."""
+    ids = _ids(question)
+    truth = tuple(ids[ref.k] for ref in markdown.references(question.reference) if ref.k in ids)
+    values = (score(reading.references, truth) for score in (edit_score, kendall_score, ordering_score))
+    script = kendall_script(reading.references, truth, len(question.images))
+    return dict(zip(ORDER, (*values, script), strict=True))
+
+
+ORDER = ("edit_score", "kendall_score", "ordering_score", "kendall_script")
+"""The scores of the images' order."""
 
 BREACHES = ("unknown", "repeated", "misplaced")
 """Ways in which a reference breaks the contract."""
@@ -92,12 +98,6 @@ BREACHES = ("unknown", "repeated", "misplaced")
 def _ids(question: Question) -> dict[int, str]:
     """k of `IMAGE_k` → the image's id."""
     return {k: image.id for k, image in enumerate(question.images, start=1)}
-
-
-def _sequence(question: Question) -> tuple[str, ...]:
-    """The reference answer's images in order."""
-    ids = _ids(question)
-    return tuple(ids[ref.k] for ref in markdown.references(question.reference) if ref.k in ids)
 
 
 def _mean(values: Iterable[float]) -> float | None:
