@@ -2,7 +2,7 @@
 
     questions, images ─▶ one pass on the engine ─┬▶ direct: a short answer in the model's own words
                                                  └▶ choice: the log-likelihood of each given choice
-    annotators' answers, right choices ─────────────▶ metrics.json
+    annotators' answers, right choices ─────────────▶ metrics.json, events.jsonl
 
 Also written: `answers.jsonl` ({"set", "id", "answer"}), `choices.jsonl` ({"set", "id", "total", "mean", "logprobs"}).
 """
@@ -27,8 +27,9 @@ from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, VisualQuestion, from_row, to_row
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Generate
-from imageref_ray.evaluation import tables, vqa_metrics
+from imageref_ray.evaluation import events, tables, vqa_metrics
 from imageref_ray.evaluation.evaluate_placement import LIMITS
+from imageref_ray.evaluation.vqa_events import choice_events, direct_events
 from imageref_ray.sources.vqa_sets import read_flat, read_official
 from imageref_ray.stages.prompts.instruct import InstructPack, load_instruct
 from imageref_ray.stages.short_answer import answer, likelihoods
@@ -186,6 +187,7 @@ def _score(config: VqaConfig, sets: Sets) -> dict[str, Any]:
         name: {question.id: by_id[id] for question in questions if (id := _id(name, question.id)) in by_id}
         for name, questions in sets.items()
     }
+    events.write(config.output, _events(config, sets, rows))
     metrics: dict[str, Any] = {}
     if "direct" in config.mode:
         write_jsonl(config.output / "answers.jsonl", _answer_lines(rows))
@@ -200,6 +202,17 @@ def _score(config: VqaConfig, sets: Sets) -> dict[str, Any]:
             if any(map(_has_right_choice, questions))
         }
     return metrics
+
+
+def _events(config: VqaConfig, sets: Sets, rows: Rows) -> Iterator[events.Event]:
+    problems = events.problems(store.failures(config.output))
+    for name, questions in sets.items():
+        of_set = {question.id: problems.get(_id(name, question.id), "") for question in questions}
+        if "direct" in config.mode:
+            answers = {id: row["answer"] for id, row in rows[name].items()}
+            yield from direct_events(name, questions, answers, of_set)
+        if "choice" in config.mode:
+            yield from choice_events(name, questions, _logprobs(rows[name]), of_set)
 
 
 def _score_direct(questions: Sequence[VisualQuestion], rows: Mapping[str, Row], seed: int) -> dict[str, Any]:
