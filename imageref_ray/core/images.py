@@ -82,8 +82,12 @@ def verify(image: Image, max_bytes: int, max_pixels: int) -> Image | Problem:
     return result if isinstance(result, Problem) else result.image
 
 
-def decode(image: Image, max_bytes: int, max_pixels: int) -> DecodedImage | Problem:
-    """As `verify`, with the decoded pixels."""
+def decode(image: Image, max_bytes: int, max_pixels: int, thumbnail: int = 0) -> DecodedImage | Problem:
+    """As `verify`, with the decoded pixels.
+
+    With `thumbnail`, a larger JPEG is decoded, much faster, at a half, a quarter or an eighth of its size, but not
+    below `thumbnail` pixels a side; width and height are those of the pixels then.
+    """
     path = Path(image.uri)
     try:
         size = path.stat().st_size
@@ -98,7 +102,7 @@ def decode(image: Image, max_bytes: int, max_pixels: int) -> DecodedImage | Prob
         return Problem("UnreadableImage", f"{path} cannot be read: {error.strerror}")
     except ValueError as error:
         return Problem("MissingImage", f"{image.uri!r} is not a path: {error}")  # a zero byte in it
-    result = _decode(data, max_pixels)
+    result = _decode(data, max_pixels, thumbnail)
     if isinstance(result, Problem):
         return Problem(result.error, f"{path} {result.message}")
     pil_image, animated = result
@@ -116,7 +120,7 @@ def file_extension(data: bytes) -> str | Problem:
         return _problem(error, data, 2 * (PIL.Image.MAX_IMAGE_PIXELS or 0))
 
 
-def _decode(data: bytes, max_pixels: int) -> tuple[PIL.Image.Image, bool] | Problem:
+def _decode(data: bytes, max_pixels: int, thumbnail: int = 0) -> tuple[PIL.Image.Image, bool] | Problem:
     """The first frame of the image in `data` (RGB, upright), and whether it has more frames."""
     try:
         with _no_size_warning():
@@ -124,6 +128,8 @@ def _decode(data: bytes, max_pixels: int) -> tuple[PIL.Image.Image, bool] | Prob
         width, height = pil_image.size
         if width * height > max_pixels:
             return Problem("TooManyPixels", _too_many_pixels(width * height, max_pixels, f" ({width} x {height})"))
+        if thumbnail:
+            pil_image.draft("RGB", (thumbnail, thumbnail))
         animated = pil_image.format != "MPO" and bool(getattr(pil_image, "is_animated", False))
         return _rgb(pil_image), animated
     except (PIL.Image.DecompressionBombError, *DECODE_ERRORS) as error:

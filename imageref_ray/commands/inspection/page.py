@@ -16,9 +16,9 @@ from imageref_ray.batch.progress import COSTS
 from imageref_ray.batch.store import Result
 from imageref_ray.commands import pages
 from imageref_ray.commands.inspection.cards import flatten, make_card, shorten
+from imageref_ray.commands.inspection.event_section import Answers, Group, Section, render_section
 from imageref_ray.commands.inspection.run_state import Run, State
 from imageref_ray.commands.pages import figures
-from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Usage
 
 MAX_BYTES = 20_000_000
@@ -55,17 +55,12 @@ class Page:
 
 
 def write_page(run: Run, out: Path, max_card_bytes: int = MAX_BYTES - FRAME_BYTES) -> Page:
-    """Write the page to `out`, with at most `max_card_bytes` of samples. Raises ConfigError if that fails."""
-    cards = _render_cards(run, max_card_bytes)
-    html = _render_page(run, cards).encode("utf-8", "replace")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(html)
-    except OSError as error:
-        raise ConfigError(
-            f"--out {out} cannot be written: {error.strerror}; give the path of a new HTML file"
-        ) from None
-    return Page(out, len(html), len(cards))
+    """Write the page to `out`, with at most `max_card_bytes` of samples, or all events of an evaluation that
+    fit. Raises ConfigError if that fails."""
+    cards = [] if run.events else _render_cards(run, max_card_bytes)
+    section = render_section(_groups(run)) if run.events else None
+    size = pages.write(out, _render_page(run, cards, section))
+    return Page(out, size, section.shown if section else len(cards))
 
 
 def summary_line(run: Run, page: Page) -> str:
@@ -98,10 +93,19 @@ def _numeric_order(result: Result) -> tuple[int, str]:
     return len(result.id) if result.id.isdigit() else 0, result.id
 
 
-def _render_page(run: Run, cards: Sequence[Markup]) -> str:
+def _groups(run: Run) -> list[Group]:
+    """The run's modes as systems, side by side where they were asked the same events."""
+    groups: dict[frozenset[str], list[Answers]] = {}
+    for mode, events in run.events.items():
+        groups.setdefault(frozenset(events), []).append(Answers(mode, run.directory, events))
+    return [Group(" · ".join(one.name for one in systems), systems) for systems in groups.values()]
+
+
+def _render_page(run: Run, cards: Sequence[Markup], events: Section | None) -> str:
     return pages.render(
         FOLDER / "inspect.html",
-        script=(FOLDER / "browse.js").read_text(encoding="utf-8"),
+        script=pages.BROWSE.read_text(encoding="utf-8"),
+        events=events,
         run=run,
         state=STATES[run.state],
         cards=cards,

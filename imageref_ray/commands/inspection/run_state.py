@@ -23,6 +23,8 @@ from imageref_ray.batch.store import Result
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Failure, Usage
 from imageref_ray.core.subset import choose
+from imageref_ray.evaluation import events
+from imageref_ray.evaluation.events import Events
 
 State = Literal["finished", "too few succeeded", "failed", "unfinished"]
 """`too few succeeded`: every record was run, but most failed (`outcome.why_failed`). `failed`: an error stopped it."""
@@ -49,7 +51,8 @@ class Run:
 
     `summary` and `config` are empty until the run is finished. `costs` holds one `Usage` per record; `progress` is
     (seconds since the start, records committed by then) from the files' modification times; `samples` are the results
-    chosen for the page; `failures` has all failures by record id. `failure_reason` says why the run failed.
+    chosen for the page; `failures` has all failures by record id. `failure_reason` says why the run failed. `events`
+    are a finished evaluation's, by mode and id: of such a run the page shows these in place of the samples.
     """
 
     directory: Path
@@ -68,6 +71,7 @@ class Run:
     failures: Mapping[str, tuple[Failure, ...]]
     failure_groups: tuple[FailureGroup, ...]
     progress: tuple[tuple[float, int], ...]
+    events: Mapping[str, Events]
 
     @property
     def job(self) -> str:
@@ -124,6 +128,7 @@ def read_run(directory: Path, count: int, seed: int = 0) -> Run:
         failures=_group_by_record(failures),
         failure_groups=tuple(_group_by_error(failures, seed)),
         progress=tuple(progress),
+        events=events.read(directory) if manifest and (directory / events.FILE).is_file() else {},
     )
 
 

@@ -1,6 +1,7 @@
 """Shared by all pages: values + a template ─▶ one self-contained HTML page.
 
-`base.html` holds the frame and the styles (light and dark), `parts.html` small macros. A page loads nothing from
+`base.html` holds the frame and the styles (light and dark), `parts.html` small macros, `browse.html` the controls of
+`browse.js`. A page loads nothing from
 elsewhere; text from documents and models is escaped, and the page's Content-Security-Policy allows only the page's own
 script, by its hash.
 """
@@ -14,11 +15,16 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imageref_ray.core.config import ConfigError
+
 if TYPE_CHECKING:
     import PIL.Image
     from jinja2 import Environment
 
 JPEG_QUALITY = 85
+
+BROWSE = Path(__file__).parent / "browse.js"
+"""The script that searches, filters and pages the cards of a page; browse.html has its controls."""
 
 
 @functools.cache
@@ -44,6 +50,19 @@ def render(template: Path, script: str = "", **values: Any) -> str:
     allowed = Markup(f"'sha256-{digest}'" if script else "'none'")
     page = environment(template.parent).get_template(template.name)
     return page.render(script=Markup(script), allowed=allowed, **values)
+
+
+def write(out: Path, html: str) -> int:
+    """Write the page that `--out` names, and its folder; returns its bytes. Raises ConfigError if that fails."""
+    content = html.encode("utf-8", "replace")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(
+            f"--out {out} cannot be written: {error.strerror}; give the path of a new HTML file"
+        ) from None
+    return len(content)
 
 
 def data_uri(image: PIL.Image.Image, max_side: int) -> str:

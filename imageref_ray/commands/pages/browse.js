@@ -4,16 +4,19 @@
   const SAMPLES_PER_PAGE = 5;
   const cards = [...document.querySelectorAll(".sample")];
   if (!cards.length) return;
-  const [search, filter, previous, next, position] = ["search", "filter", "previous", "next", "position"].map((id) =>
+  const [search, previous, next, position] = ["search", "previous", "next", "position"].map((id) =>
     document.getElementById(id),
   );
+  const filters = [...document.querySelectorAll(".browse select")];
   const texts = cards.map((card) => card.textContent.toLowerCase());
   let first = 0;
 
   function show() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const matching = cards.filter(
-      (card, i) => (!filter.value || filter.value in card.dataset) && words.every((word) => texts[i].includes(word)),
+      (card, i) =>
+        filters.every(({ value }) => !value || card.hasAttribute(`data-${value}`)) &&
+        words.every((word) => texts[i].includes(word)),
     );
     const lastPageStart = Math.floor((matching.length - 1) / SAMPLES_PER_PAGE) * SAMPLES_PER_PAGE;
     first = Math.max(0, Math.min(first, lastPageStart));
@@ -36,7 +39,7 @@
   }
 
   search.addEventListener("input", restart);
-  filter.addEventListener("change", restart);
+  for (const filter of filters) filter.addEventListener("change", restart);
   previous.addEventListener("click", () => turn(-1));
   next.addEventListener("click", () => turn(1));
   document.querySelector(".browse").hidden = false;

@@ -53,6 +53,29 @@ def metric_bars(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> str:
     return _svg("; ".join(f"{name} {before} before, {after} after" for name, before, after in pairs), HEIGHT, body)
 
 
+def differences(rows: Sequence[tuple[str, float, float, float, bool]], digits: int) -> str:
+    """A dot and its interval per row (name, difference, low, high, told apart from chance) on both sides of 0."""
+    if not rows:
+        return ""
+    most = max(abs(bound) for row in rows for bound in row[1:4]) or 1.0
+    left, right, height = 110, WIDTH - 12, 30 * len(rows) + 28
+    zero, body = (left + right) / 2, ""
+    for number, (name, value, low, high, told_apart) in enumerate(rows):
+        y = 20 + 30 * number
+        x, start, end = (_scale(point, -most, most, left, right) for point in (value, low, high))
+        colour = "var(--soft)" if not told_apart else "var(--right)" if value > 0 else "var(--wrong)"
+        body += _text(0, y + 4, name, strong=True)
+        body += f'<path d="M{start:.1f} {y}H{end:.1f}" stroke="{colour}" stroke-width="2.5"/><circle cx="{x:.1f}" '
+        body += (
+            f'cy="{y}" r="5.5" stroke="{colour}" stroke-width="2.5" fill="{colour if told_apart else "var(--card)"}"/>'
+        )
+    frame = f'<path d="M{zero:.1f} 6V{height - 24}" class="whisker" stroke-dasharray="3 3"/>'
+    for at, anchor in ((-most, "start"), (0.0, "middle"), (most, "end")):
+        frame += _text(_scale(at, -most, most, left, right), height - 6, f"{at:+.{digits}f}" if at else "0", anchor)
+    label = "; ".join(f"{name} {value:+.{digits}f}" for name, value, *_ in rows)
+    return _svg(label, height, frame + body)
+
+
 def time_bar(stages: Sequence[tuple[str, float]]) -> str:
     """One horizontal bar with a segment per stage, as long as its time, numbered as in the list below it."""
     total = sum(seconds for _, seconds in stages) or 1.0
