@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imageref_ray.commands.arguments import BUDGET, Argument, Command, int_option, option, path_option
+from imageref_ray.commands.arguments import BUDGET, Argument, Command, int_option, option, path, path_option
 
 IMPORTED = ("mmdocrag", "mramg", "rag-igbench")
 EXPORTED = ("mmdocrag", "rag-igbench")
@@ -87,6 +87,31 @@ example: imageref score --labels label.csv --answers runs/placement/free.jsonl -
             option("--limit", "N", "answers: score only the first N labelled questions", type=int),
             Argument(("--paper",), "score by the paper's conventions", {"action": "store_true"}),
             int_option("--seed", "S", "seed of the bootstrap for confidence intervals", 0),
+        ),
+    ),
+    Command(
+        "compare",
+        "evaluations of one test set → which is better, and where",
+        """\
+Compare finished evaluations of the same test set: a leaderboard per mode and, for every pair, the difference of each
+metric with its 95 % interval, p corrected over all of them, the difference that would be detectable, and in how many
+events each is better. Writes one HTML page on which all answers can be browsed side by side.
+
+example: imageref compare runs/demo/evaluate/base runs/demo/evaluate/tuned --metric f1
+""",
+        "imageref_ray.commands.comparison:compare",
+        arguments=(
+            Argument(
+                ("runs",), "run directories of `imageref evaluate`", {"type": path, "nargs": "+", "metavar": "RUN"}
+            ),
+            Argument(
+                ("--metric",),
+                "compare only this metric; repeatable. Fewer tests find smaller differences: choose before you look",
+                {"metavar": "NAME", "action": "append", "default": []},
+            ),
+            path_option("--out", "FILE", "page to write (default compare.html; with --json none)"),
+            Argument(("--json",), "print one JSON object", {"action": "store_true", "dest": "as_json"}),
+            int_option("--seed", "S", "seed of bootstrap and swaps", 0),
         ),
     ),
     Command(

@@ -119,7 +119,7 @@ example: imageref inspect runs/demo/build --samples 24
         arguments=(
             path_option("directory", "RUN", "run directory of a build or an evaluation"),
             path_option("--out", "FILE", "page to write (default RUN/inspect.html)"),
-            int_option("--samples", "N", "samples shown at most", 48),
+            int_option("--samples", "N", "samples shown at most; of a finished evaluation, all events", 48),
             int_option("--seed", "S", "seed for the choice of samples", 0),
         ),
     ),
