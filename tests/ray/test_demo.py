@@ -35,6 +35,12 @@ def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(
     assert report["train"]["steps"] == 4 and {"first_loss", "last_loss", "seconds"} <= set(report["train"])
     for name in ("base", "tuned"):
         assert set(report["evaluate"][name]) >= METRICS and report["evaluate"][name]["events"] == 3
+    assert set(report["comparison"]) == {"guided", "free"}
+    for mode, compared in report["comparison"].items():
+        (pair,) = compared["pairs"]
+        assert (pair["a"], pair["b"]) == ("base", "tuned") and {d["events"] for d in pair["differences"]} == {3}
+        assert f"{mode}, tuned" in screen and f"{mode}: tuned " in screen
+    assert "6 events side by side in runs/demo/evaluate/compare.html" in screen
     for mode in ("after", "verify"):
         corrected = report["instruct"][mode]
         assert corrected["images"] <= 4 and corrected["judged"] + corrected["unknown"] + corrected["unusable"] == 4
@@ -44,4 +50,4 @@ def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(
     assert again.returncode == 0, again.stdout + again.stderr
     repeated = json.loads((tmp_path / "runs" / "demo" / "report.json").read_text(encoding="utf-8"))
     assert repeated["evaluate"] == report["evaluate"] and repeated["build"] == report["build"]
-    assert repeated["instruct"] == report["instruct"]
+    assert repeated["instruct"] == report["instruct"] and repeated["comparison"] == report["comparison"]

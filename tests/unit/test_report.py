@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from imageref_ray.commands.demo.report import render, write_report
 from imageref_ray.commands.pages import figures
+from imageref_ray.evaluation.compare_runs import Comparison, Pair, System
+from imageref_ray.evaluation.comparison import Difference
 from imageref_ray.evaluation.placement_metrics import summarise
 
 TEXT = "# A fair\nMuch to see.\n### Boats\nTwo <boats> came.\n### Charts\nSongs were counted."
 RELEVANCE = {1: {}, 2: {"5/0.jpg": 3}, 3: {"5/1.jpg": 3}}
+
+
+DIFFERENCES = (
+    Difference("f1", 48, 0.1, 0.85, 0.75, (0.6, 0.9), 0.0001, 0.2, p_holm=0.0002),
+    Difference("precision", 48, None, 0.9),
+)
+COMPARISON = Comparison(
+    "guided",
+    tuple(System(name, Path(name), {}, {}, 48, 0) for name in ("base", "tuned")),
+    (Pair("base", "tuned", DIFFERENCES),),
+)
 
 
 def sentence(text, true, mark=""):
@@ -44,6 +58,7 @@ def data(tmp_path):
         },
         "train": {"steps": 30, "first_loss": 2.5, "last_loss": 0.25, "seconds": 75},
         "evaluate": {who: summarise({"1": RELEVANCE}, {"1": placed}) for who, placed in answers.items()},
+        "comparisons": [COMPARISON],
         "instruct": {"after": measured},
         "corrections": [
             {
@@ -85,6 +100,13 @@ def test_right_wrong_and_missed_are_said_in_words(data):
     assert "✓ 1 right" in tuned and "○ 1 missed" in tuned
     assert "✓ Right IMAGE_1" in tuned and "○ Missed expected: IMAGE_2" in tuned
     assert "✕ Wrong IMAGE_2 expected: IMAGE_1" in base
+
+
+def test_the_difference_is_shown_with_its_significance(data):
+    text = " ".join(re.sub(r"<[^>]*>", " ", render(data)).split())
+    assert "guided, base 0.000" in text and "guided, fine-tuned 0.667" in text
+    assert "difference +0.750 p &lt; 0.001 – p –" in text
+    assert "guided: tuned is better than base: F1 +0.750 (+0.600 to +0.900), p &lt; 0.001." in text
 
 
 def test_what_correction_changed_is_said_and_marked(data):

@@ -18,6 +18,8 @@ from rich.table import Table
 
 from imageref_ray.batch import manifest, store
 from imageref_ray.commands.build import build
+from imageref_ray.commands.comparison.page import write_page
+from imageref_ray.commands.comparison.tables import conclusion
 from imageref_ray.commands.demo import report_data
 from imageref_ray.commands.demo.report import write_report
 from imageref_ray.commands.instruct import instruct, instructions
@@ -34,6 +36,7 @@ from imageref_ray.core.config import (
     check,
 )
 from imageref_ray.core.records import Instruction, Record, from_row
+from imageref_ray.evaluation.compare_runs import Comparison, compare_runs
 from imageref_ray.evaluation.evaluate_placement import evaluate_placement
 from imageref_ray.evaluation.placement_metrics import METRICS
 from imageref_ray.evaluation.tables import number
@@ -78,9 +81,16 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         instruct_summaries = {mode: instruct(job, console) for mode, job in instruct_configs.items()}
         corrected = {mode: _sort_by_id(instructions(job.output)) for mode, job in instruct_configs.items()}
     with part("report", "numbers and images") as console:
-        report = _write_report(config, counts, build_summary, agreement, metrics, instruct_summaries, corrected)
-        console.print(_metrics_table(report))
+        comparisons = compare_runs([_evaluation(config, name) for name in metrics])
+        report = _write_report(
+            config, counts, build_summary, agreement, metrics, comparisons, instruct_summaries, corrected
+        )
+        console.print(_metrics_table(comparisons))
+        for one in comparisons:
+            console.print(conclusion(one, one.pairs[0]), highlight=False, soft_wrap=True)
         console.print(_false_units_table(report))
+        page = write_page(comparisons, config.output / "evaluate" / "compare.html")
+        console.print(page, highlight=False, soft_wrap=True)
         console.print(f"report: {config.output / 'report.html'}", highlight=False, soft_wrap=True)
     return report
 
@@ -153,13 +163,18 @@ def _train_config(config: DemoConfig) -> TrainConfig:
     return check(TrainConfig, {**config.train, **fixed}, "train")
 
 
+def _evaluation(config: DemoConfig, name: str) -> Path:
+    """The run directory of the evaluation of `base` or `tuned`."""
+    return config.output / "evaluate" / name
+
+
 def _evaluate_config(config: DemoConfig, name: str, model: str) -> EvaluateConfig:
     test = config.output / "corpus" / "test"
     return EvaluateConfig(
         data=test / f"annotation.{config.variant}.jsonl",
         root=test,
         labels=test / "label.csv",
-        output=config.output / "evaluate" / name,
+        output=_evaluation(config, name),
         engine=config.engine.model_copy(update={"model": model}),
         variant=config.variant,
         max_tokens=512,
@@ -194,6 +209,7 @@ def _write_report(
     build_summary: Mapping[str, Any],
     agreement: judge_build.Agreement,
     metrics: Mapping[str, Any],
+    comparisons: Sequence[Comparison],
     instruct_summaries: Mapping[str, Any],
     corrected: Mapping[str, Sequence[Instruction]],
 ) -> dict[str, Any]:
@@ -206,13 +222,9 @@ def _write_report(
     report = {
         "corpus": {f"{split}_{name}": n for split, by_name in counts.items() for name, n in by_name.items()},
         "build": {key: build_summary[key] for key in BUILD_KEYS} | {"agreement": shares},
-        "train": {
-            "steps": steps[-1]["step"],
-            "first_loss": steps[0]["loss"],
-            "last_loss": steps[-1]["loss"],
-            "seconds": times["train"],
-        },
+        "train": _train_numbers(steps, times["train"]),
         "evaluate": {name: modes["guided"] | {"free": modes["free"]} for name, modes in metrics.items()},
+        "comparison": {one.mode: one.as_json() for one in comparisons},
         "instruct": {
             mode: judge_answers.measure(items, pictures) | {"cached_share": _cached_share(instruct_summaries[mode])}
             for mode, items in corrected.items()
@@ -227,6 +239,7 @@ def _write_report(
             "title": "The right images in the right places",
             "lead": f"A {_size(config.engine.model)} InternVL learns from {counts['train']['events']} events that it "
             "annotated itself, skill by skill, to do the whole task in one step.",
+            "comparisons": comparisons,
             "loss": [(line["step"], line["loss"]) for line in steps],
             "stages": list(times.items()),
             "events": report_data.events(config, list(events.values())[: config.shown_events]),
@@ -234,6 +247,11 @@ def _write_report(
         },
     )
     return report
+
+
+def _train_numbers(steps: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+    first, last = steps[0], steps[-1]
+    return {"steps": last["step"], "first_loss": first["loss"], "last_loss": last["loss"], "seconds": seconds}
 
 
 def _cached_share(summary: Mapping[str, Any]) -> float:
@@ -248,13 +266,15 @@ def _size(model: str) -> str:
     return f"{sum(path.stat().st_size for path in files) / 1e6:.0f} MB" if files else "pretrained"
 
 
-def _metrics_table(report: Mapping[str, Any]) -> Table:
-    """Placement metrics before and after training."""
-    table = Table(title="Images in the right places (guided decoding)", title_justify="left")
+def _metrics_table(comparisons: Iterable[Comparison]) -> Table:
+    """Placement metrics before and after training, of guided and of free decoding."""
+    table = Table(title="Images in the right places", title_justify="left")
     for name in ("", *METRICS):
         table.add_column(name, justify="right")
-    for name, metrics in report["evaluate"].items():
-        table.add_row(name, *(number(metrics[metric], 3) for metric in METRICS))
+    for comparison in comparisons:
+        for system in comparison.systems:
+            values = (number(system.estimates[metric].value, 3) for metric in METRICS)
+            table.add_row(f"{comparison.mode}, {system.name}", *values)
     return table
 
 

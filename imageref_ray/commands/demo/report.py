@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from imageref_ray.commands import pages
+from imageref_ray.commands.comparison.tables import conclusion, p_text
 from imageref_ray.commands.pages import figures
 from imageref_ray.core import markdown
 from imageref_ray.core.images import open_rgb
 from imageref_ray.dataset.paper_formats import Placed, Relevance
+from imageref_ray.evaluation import tables
+from imageref_ray.evaluation.compare_runs import Comparison
 from imageref_ray.evaluation.placement_metrics import verdicts
 
 MAX_SIDE = 320
@@ -81,7 +84,7 @@ class ShownCorrection(TypedDict):
 
 
 class ReportData(TypedDict):
-    """What `write_report` needs. All but the last four and the title are as in report.json:
+    """What `write_report` needs. All but the last five and the title are as in report.json:
 
     * `corpus`: name → number
     * `build`: records, quarantined, requests, prompt_tokens, image_tokens, cached_tokens, generated_tokens,
@@ -91,6 +94,7 @@ class ReportData(TypedDict):
     * `instruct`: mode of correction → false units in drafts and in corrected answers (`judge_answers.measure`), and
       `cached_share` of the prompt tokens
     * `loss`: (step, loss) as logged; `stages`: (name, seconds) in the order they ran; `seconds`: their sum
+    * `comparisons`: of `base` and `tuned`, one per way of decoding (`compare_runs`)
     * `events`, `corrections`: those to show
     """
 
@@ -104,6 +108,7 @@ class ReportData(TypedDict):
     loss: Sequence[tuple[float, float]]
     stages: Sequence[tuple[str, float]]
     seconds: float
+    comparisons: Sequence[Comparison]
     events: Sequence[ShownEvent]
     corrections: Sequence[ShownCorrection]
 
@@ -125,6 +130,9 @@ def render(data: ReportData) -> str:
         base=base,
         tuned=tuned,
         names=figures.METRIC_NAMES,
+        number=tables.number,
+        conclusion=conclusion,
+        p_text=p_text,
         duration=figures.duration,
         verdicts=VERDICTS,
         loss=Markup(figures.loss_curve(data["loss"])),
