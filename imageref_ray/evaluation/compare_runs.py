@@ -1,6 +1,6 @@
-"""Finished evaluations of one test set → per mode a leaderboard, and the difference of every pair of them.
+"""Finished evaluations of one test set → per mode the estimates of each, and the differences of every pair.
 
-events.jsonl of each run ─▶ the same test set? ─▶ per mode: each run's estimates, each pair's differences
+Each run's events.jsonl is read; runs that measured different things are refused.
 """
 
 from __future__ import annotations

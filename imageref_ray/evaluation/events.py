@@ -91,7 +91,7 @@ def read(directory: Path) -> dict[str, dict[str, Event]]:
     """Mode → id → event of a run. Raises ConfigError where the file is missing or damaged."""
     path = directory / FILE
     if not path.is_file():
-        raise ConfigError(f"{directory} has no {FILE}; give a finished run of imageref evaluate")
+        raise ConfigError(f"{directory} has no {FILE}: an older version wrote it; evaluate into a new output")
     events: dict[str, dict[str, Event]] = {}
     with path.open(encoding="utf-8") as file:  # splitlines would also split at line separators inside strings
         for number, line in enumerate(file, 1):

@@ -13,7 +13,10 @@ from imageref_ray.batch.store import Result, Store
 from imageref_ray.core.config import ConfigError, EvaluateConfig, ScriptedConfig
 from imageref_ray.dataset.paper_formats import read_questions
 from imageref_ray.engines.base import Request
+from imageref_ray.evaluation import events
+from imageref_ray.evaluation.comparison import estimate
 from imageref_ray.evaluation.evaluate_placement import evaluate_placement
+from imageref_ray.evaluation.placement_metrics import METRICS
 from imageref_ray.evaluation.score import score, score_texts
 from imageref_ray.picturenews.corpus import write
 
@@ -47,6 +50,11 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
     assert 0 < guided["precision"] < 1
     assert free["inserted"] == 0
     assert metrics["run"]["records"] == 2 * EVENTS
+    for mode, found in events.read(tmp_path / "run").items():
+        estimates = estimate({id: event.values for id, event in found.items()})
+        assert {name: estimates[name].value for name in METRICS} == pytest.approx(
+            {name: metrics[mode][name] for name in METRICS}
+        )
     again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
     assert again.pop("unread") == 0
     assert again == {key: guided[key] for key in again}  # files hold no references that were not placed

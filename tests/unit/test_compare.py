@@ -87,7 +87,7 @@ def test_events_have_the_values_that_the_metrics_are_means_of(tmp_path: Path) ->
     placements = {event.id: {s.slot: s.image for s in event.slots if s.image} for event in found if not event.problem}
     metrics = summarise(dict.fromkeys(asked, LABELS), placements)
     estimates = estimate({event.id: event.values for event in found})
-    assert {name: estimates[name].value for name in METRICS} == {name: metrics[name] for name in METRICS}
+    assert {name: estimates[name].value for name in METRICS} == pytest.approx({name: metrics[name] for name in METRICS})
     for name in METRICS:
         assert estimates[name].interval == pytest.approx(tuple(metrics["intervals"][name]))
     failed = found[3]
@@ -133,7 +133,9 @@ def test_vqa_events_have_the_values_that_the_accuracies_are_means_of() -> None:
     choice = list(choice_events("okvqa", asked, logprobs, {}))
     chosen = vqa_metrics.summarise_choices(asked, logprobs)
     found = estimate({event.id: event.values for event in choice})
-    assert {name: found[name].value for name in ("total", "mean")} == {name: chosen[name] for name in ("total", "mean")}
+    assert {name: found[name].value for name in ("total", "mean")} == pytest.approx(
+        {name: chosen[name] for name in ("total", "mean")}
+    )
     assert (choice[1].answer, choice[1].expected, choice[3].problem) == ("cat / dog", "dog", "no answer")
 
 

@@ -78,7 +78,7 @@ def explanation(comparisons: Sequence[Comparison]) -> str:
     return (
         f"Interval: paired bootstrap over events. p: paired randomisation, {SWAPS:,} swaps, corrected for all "
         f"{tested:,} differences (Holm). Detectable: 80 % of test sets like this would find it. + / = / −: events in "
-        "which the first is better, the same, worse."
+        "which the first named is better, the same, worse."
     )
 
 

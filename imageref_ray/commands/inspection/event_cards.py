@@ -49,7 +49,8 @@ class Column(NamedTuple):
 
 
 def make_event_card(columns: Sequence[Column], show: Show) -> Card:
-    """`id`, `title`, `columns` (name, value, problem, answer), `rows` (lines, best, cells) and `flags` to filter by."""
+    """`id`, `title`, `columns` (name, value, problem, answer), `rows` (lines, best, cells), `flags` to filter by,
+    and whether the cells are texts (`wide`)."""
     first = next(column for column in columns if column.event)
     event, images = first.event, _Images(first, show)
     assert event is not None
@@ -58,6 +59,7 @@ def make_event_card(columns: Sequence[Column], show: Show) -> Card:
         "id": event.id,
         "title": shorten(event.question, 500) or event.id,
         "columns": [_column_view(column) for column in columns],
+        "wide": not event.text,
         "rows": rows,
         "flags": sorted(_flags(columns, rows)),
     }
