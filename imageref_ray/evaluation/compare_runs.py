@@ -28,6 +28,10 @@ class System:
     scored: int
     problems: int
 
+    def estimate(self, metric: str) -> Estimate:
+        """Its mean and interval in a metric, which may be unknown."""
+        return self.estimates.get(metric, Estimate(None, None))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
@@ -52,9 +56,15 @@ class Comparison:
         values = [abs(found.value or 0.0) for system in self.systems for found in system.estimates.values()]
         return next((digits for most, digits in ((1, 3), (10, 2)) if max(values, default=0.0) <= most), 1)
 
+    @property
+    def metrics(self) -> list[str]:
+        """Those that any of the systems has."""
+        return list(dict.fromkeys(metric for system in self.systems for metric in system.estimates))
+
     def leaderboard(self) -> list[System]:
         """The systems, best first."""
-        return sorted(self.systems, key=lambda one: -(one.estimates[headline(one.estimates)].value or 0.0))
+        metric = headline(self.metrics)
+        return sorted(self.systems, key=lambda system: -(system.estimate(metric).value or 0.0))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: `systems` and `pairs` with all their numbers, without the events."""
@@ -69,8 +79,8 @@ class Comparison:
 def compare_runs(directories: Sequence[Path], metrics: Sequence[str] = (), seed: int = 0) -> list[Comparison]:
     """One comparison per mode, in `metrics` (empty: all). p values are corrected over all that is returned.
 
-    A mode that some of the runs do not have is compared among the others. Raises ConfigError where a run is no finished
-    evaluation, they measured different test sets, or none has such a metric.
+    A mode that some of the runs do not have is compared among the others, one without any such metric left out. Raises
+    ConfigError where a run is no finished evaluation, they measured different test sets, or none has such a metric.
     """
     evaluations = [read_evaluation(directory) for directory in directories]
     for other in evaluations[1:]:
@@ -85,7 +95,8 @@ def compare_runs(directories: Sequence[Path], metrics: Sequence[str] = (), seed:
             if mode in one.events
         )
         pairs = tuple(_pair(a, b, metrics, seed) for a, b in itertools.combinations(systems, 2))
-        found.append(Comparison(mode, systems, pairs))
+        if any(system.estimates for system in systems):
+            found.append(Comparison(mode, systems, pairs))
     return _corrected(found)
 
 

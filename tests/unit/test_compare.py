@@ -210,6 +210,16 @@ def test_what_cannot_be_compared_says_why(
         assert message in capsys.readouterr().err
 
 
+def test_a_mode_without_values_or_without_the_metric_is_left_out_and_a_system_without_is_last(tmp_path: Path) -> None:
+    scored, unscored = Event("1", "x", {"rating": 7.0}), Event("1", "x", problem="unrated")
+    other = Event("1", "y", {"share": 0.5})
+    runs = [evaluation(tmp_path / name, found) for name, found in (("a", [unscored, other]), ("b", [scored, other]))]
+    assert [(one.mode, one.metrics) for one in compare_runs(runs)] == [("x", ["rating"]), ("y", ["share"])]
+    (one,) = compare_runs(runs, ["rating"])
+    assert [system.name for system in one.leaderboard()] == ["b", "a"] and one.pairs[0].differences == ()
+    assert main(["compare", *map(str, runs), "--out", str(tmp_path / "page.html")]) == 0
+
+
 def test_runs_are_named_by_their_folders_or_paths() -> None:
     assert run_names([Path("a/x"), Path("b/y")]) == ["x", "y"]
     assert run_names([Path("a/x"), Path("b/x"), Path("a/x")]) == ["a/x", "b/x", "a/x (2)"]

@@ -28,12 +28,11 @@ def show(console: Console, comparisons: Sequence[Comparison]) -> None:
 def leaderboard(comparison: Comparison) -> Table:
     """One row per system, the best first."""
     table = Table(title=f"{comparison.mode}: leaderboard", title_justify="left")
-    systems = comparison.leaderboard()
     table.add_column("")
-    for metric in (*systems[0].estimates, "events", "problems"):
+    for metric in (*comparison.metrics, "events", "problems"):
         table.add_column(metric_name(metric), justify="right")
-    for system in systems:
-        values = (number(estimate.value, comparison.digits) for estimate in system.estimates.values())
+    for system in comparison.leaderboard():
+        values = (number(system.estimate(metric).value, comparison.digits) for metric in comparison.metrics)
         table.add_row(system.name, *values, f"{system.scored:,}", f"{system.problems:,}")
     return table
 
