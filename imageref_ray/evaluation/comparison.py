@@ -48,8 +48,8 @@ class Estimate(NamedTuple):
 class Difference:
     """How far b is above a in one metric, over `events` paired events. None: one of them has nothing to measure.
 
-    `detectable` is also None where no event differs; `wins` (events in which b has more), `ties` and `losses` for F1.
-    `p_holm` is p corrected for all differences that are reported together (`correct`).
+    `detectable` is also None where all events differ alike; `wins` (events in which b has more), `ties` and `losses`
+    for F1. `p_holm` is p corrected for all differences that are reported together (`correct`).
     """
 
     metric: str

@@ -61,10 +61,8 @@ def conclusion(comparison: Comparison, pair: Pair) -> str:
     if one.p_holm < LEVEL:
         place = "better" if one.difference > 0 else "worse"
         return f"{comparison.mode}: {pair.b} is {place} than {pair.a}: {found}"
-    if one.detectable is None:
-        return f"{comparison.mode}: {pair.b} and {pair.a} are the same in every event"
     apart = f"{comparison.mode}: {pair.b} and {pair.a} cannot be told apart: {found}"
-    if abs(one.difference) > one.detectable:
+    if one.detectable is None or abs(one.difference) > one.detectable:
         return apart
     return f"{apart}; {one.events:,} events would show a difference of {one.detectable:.{comparison.digits}f}"
 
