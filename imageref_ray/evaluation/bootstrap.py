@@ -16,9 +16,14 @@ MAX_CELLS = 2**20
 def draws(questions: int, seed: int, resamples: int) -> Iterator[Array]:
     """How often each question is in each resample: arrays [some resamples, questions], `resamples` rows in all."""
     rng, shares = np.random.default_rng(seed), np.full(questions, 1 / questions)
-    batch = max(1, MAX_CELLS // questions)
-    for done in range(0, resamples, batch):
-        yield rng.multinomial(questions, shares, size=min(batch, resamples - done))
+    for size in batches(resamples, questions):
+        yield rng.multinomial(questions, shares, size=size)
+
+
+def batches(samples: int, questions: int) -> Iterator[int]:
+    """How many samples of all questions to take at once, so that memory stays bounded; `samples` in all."""
+    most = max(1, MAX_CELLS // questions)
+    yield from (min(most, samples - done) for done in range(0, samples, most))
 
 
 def bounds(values: Array) -> list[float] | None:

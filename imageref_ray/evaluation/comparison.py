@@ -13,13 +13,13 @@ Two systems are compared over the events that both have values in, as pairs:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from imageref_ray.evaluation.bootstrap import Array, batches, draws
 
 Values = Mapping[str, Mapping[str, float | None]]
 """Event id → metric → value. No metric: the event is left out. None in every event: there is nothing to measure."""
@@ -29,9 +29,6 @@ RESAMPLES, SWAPS = 2_000, 10_000
 
 POWER = 1.959964 + 0.841621
 """Standard errors of a difference that is found with 80 % power at a two-sided level of 5 %."""
-
-MAX_CELLS = 2**22
-"""Numbers in memory at once, at most: events times samples."""
 
 SAME = 1e-12
 """Numbers this close are equal: sums in another order differ in their last digits."""
@@ -80,7 +77,9 @@ def estimate(values: Values, seed: int = 0) -> dict[str, Estimate]:
     table = _table(values, sorted(id for id in values if values[id]))
     if not len(table.rows):
         return {}
-    drawn = np.concatenate([_measures(table, shares @ table.rows) for shares in _bootstrap(len(table.rows), seed)])
+    drawn = np.concatenate(
+        [_measures(table, by @ table.rows / len(by[0])) for by in draws(len(table.rows), seed, RESAMPLES)]
+    )
     return {
         metric: Estimate(value, None if value is None else _interval(drawn[:, i]))
         for i, (metric, value) in enumerate(_observed(table).items())
@@ -98,7 +97,10 @@ def compare(a: Values, b: Values, seed: int = 0) -> list[Difference]:
         raise ValueError(f"{', '.join(left.metrics)} cannot be compared with {', '.join(right.metrics)}")
     if not ids:
         return []
-    drawn = [_measures(right, by @ right.rows) - _measures(left, by @ left.rows) for by in _bootstrap(len(ids), seed)]
+    drawn = [
+        _measures(right, by @ right.rows / len(ids)) - _measures(left, by @ left.rows / len(ids))
+        for by in draws(len(ids), seed, RESAMPLES)
+    ]
     p = _randomisation(left, right, seed)
     return [
         _difference(_counted(left, right, metric), _observed(left)[metric], _observed(right)[metric], samples, p[i])
@@ -171,29 +173,17 @@ def _measures(table: _Table, means: Array) -> Array:
     return np.concatenate([means, f1[..., None]], axis=-1)
 
 
-def _bootstrap(events: int, seed: int) -> Iterator[Array]:
-    """Shares of the events in samples of them, batch by batch (samples, events): `shares @ rows` are their means."""
-    rng, probabilities = np.random.default_rng(seed), np.full(events, 1 / events)
-    for size in _batches(RESAMPLES, events):
-        yield rng.multinomial(events, probabilities, size=size) / events
-
-
 def _randomisation(left: _Table, right: _Table, seed: int) -> Array:
     """p of every difference: the share of random swaps with one at least as large, these data among them."""
     rng, events = np.random.default_rng(seed), len(left.rows)
     a, b, change = left.rows.mean(axis=0), right.rows.mean(axis=0), (right.rows - left.rows) / events
     observed = _measures(right, b) - _measures(left, a)
     as_large = np.ones(len(observed))
-    for size in _batches(SWAPS, events):
+    for size in batches(SWAPS, events):
         moved = rng.integers(0, 2, size=(size, events), dtype=np.int8).astype(np.float64) @ change
         swapped = _measures(right, b - moved) - _measures(left, a + moved)
         as_large += (np.abs(swapped) >= np.abs(observed) - SAME).sum(axis=0)
     return as_large / (SWAPS + 1)
-
-
-def _batches(samples: int, events: int) -> Iterator[int]:
-    most = max(1, MAX_CELLS // events)
-    yield from (min(most, samples - done) for done in range(0, samples, most))
 
 
 def _interval(drawn: Array) -> tuple[float, float]:

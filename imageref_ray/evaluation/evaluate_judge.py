@@ -27,10 +27,11 @@ from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, Usage, from_row, to_row
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Generate
-from imageref_ray.evaluation import tables
+from imageref_ray.evaluation import events, tables
 from imageref_ray.evaluation.evaluate_placement import LIMITS
+from imageref_ray.evaluation.events import Event
 from imageref_ray.evaluation.judge_inputs import Inputs, Values, read_inputs, read_raters, record_id
-from imageref_ray.evaluation.judge_results import agreements, event_lines, judgement_lines, merge, summarise
+from imageref_ray.evaluation.judge_results import agreements, judge_events, judgement_lines, merge, summarise
 from imageref_ray.stages.judge import Item, Judgement, judge, references
 from imageref_ray.stages.prompts.rubric import Rubric, load_rubric
 
@@ -117,11 +118,10 @@ def _measure(config: JudgeConfig, inputs: Inputs, raters: Mapping[str, Values]) 
         if record_id(system, id) in rows
     }
     judged = merge(inputs, said)
-    failures = {failure.record_id: failure for failure in store.failures(config.output) if not failure.item}
     write_jsonl(config.output / "judgements.jsonl", judgement_lines(inputs.rubric, said))
-    events = list(event_lines(inputs, said, judged, failures))
-    write_jsonl(config.output / "events.jsonl", events)
-    _check_rated(config, events)
+    found = list(judge_events(inputs, said, judged, events.problems(store.failures(config.output))))
+    events.write(config.output, found)
+    _check_rated(config, found)
     values = {key: one.values for key, one in judged.items()}
     return {
         **summarise(inputs, said, judged, config.seed),
@@ -130,12 +130,12 @@ def _measure(config: JudgeConfig, inputs: Inputs, raters: Mapping[str, Values]) 
     }
 
 
-def _check_rated(config: JudgeConfig, events: Sequence[Row]) -> None:
+def _check_rated(config: JudgeConfig, found: Sequence[Event]) -> None:
     """Raise RunFailed where no answer has a rating: the judge cannot judge, or there is nothing that it could."""
-    if not any(event["values"] for event in events):
-        ((problem, count),) = Counter(event["problem"] for event in events).most_common(1)
+    if not any(event.values for event in found):
+        ((problem, count),) = Counter(event.problem for event in found).most_common(1)
         raise RunFailed(
-            f"{config.output}: none of {len(events):,} answers has a rating; most often: {problem} ({count:,} times). "
+            f"{config.output}: none of {len(found):,} answers has a rating; most often: {problem} ({count:,} times). "
             "Read judgements.jsonl there, then take another judge, rubric or answers, and another output"
         )
 

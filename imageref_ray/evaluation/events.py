@@ -27,6 +27,7 @@ FILE = "events.jsonl"
 TEST_SET = {
     "evaluate placement": ("data", "labels", "label_slots", "limit", "paper"),
     "evaluate vqa": ("sets", "limit"),
+    "evaluate judge": ("data", "rubric", "baseline", "limit", "engine"),
 }
 """Job → settings of its fingerprint (and those under them) that say what was measured, and how; the others say who."""
 
@@ -91,7 +92,9 @@ def read(directory: Path) -> dict[str, dict[str, Event]]:
     """Mode → id → event of a run. Raises ConfigError where the file is missing or damaged."""
     path = directory / FILE
     if not path.is_file():
-        raise ConfigError(f"{directory} has no {FILE}: an older version wrote it; evaluate into a new output")
+        raise ConfigError(
+            f"{directory} has no {FILE} (not finished, or of an older version); evaluate into a new output"
+        )
     events: dict[str, dict[str, Event]] = {}
     with path.open(encoding="utf-8") as file:  # splitlines would also split at line separators inside strings
         for number, line in enumerate(file, 1):

@@ -6,7 +6,6 @@ Invalid input raises a ConfigError that says the file, the line, what is wrong a
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from imageref_ray.core.config import ConfigError, JudgeConfig
 from imageref_ray.core.config.judge import REFERENCE
 from imageref_ray.core.files import read_csv
 from imageref_ray.dataset.paper_formats import Question, read_answers, read_questions
+from imageref_ray.evaluation import events
 from imageref_ray.evaluation.agreement_metrics import Key
 from imageref_ray.stages.judge import Item
 from imageref_ray.stages.prompts.rubric import Rubric
@@ -138,15 +138,13 @@ def read_ratings(path: Path, inputs: Inputs) -> Values:
 
 def read_judge(run: Path) -> Values:
     """What a finished run of another judge says of every answer."""
-    path = run / "events.jsonl"
-    try:
-        with path.open(encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file]
-        return {(row["mode"], row["id"]): {**row["values"]} for row in rows if row["values"]}
-    except OSError:
-        raise ConfigError(f"{run} has no events.jsonl; give the output of a finished evaluate judge") from None
-    except (ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{path} is not what evaluate judge writes ({error}); run that judge again") from None
+    found = events.read(run)
+    rated = ((system, id, event.values) for system, mine in found.items() for id, event in mine.items())
+    return {
+        (system, id): {name: value for name, value in values.items() if value is not None}
+        for system, id, values in rated
+        if values
+    }
 
 
 def _read_ratings_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:

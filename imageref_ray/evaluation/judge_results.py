@@ -8,9 +8,9 @@ from typing import Any
 
 from imageref_ray.batch.worker import Row
 from imageref_ray.core import markdown
-from imageref_ray.core.records import Failure
 from imageref_ray.evaluation import judge_metrics
 from imageref_ray.evaluation.agreement_metrics import Key, agreement
+from imageref_ray.evaluation.events import Event
 from imageref_ray.evaluation.judge_inputs import Inputs, Values, record_id
 from imageref_ray.evaluation.judge_metrics import Judged
 from imageref_ray.stages.judge import Judgement, references, unasked_response
@@ -64,23 +64,30 @@ def judgement_lines(rubric: Rubric, said: Said) -> Iterator[Row]:
             yield {**asked, "system": system, "about": one.about, "values": one.values}
 
 
-def event_lines(
-    inputs: Inputs, said: Said, judged: Mapping[Key, Judged], failures: Mapping[str, Failure]
-) -> Iterator[Row]:
-    """One line an answer, also where it has no values: `problem` says why. `failures` are by record id."""
+def judge_events(
+    inputs: Inputs, said: Said, judged: Mapping[Key, Judged], problems: Mapping[str, str]
+) -> Iterator[Event]:
+    """One event an answer, its mode the system's name; `problems`: record id → why it failed."""
     for key in itertools.product(inputs.systems, inputs.questions):
         problem = ""
         if key not in said:
-            failure = failures.get(record_id(*key))
-            problem = f"{failure.error} in {failure.stage}: {failure.message}" if failure else "it was not judged"
+            problem = problems.get(record_id(*key), "it was not judged")
         elif key not in judged:
             problem = "the answer has no image to judge"
         elif not judged[key].values:
             problem = "no reply of the judge has a rating"
         system, id = key
-        answer = inputs.answers[system].texts.get(id, "")
-        values = judged[key].values if key in judged else {}
-        yield {"id": id, "mode": system, "values": values, "problem": problem, "answer": answer}
+        item = inputs.item(system, id)
+        yield Event(
+            id=id,
+            mode=system,
+            values=judged[key].values if key in judged else {},
+            problem=problem,
+            question=item.question,
+            answer=item.answer,
+            expected=item.baseline or item.reference,
+            images=inputs.questions[id].images,
+        )
 
 
 def _summarise(inputs: Inputs, system: str, said: Said, judged: Mapping[Key, Judged], seed: int) -> dict[str, Any]:

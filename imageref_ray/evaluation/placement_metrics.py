@@ -7,7 +7,7 @@ slot. All functions are pure and independent of the order of events, slots and f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from imageref_ray.dataset.paper_formats import Placed, Relevance
+from imageref_ray.evaluation.bootstrap import Array, bounds, draws
 
 Verdict = Literal["right", "fair", "wrong", "missed", "empty", "unlabelled"]
 
@@ -160,7 +161,7 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
 
 
-def _means(table: np.ndarray[Any, Any]) -> dict[str, float | None]:
+def _means(table: Array) -> dict[str, float | None]:
     recall_1, recall_3, precision, score = (math.fsum(column) / len(table) for column in table.T)
     return {
         "recall_1": recall_1,
@@ -171,13 +172,11 @@ def _means(table: np.ndarray[Any, Any]) -> dict[str, float | None]:
     }
 
 
-def _intervals(table: np.ndarray[Any, Any], seed: int, resamples: int) -> dict[str, list[float]]:
-    """Percentile bootstrap over events: how often each event is drawn, times its values."""
-    events = len(table)
-    draws = np.random.default_rng(seed).multinomial(events, [1 / events] * events, size=resamples)
-    recall_1, recall_3, precision, score = (draws @ table / events).T
+def _intervals(table: Array, seed: int, resamples: int) -> dict[str, list[float] | None]:
+    """Percentile bootstrap over events."""
+    drawn = np.concatenate([draw @ table for draw in draws(len(table), seed, resamples)]) / len(table)
+    recall_1, recall_3, precision, score = drawn.T
     total = precision + recall_3
     f1_values = np.divide(2 * precision * recall_3, total, out=np.zeros_like(total), where=total > 0)
-    resampled: Sequence[Any] = (recall_1, recall_3, precision, f1_values, score)
-    bounds = {name: np.percentile(values, [2.5, 97.5]) for name, values in zip(METRICS, resampled, strict=True)}
-    return {name: [float(low), float(high)] for name, (low, high) in bounds.items()}
+    resampled = (recall_1, recall_3, precision, f1_values, score)
+    return {name: bounds(values) for name, values in zip(METRICS, resampled, strict=True)}

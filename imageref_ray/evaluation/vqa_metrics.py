@@ -19,10 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imageref_ray.core.records import VisualQuestion
+from imageref_ray.evaluation.bootstrap import bounds, draws
 from imageref_ray.sources.vqa_sets import ANNOTATORS, TYPES
-
-MAX_CELLS = 2**20
-"""Numbers of a bootstrap held in memory at once, at most: a published set has 214,354 questions."""
 
 _CONTRACTED = (
     "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd "
@@ -220,12 +218,6 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
 def _means(scores: Sequence[tuple[float, ...]], names: Sequence[str], seed: int, resamples: int) -> dict[str, Any]:
     """Name → mean in per cent, and `intervals`: percentile bootstrap over questions."""
     table = 100 * np.array(scores)
-    rng, probabilities = np.random.default_rng(seed), np.full(len(table), 1 / len(table))
-    batch = max(1, MAX_CELLS // len(table))
-    sizes = (min(batch, resamples - done) for done in range(0, resamples, batch))
-    totals = np.concatenate([rng.multinomial(len(table), probabilities, size=size) @ table for size in sizes])
-    bounds = np.percentile(totals / len(table), [2.5, 97.5], axis=0).T
+    drawn = np.concatenate([draw @ table for draw in draws(len(table), seed, resamples)]) / len(table)
     means = {name: math.fsum(column) / len(table) for name, column in zip(names, table.T, strict=True)}
-    return means | {
-        "intervals": {name: [float(low), float(high)] for name, (low, high) in zip(names, bounds, strict=True)}
-    }
+    return means | {"intervals": {name: bounds(values) for name, values in zip(names, drawn.T, strict=True)}}

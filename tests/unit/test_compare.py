@@ -22,6 +22,7 @@ from imageref_ray.evaluation import events, vqa_metrics
 from imageref_ray.evaluation.compare_runs import compare_runs, run_names
 from imageref_ray.evaluation.comparison import estimate
 from imageref_ray.evaluation.events import Event, SlotVerdict
+from imageref_ray.evaluation.labelled_set import LabelledSet
 from imageref_ray.evaluation.placement_events import placement_events
 from imageref_ray.evaluation.placement_metrics import METRICS, summarise
 from imageref_ray.evaluation.read_answer import read_answer
@@ -54,8 +55,8 @@ def placed_events(
     texts = {id: markdown.insert(REFERENCE, placed, "before") for id, placed in answers.items()}
     readings = {id: read_answer(text, asked[id], "before") for id, text in texts.items()}
     problems = {id: "RequestError in guided: too long" for id in asked if id not in texts}
-    labels = dict.fromkeys(asked, LABELS)
-    return list(placement_events(mode, labels, asked, texts, readings, problems, "before", paper))
+    labelled = LabelledSet(dict.fromkeys(asked, LABELS), asked, "before")
+    return list(placement_events(mode, labelled, texts, readings, problems, paper))
 
 
 def evaluation(directory: Path, found: list[Event], job: str = "evaluate placement", **settings: object) -> Path:

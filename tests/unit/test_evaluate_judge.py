@@ -16,13 +16,13 @@ from imageref_ray.batch import store
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError, JudgeConfig, ScriptedConfig, check
-from imageref_ray.core.records import Failure, Image, from_row, to_row
+from imageref_ray.core.records import Image, from_row, to_row
 from imageref_ray.dataset.paper_formats import Question, write_jsonl
 from imageref_ray.engines.base import Generate, Reply, Request
-from imageref_ray.evaluation import tables
+from imageref_ray.evaluation import events, tables
 from imageref_ray.evaluation.evaluate_judge import evaluate_judge, judge_answer, prepare
 from imageref_ray.evaluation.judge_inputs import Answers, Inputs, read_judge
-from imageref_ray.evaluation.judge_results import Said, agreements, event_lines, judgement_lines, merge, summarise
+from imageref_ray.evaluation.judge_results import Said, agreements, judge_events, judgement_lines, merge, summarise
 from imageref_ray.picturenews.corpus import annotation, placements
 from imageref_ray.picturenews.events import make_event, relevance, response, section_facet
 from imageref_ray.stages.judge import Item, Judgement
@@ -130,9 +130,9 @@ def small(rubric: Any, texts: Mapping[str, str], unknown: int = 0) -> Inputs:
 def test_every_answer_has_its_line_and_its_place_in_the_counts() -> None:
     inputs = small(SINGLE, {"1": "Boats.", "2": "Rain."}, unknown=4)
     said = {("mine", "2"): [Judgement({}, "Grade it.", "Hm.")], ("mine", "3"): [Judgement({"rating": 1})]}
-    judged, failure = merge(inputs, said), Failure("mine/1", "judge", "RequestError", "too long")
-    lines = list(event_lines(inputs, said, judged, {"mine/1": failure}))
-    assert [(line["id"], line["values"], line["problem"]) for line in lines] == [
+    judged = merge(inputs, said)
+    lines = list(judge_events(inputs, said, judged, {"mine/1": "RequestError in judge: too long"}))
+    assert [(line.id, line.values, line.problem) for line in lines] == [
         ("1", {}, "RequestError in judge: too long"),
         ("2", {}, "no reply of the judge has a rating"),
         ("3", {"rating": 1}, ""),
@@ -156,7 +156,7 @@ def test_an_answers_images_count_as_one_and_answers_without_any_as_none() -> Non
     assert (found["faithfulness"], found["answers"], found["unrated_answers"]) == (4, 1, 0)
     counted = {"images": 2, "unrated_images": 1, "uncaptioned_images": 1, "without_images": 2}
     assert {name: found[name] for name in counted} == counted
-    assert [line["problem"] for line in event_lines(inputs, said, judged, {})][1:] == 2 * [
+    assert [line.problem for line in judge_events(inputs, said, judged, {})][1:] == 2 * [
         "the answer has no image to judge"
     ]
 
@@ -181,10 +181,10 @@ def test_the_agreement_of_all_raters_is_measured_two_by_two() -> None:
 def test_what_another_judge_said_is_read_from_its_run(tmp_path: Path) -> None:
     inputs = small(SINGLE, {"1": "Boats.", "2": "Rain."})
     said = {("mine", "1"): [Judgement({"rating": 7.5}, "p", "[[7.5]]")], ("mine", "2"): [Judgement({}, "p", "Hm.")]}
-    write_jsonl(tmp_path / "events.jsonl", event_lines(inputs, said, merge(inputs, said), {}))
+    events.write(tmp_path, judge_events(inputs, said, merge(inputs, said), {}))
     assert read_judge(tmp_path) == {("mine", "1"): {"rating": 7.5}}
-    (tmp_path / "events.jsonl").write_text('{"id": "1", "mode": "mine", "values": [7]}', encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"events\.jsonl is not what evaluate judge writes"):
+    (tmp_path / "events.jsonl").write_text('{"id": "1", "mode": "mine", "values"', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"events\.jsonl line 1 is not an event"):
         read_judge(tmp_path)
 
 
@@ -255,7 +255,7 @@ def test_verdicts_of_people_are_words_or_numbers(tmp_path: Path) -> None:
         ({"rubric": "singel"}, "rubric: no pack is called singel"),
         (
             {"judges": {"second": "nowhere"}},
-            r"nowhere has no events\.jsonl; give the output of a finished evaluate judge",
+            r"nowhere has no events\.jsonl",
         ),
         ({"answers": {"reference": "a.jsonl"}}, r"answers\.reference: this name is the test set's own answers"),
         ({"answers": {"a/b": "a.jsonl"}}, r"answers: 'a/b' is no name for a system"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from imageref_ray.core.records import Answer, Image, VisualQuestion
 from imageref_ray.evaluation import vqa_metrics
+from imageref_ray.evaluation.bootstrap import MAX_CELLS
 from imageref_ray.evaluation.vqa_metrics import (
     Choice,
     choose,
@@ -196,7 +197,7 @@ def test_a_summary_counts_what_is_missing_and_what_cannot_be_judged() -> None:
 
 
 def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once() -> None:
-    count, resamples = 1000, vqa_metrics.MAX_CELLS // 1000 + 9
+    count, resamples = 1000, MAX_CELLS // 1000 + 9
     questions = [question(str(n), {"cat": 10}) for n in range(count)]
     summary = summarise(questions, {str(n): "cat" if n % 3 else "dog" for n in range(count)}, 7, resamples)
     right = np.array([100.0 * bool(n % 3) for n in range(count)])
