@@ -33,12 +33,17 @@ RUNS = (
 """The commands that tests here run."""
 
 ELSEWHERE = {
+    "benchmark export": "tests/unit/test_public_benchmarks.py",
+    "benchmark import": "tests/unit/test_public_benchmarks.py",
+    "compare": "tests/unit/test_compare.py",
+    "evaluate speed": "tests/unit/test_evaluate_speed.py",
+    "labels layout": "tests/unit/test_layout_labels.py",
     "demo": "tests/ray/test_demo.py",
     "init": "tests/unit/test_starters.py",
     "schema": "tests/unit/test_starters.py",
     "serve": "tests/serve/test_imageref_serve.py",
 }
-"""Commands that other tests run, in a process of their own: `-m imageref_ray <command>`."""
+"""Commands that other tests run, by `cli.main` or in a process of their own: `-m imageref_ray <command>`."""
 
 
 @pytest.fixture(scope="module")
