@@ -70,7 +70,7 @@ def free_port() -> int:
     raise OSError("no port between 20000 and 32000 is free")
 
 
-def _wait_for_jobs(client: dict[str, str], process: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
+def _wait_for_jobs(client: dict[str, str], process: subprocess.Popen[bytes], log: Path, seconds: float = 600) -> None:
     """Until the head takes jobs."""
     end = time.monotonic() + seconds
     while subprocess.run([RAY, "job", "list"], env=client, capture_output=True, check=False).returncode:

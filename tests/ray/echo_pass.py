@@ -50,7 +50,7 @@ def committed(directory: Path) -> list[str]:
 
 if __name__ == "__main__":
     settings = json.loads(sys.argv[3])
-    prepare, patience_s = settings.pop("prepare", None), settings.pop("patience_s", 200)
+    prepare, patience_s = settings.pop("prepare", None), settings.pop("patience_s", 900)
     task = echo_pass(Path(sys.argv[1]), env={"CALLS": os.environ["CALLS"]}, **settings)
     task = dataclasses.replace(task, patience_s=patience_s, prepare=prepare and getattr(scripted, prepare))
     try:

@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from imageref_ray.batch import store
@@ -17,7 +16,6 @@ from imageref_ray.picturenews import corpus
 CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "picturenews.yaml"
 
 
-@pytest.mark.timeout(400)
 def test_the_shipped_config_builds_with_the_shipped_checkpoint(
     local_ray: None, checkpoint: Path, tmp_path: Path
 ) -> None:

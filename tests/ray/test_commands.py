@@ -14,8 +14,6 @@ from imageref_ray.picturenews import corpus
 from imageref_ray.picturenews.tiny_internvl import create
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(600)
-
 RUNS = (
     "build",
     "plan",

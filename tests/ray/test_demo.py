@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 METRICS = {"recall_1", "recall_3", "precision", "f1", "score", "events", "unparsed"}
 COSTS = {"requests", "prompt_tokens", "image_tokens", "cached_tokens", "generated_tokens"}
 
@@ -19,7 +17,6 @@ def demo(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(900)
 def test_a_small_demo_ends_with_a_report_and_a_second_call_only_reads_it(
     installed: dict[str, str], tmp_path: Path
 ) -> None:

@@ -104,7 +104,6 @@ def test_an_engine_that_cannot_score_leaves_no_metrics_but_the_reason(
     assert len(failures) == 3 and all("returned no log-probabilities" in failure.message for failure in failures)
 
 
-@pytest.mark.timeout(400)
 def test_the_shipped_config_measures_the_shipped_checkpoint(
     local_ray: None, checkpoint: Path, corpus_root: Path, tmp_path: Path
 ) -> None:
@@ -135,7 +134,6 @@ async def say_and_score(row: Row, generate: Generate) -> Row:
     }
 
 
-@pytest.mark.timeout(400)
 def test_a_text_is_scored_with_the_log_probabilities_it_was_generated_with(
     local_ray: None, checkpoint: Path, corpus_root: Path, tmp_path: Path
 ) -> None:

@@ -19,8 +19,6 @@ from tests.head import free_port
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/README.md"))
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

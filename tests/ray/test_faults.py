@@ -42,7 +42,6 @@ def wait_for(done: int, directory: Path, process: subprocess.Popen[str], number:
     return True
 
 
-@pytest.mark.timeout(600)
 def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(
     ray_address: str, tmp_path: Path, calls: Path
 ) -> None:
@@ -65,7 +64,6 @@ def test_a_driver_killed_at_five_points_loses_nothing_and_pays_little_twice(
     assert attempts.newest(run) == 6
 
 
-@pytest.mark.timeout(300)
 def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(
     ray_address: str, tmp_path: Path, calls: Path
 ) -> None:
@@ -87,7 +85,6 @@ def test_sigterm_finishes_what_is_in_flight_and_nothing_is_paid_for_twice(
     assert len(calls.read_text(encoding="utf-8").split()) == ROWS
 
 
-@pytest.mark.timeout(300)
 def test_a_driver_that_wakes_up_late_writes_nothing(ray_address: str, tmp_path: Path, calls: Path) -> None:
     run = tmp_path / "run"
     old = driver(run, ray_address)
@@ -102,7 +99,6 @@ def test_a_driver_that_wakes_up_late_writes_nothing(ray_address: str, tmp_path: 
     assert len(committed(run)) < ROWS
 
 
-@pytest.mark.timeout(300)
 def test_a_killed_engine_actor_is_replaced_and_little_is_paid_for_twice(
     local_ray: None, tmp_path: Path, calls: Path
 ) -> None:
@@ -126,7 +122,6 @@ def three_nodes() -> Iterator[object]:
     cluster.shutdown()
 
 
-@pytest.mark.timeout(300)
 def test_a_node_that_dies_takes_no_record_with_it(three_nodes: object, tmp_path: Path, calls: Path) -> None:
     run = tmp_path / "run"
     process = driver(run, three_nodes.address, actors=[2, 2], cpus=0.8)  # type: ignore[attr-defined]
@@ -140,7 +135,6 @@ def test_a_node_that_dies_takes_no_record_with_it(three_nodes: object, tmp_path:
     assert len(calls.read_text(encoding="utf-8").split()) - ROWS <= 2 * IN_FLIGHT
 
 
-@pytest.mark.timeout(300)
 def test_a_full_disk_is_said_and_nothing_committed_is_lost(local_ray: None, tmp_path: Path, calls: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -160,7 +154,6 @@ def test_a_full_disk_is_said_and_nothing_committed_is_lost(local_ray: None, tmp_
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Ray keeps the log open for a while
 
 
-@pytest.mark.timeout(600)
 def test_a_dead_vllm_process_under_a_living_actor_is_replaced(
     local_ray: None, tmp_path: Path, checkpoint: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

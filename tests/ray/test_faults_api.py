@@ -146,7 +146,6 @@ def ids_of(part: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(180)
 def test_a_moody_endpoint_costs_only_the_records_it_never_serves(local_ray: None, news: Path, tmp_path: Path) -> None:
     everything = records(news)
     pack = prompts.load_pack("compact")
@@ -186,7 +185,6 @@ def command(config: Path, ray_address: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(300)
 def test_a_dead_endpoint_is_one_line_and_the_same_command_goes_on(ray_address: str, news: Path, tmp_path: Path) -> None:
     everything, run = records(news), tmp_path / "run"
     undisturbed = sum(2 + 2 * len(record.sample.images) for record in everything)

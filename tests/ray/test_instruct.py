@@ -89,7 +89,6 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
         instruct(config(tmp_path, tmp_path / "run"), quiet())
 
 
-@pytest.mark.timeout(300)
 def test_a_killed_driver_leaves_work_that_the_next_one_finishes(
     ray_address: str, images_root: Path, tmp_path: Path
 ) -> None:
@@ -110,7 +109,6 @@ def test_a_killed_driver_leaves_work_that_the_next_one_finishes(
     assert len(names) == len(set(names)) == 12
 
 
-@pytest.mark.timeout(300)
 def test_an_engine_that_dies_is_replaced_and_no_image_is_lost(
     local_ray: None, images_root: Path, tmp_path: Path
 ) -> None:

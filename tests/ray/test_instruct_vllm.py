@@ -5,7 +5,6 @@ import io
 import os
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from imageref_ray.commands.instruct import instruct, instructions
@@ -24,7 +23,6 @@ GREEDY = Sampling(max_tokens=100)
 PACK = load_instruct("compact")
 
 
-@pytest.mark.timeout(400)
 def test_the_shipped_config_asks_answers_and_corrects(local_ray: None, checkpoint: Path, tmp_path: Path) -> None:
     corpus.write_images(tmp_path, corpus.make_events(SEED, 4))
     overrides = [f"engine.model={checkpoint}", f"images.root={tmp_path / 'image'}", f"output={tmp_path / 'run'}"]
@@ -39,7 +37,6 @@ def test_the_shipped_config_asks_answers_and_corrects(local_ray: None, checkpoin
     assert measured["corrected"]["share"] < 0.3
 
 
-@pytest.mark.timeout(400)
 def test_plain_continuation_is_the_greedy_answer_in_one_pass(checkpoint: Path, tmp_path: Path) -> None:
     corpus.write_images(tmp_path, corpus.make_events(SEED, 4))
     args = {"dtype": "float32", "enforce_eager": True, "block_size": 32, "max_model_len": 2048}

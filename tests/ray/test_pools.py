@@ -63,7 +63,6 @@ def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.timeout(300)
 def test_a_pool_grows_to_all_nodes_and_is_one_engine_again_at_the_end(
     gpu_nodes: tuple[str, Any], tmp_path: Path, calls: Path
 ) -> None:
@@ -81,7 +80,6 @@ def test_a_pool_grows_to_all_nodes_and_is_one_engine_again_at_the_end(
     assert "will not allow it to scale up" not in (run / LOG).read_text()
 
 
-@pytest.mark.timeout(300)
 def test_an_engine_goes_where_its_kind_of_gpu_is(gpu_nodes: tuple[str, Any], tmp_path: Path, calls: Path) -> None:
     address, other = gpu_nodes
     process = driver(tmp_path, address, script="whereabouts", gpus=1, accelerator_type="L40S")
@@ -90,7 +88,6 @@ def test_an_engine_goes_where_its_kind_of_gpu_is(gpu_nodes: tuple[str, Any], tmp
     assert set(calls.read_text().split()) == {other.node_id}
 
 
-@pytest.mark.timeout(300)
 def test_the_cpu_step_grows_with_the_cluster(tmp_path: Path, calls: Path) -> None:
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:

@@ -39,7 +39,6 @@ def test_commands_that_need_no_engine(run: Run, installed: dict[str, str], tmp_p
         run("init", job)
 
 
-@pytest.mark.timeout(600)
 def test_a_starter_config_builds_a_training_set_and_its_page(run: Run, tmp_path: Path) -> None:
     run("picturenews", "--events", "2", "--out", "corpus")
     run("init", "build", "--source", "paper", "--engine", "openai")

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from tests.head import Head, free_port
 
 ROOT = Path(__file__).parents[2]
 SERVE = Path(sys.executable).with_name("serve")
-
-pytestmark = pytest.mark.timeout(900)
 
 
 def test_the_shipped_config_is_deployed_answers_and_is_shut_down(head: Head, tmp_path: Path) -> None:
@@ -110,7 +107,7 @@ def chat(port: int, model: str, part: dict[str, Any]) -> str:
     return reply
 
 
-def until(now: Callable[[], Any], wanted: Any, log: Path | None = None, seconds: float = 300) -> None:
+def until(now: Callable[[], Any], wanted: Any, log: Path | None = None, seconds: float = 900) -> None:
     """Wait until `now()` returns `wanted`."""
     end = time.monotonic() + seconds
     while (current := now()) != wanted:

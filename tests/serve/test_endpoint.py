@@ -20,8 +20,6 @@ from imageref_ray.picturenews import corpus as picturenews
 from imageref_ray.picturenews.events import make_event
 from tests.head import free_port
 
-pytestmark = pytest.mark.timeout(600)
-
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "serve.md").read_text(encoding="utf-8")
 

@@ -15,7 +15,6 @@ from tests.head import free_port
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
 def test_serve_answers_until_it_is_stopped(sign: signal.Signals, tmp_path: Path) -> None:
     port = free_port()

@@ -55,7 +55,6 @@ def begun(config: TrainConfig) -> int:
     return sum(event["event"] == "started" for event in progress.read_lines(config.output / "events.jsonl"))
 
 
-@pytest.mark.timeout(900)
 def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_attempt(
     ray_address: str, folder: Path, tmp_path: Path, start: Start, reference: Reference
 ) -> None:
@@ -88,7 +87,6 @@ def test_a_training_survives_a_killed_worker_and_keeps_nothing_of_the_broken_att
     assert all(name in named for name in kept)
 
 
-@pytest.mark.timeout(900)
 def test_more_failures_than_allowed_end_in_one_sentence(
     ray_address: str, folder: Path, tmp_path: Path, start: Start
 ) -> None:
@@ -119,7 +117,6 @@ def two_nodes() -> Iterator[Any]:
     cluster.shutdown()
 
 
-@pytest.mark.timeout(900)
 def test_a_lost_node_is_waited_for_and_the_training_ends_as_without_the_loss(
     folder: Path, tmp_path: Path, two_nodes: Any, start: Start, reference: Reference
 ) -> None:
@@ -143,7 +140,6 @@ def test_a_lost_node_is_waited_for_and_the_training_ends_as_without_the_loss(
         assert line["loss"] == pytest.approx(mean, rel=1e-3)
 
 
-@pytest.mark.timeout(600)
 def test_ctrl_c_ends_a_training_as_it_ends_every_command(
     ray_address: str, folder: Path, tmp_path: Path, start: Start
 ) -> None:
@@ -155,7 +151,6 @@ def test_ctrl_c_ends_a_training_as_it_ends_every_command(
     assert "imageref: interrupted" in (tmp_path / "screen").read_text().splitlines()[-1]
 
 
-@pytest.mark.timeout(600)
 def test_a_run_killed_while_it_exports_exports_again(reference: Reference) -> None:
     config, done = reference
     (config.output / "summary.json").rename(config.output / "summary.json.part")
@@ -230,7 +225,6 @@ cluster.shutdown()
 """
 
 
-@pytest.mark.timeout(600)
 def test_workers_land_on_the_nodes_with_the_named_kind_of_gpu(folder: Path, tmp_path: Path) -> None:
     config = settings(folder, "kinds", workers=1, gpus_per_worker=1, accelerator_type="T4")
     call = [sys.executable, "-c", PLACE, config.model_dump_json(), str(tmp_path)]
