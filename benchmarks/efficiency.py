@@ -114,15 +114,15 @@ def direct(folder: Path) -> dict[str, Any]:
     from vllm import LLM
     from vllm.sampling_params import RequestOutputKind
 
-    from imageref_ray.engines.vllm import DEFAULTS, Template, sampling
+    from imageref_ray.engines.vllm import AS_IT_STANDS, DEFAULTS, sampling, template
 
     llm = LLM(model=resolve_model(MODEL), **{**DEFAULTS, **ARGS})
-    template = Template(llm.get_tokenizer())
+    written = template(llm.model_config)
     requests = [note[3] for note in notes(folder)]
     wanted = [sampling(request, RequestOutputKind.FINAL_ONLY) for request in requests]
-    llm.generate(_prompts(template, requests[:1]), wanted[:1], use_tqdm=False)
+    llm.generate(_prompts(written, requests[:1]), wanted[:1], use_tqdm=False, tokenization_kwargs=AS_IT_STANDS)
     began = time.time()
-    outputs = llm.generate(_prompts(template, requests), wanted, use_tqdm=False)
+    outputs = llm.generate(_prompts(written, requests), wanted, use_tqdm=False, tokenization_kwargs=AS_IT_STANDS)
     seconds = time.time() - began
     tokens = sum(len(one.token_ids) for output in outputs for one in output.outputs)
     return speed(len(requests), tokens, seconds)

@@ -134,14 +134,14 @@ def direct(model: str, args: dict[str, Any], given: Iterator[Row]) -> dict[str, 
     from vllm import LLM
     from vllm.sampling_params import RequestOutputKind
 
-    from imageref_ray.engines.vllm import DEFAULTS, Template, sampling
+    from imageref_ray.engines.vllm import AS_IT_STANDS, DEFAULTS, sampling, template
 
     llm = LLM(model=resolve_model(model), **{**DEFAULTS, **args})
-    template = Template(llm.get_tokenizer())
+    written = template(llm.model_config)
     requests = [request(row) for row in given]
     wanted = [sampling(one, RequestOutputKind.FINAL_ONLY) for one in requests]
     began = time.time()
-    outputs = llm.generate(_prompts(template, requests), wanted, use_tqdm=False)
+    outputs = llm.generate(_prompts(written, requests), wanted, use_tqdm=False, tokenization_kwargs=AS_IT_STANDS)
     seconds = time.time() - began
     return speed(len(outputs), sum(len(one.outputs[0].token_ids) for one in outputs), seconds)
 

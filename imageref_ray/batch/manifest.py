@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.checkpoint import resolve_model
-from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.config import CheckpointConfig, ConfigError, EngineConfig
 from imageref_ray.core.files import write_atomically
 
 WHOLE_BYTES = 256 * 2**20
@@ -108,7 +108,7 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 def engine_settings(config: EngineConfig) -> dict[str, Any]:
     """What of an engine changes its replies, with the identity of its model's files where they are a folder."""
     settings = config.identity()
-    if config.kind == "vllm" and (folder := Path(resolve_model(config.model))).is_dir():
+    if isinstance(config, CheckpointConfig) and (folder := Path(resolve_model(config.model))).is_dir():
         return {**settings, "model": folder.resolve().name, "files": files_identity(folder)}
     return settings
 

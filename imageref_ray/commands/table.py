@@ -211,7 +211,9 @@ example: imageref init build --source folder --engine openai --out build.yaml
                 {"choices": ("folder", "samples", "paper"), "default": "folder"},
             ),
             Argument(
-                ("--engine",), "vllm or openai (default vllm)", {"choices": ("vllm", "openai"), "default": "vllm"}
+                ("--engine",),
+                "vllm, transformers or openai (default vllm)",
+                {"choices": ("vllm", "transformers", "openai"), "default": "vllm"},
             ),
             path_option("--out", "FILE", "file to write (default JOB.yaml; `-` prints it)"),
         ),

@@ -9,17 +9,17 @@ import re
 from pathlib import Path
 
 from imageref_ray.core.checkpoint import resolve_model
-from imageref_ray.core.config import ConfigError, EngineConfig, OpenAIConfig
+from imageref_ray.core.config import CheckpointConfig, ConfigError, EngineConfig, OpenAIConfig
 from imageref_ray.engines.base import Engine
+from imageref_ray.engines.chat_template import INTERNVL
 
 TABLE = {
     "vllm": "imageref_ray.engines.vllm:VllmEngine",
+    "transformers": "imageref_ray.engines.transformers:TransformersEngine",
     "openai": "imageref_ray.engines.openai.engine:OpenAIEngine",
     "scripted": "imageref_ray.engines.scripted:ScriptedEngine",
 }
 """Engine kind → `module:class`, whose constructor takes the `EngineConfig`."""
-
-ARCHITECTURE = "InternVLForConditionalGeneration"
 
 FILLED = frozenset({"messages", "model", "n", "stream"})
 """Fields of a chat completion that every request sets itself; a config may not."""
@@ -39,8 +39,8 @@ def check(config: EngineConfig) -> None:
     least, most = config.actors
     if not 1 <= least <= most:
         raise ConfigError(f"engine.actors is {[least, most]}; expected [least, most] with 1 <= least <= most")
-    if config.kind == "vllm":
-        check_model(config.model)
+    if isinstance(config, CheckpointConfig):
+        check_checkpoint(config.model)
     elif config.kind == "openai":
         check_endpoint(config)
     elif config.kind == "scripted":
@@ -58,7 +58,7 @@ def check_scoring(config: EngineConfig) -> None:
     if config.kind == "openai":
         raise ConfigError(
             "engine.kind is openai, but chat completions return no log-likelihood of a given text, "
-            "which choosing among answers needs; set engine.kind: vllm, or leave choice out of mode"
+            "which choosing among answers needs; set engine.kind: vllm or transformers, or leave choice out of mode"
         )
 
 
@@ -76,24 +76,33 @@ def check_endpoint(config: OpenAIConfig) -> None:
         raise ConfigError(f"engine.args sets {', '.join(taken)}, which every request sets itself; leave it out")
 
 
+def check_checkpoint(model: str) -> None:
+    """Raise ConfigError unless `engine.model` is a folder in Hugging Face format, of any model, or may be a name."""
+    if _architectures(model, "engine.model") == []:
+        raise ConfigError(f"engine.model: {model}/config.json names no architecture; give a Hugging Face checkpoint")
+
+
 def check_model(model: str, key: str = "engine.model", *, ask_hub: bool = False) -> None:
     """Raise ConfigError unless `model` is an InternVL folder in Hugging Face format, or may be a hub name.
 
     `key` is the setting that names it. A hub name is looked up (on the hub or in its cache) only with `ask_hub`.
     """
+    names = _architectures(model, key)
+    if names is None:
+        names = _architectures_on_hub(model, key) if ask_hub else [INTERNVL]
+    if INTERNVL not in names:
+        kind = ", ".join(names) or "of no named architecture"
+        raise ConfigError(f"{key}: {model} is {kind}, not {INTERNVL}; give an …-hf checkpoint of InternVL")
+
+
+def _architectures(model: str, key: str) -> list[str] | None:
+    """The classes that a checkpoint folder names; None for what may be a hub name."""
     path = Path(resolve_model(model))
     if not path.exists():
         if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model) or path.parent.exists():
             raise ConfigError(f"{key}: {model} does not exist; give a checkpoint folder or a hub name")
-        names = _architectures_on_hub(model, key) if ask_hub else [ARCHITECTURE]
-    else:
-        names = _architectures(path / "config.json", key)
-    if ARCHITECTURE not in names:
-        kind = ", ".join(names) or "of no named architecture"
-        raise ConfigError(f"{key}: {model} is {kind}, not {ARCHITECTURE}; give an …-hf checkpoint of InternVL")
-
-
-def _architectures(config: Path, key: str) -> list[str]:
+        return None
+    config = path / "config.json"
     try:
         settings = json.loads(config.read_text(encoding="utf-8"))
     except OSError:

@@ -1,8 +1,7 @@
 """vLLM inside the process that makes it (a Ray actor, a Serve replica): Request → chat text + images → Reply.
 
-The chat template is applied here, on text in which every image is the model's placeholder token, so that an open
-assistant turn and an image's exact place are the same in every stage. Images carry their sha256 as vLLM's multimodal
-uuid: its processor, encoder and prefix caches then hit across requests.
+Any model that vLLM runs: what is asked of it is written by `chat_template.py`. Images carry their sha256 as vLLM's
+multimodal uuid: its processor, encoder and prefix caches then hit across requests.
 """
 
 from __future__ import annotations
@@ -10,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, nullcontext
+from functools import partial
 from typing import Any
 
 from cachetools import LRUCache
 from vllm import AsyncEngineArgs, AsyncLLMEngine, SamplingParams
+from vllm.config import ModelConfig
 from vllm.exceptions import VLLMClientError
+from vllm.model_executor.model_loader import get_model_cls
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
+from vllm.renderers.hf import resolve_chat_template
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
@@ -28,11 +31,9 @@ from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, VllmConfig
 from imageref_ray.core.images import open_rgb
 from imageref_ray.core.records import Image, Usage
-from imageref_ray.engines import cpu_affinity
+from imageref_ray.engines import chat_template, cpu_affinity
 from imageref_ray.engines.base import EngineDied, Guide, Reply, Request, RequestError
-
-PLACEHOLDER = "<IMG_CONTEXT>"
-"""What InternVL's Hugging Face processor replaces by an image's tokens."""
+from imageref_ray.engines.chat_template import ChatTemplate
 
 CACHED_PIXELS = 64_000_000
 """Pixels of decoded images in memory (200 MB): the requests of a record ask about the same images."""
@@ -45,42 +46,8 @@ DEFAULTS: dict[str, Any] = {
 """Engine arguments unless the config says otherwise: free white space under a JSON guide may never end, and memory is
 set aside for the largest video where one may come."""
 
-
-class Template:
-    """A model's chat template over requests."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.image_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
-        special = {PLACEHOLDER, *tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))))
-
-    def render(self, request: Request) -> str:
-        """The prompt's text: the model's chat template, images as placeholders, the open turn's prefix at the end."""
-        chat = [
-            {"role": message.role, "content": "".join(map(self._part, message.parts))} for message in request.messages
-        ]
-        text: str = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        return text + self._plain(request.prefix)
-
-    def prefix(self, request: Request) -> list[int]:
-        """The tokens of the open turn's prefix: all from where the prompt with it differs from the prompt without it.
-
-        A token across that boundary counts to the prefix. Raises RequestError where there is none.
-        """
-        texts = self.render(dataclasses.replace(request, prefix="")), self.render(request)
-        bare, whole = (self._tokenizer.encode(text, add_special_tokens=False) for text in texts)
-        common = next((i for i, (a, b) in enumerate(zip(bare, whole, strict=False)) if a != b), len(bare))
-        if not whole[common:]:
-            raise RequestError(f"nothing to score: the prefix {request.prefix!r} has no tokens")
-        return list(whole[common:])
-
-    def _part(self, part: str | Image) -> str:
-        return PLACEHOLDER if isinstance(part, Image) else self._plain(part)
-
-    def _plain(self, text: str) -> str:
-        """`text` in which no control token of the model can hide (documents are untrusted)."""
-        return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+AS_IT_STANDS = {"add_special_tokens": False}
+"""How a prompt is tokenized: its first token is in the text."""
 
 
 class VllmEngine:
@@ -91,11 +58,20 @@ class VllmEngine:
             args = AsyncEngineArgs(model=resolve_model(config.model), **{**DEFAULTS, **config.args})
         except TypeError as error:
             raise ConfigError(f"engine.args: {error}; see vLLM's AsyncEngineArgs for the known ones") from None
+        try:
+            model = args.create_model_config()
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"engine.model: vLLM cannot run {config.model} ({reason}); engine.kind: transformers may"
+            ) from error
+        # Before the weights are loaded: without a template nothing can be asked.
+        self._template = template(model, config.template_args)
+        self._image_token = chat_template.image_token(model.hf_config)
         with cpu_affinity.apart() if current_platform.is_cpu() else nullcontext():
             # vLLM's defaults go by what it is used for. Without a word of that they are those of no card: on an H200
             # 2,048 tokens and 128 requests at once, where it would take 16,384 and 1,024.
             self._engine = AsyncLLMEngine.from_engine_args(args, usage_context=UsageContext.LLM_CLASS)
-        self._template = Template(self._engine.get_tokenizer())
         self._numbers = itertools.count()
         self._decoded: LRUCache[str, Any] = LRUCache(CACHED_PIXELS, lambda image: image.width * image.height)
 
@@ -111,7 +87,8 @@ class VllmEngine:
         assert final is not None
         reply = self._reply(final)
         if request.scored:
-            return dataclasses.replace(reply, texts=("",), logprobs=(prefix_logprobs(final, prefix),))
+            scores = prefix_logprobs(final, prefix)
+            return dataclasses.replace(reply, texts=("",), finish_reasons=("stop",), logprobs=(scores,))
         return reply
 
     async def stream(self, request: Request) -> AsyncGenerator[Reply, None]:
@@ -136,7 +113,8 @@ class VllmEngine:
         name = f"{id(self):x}-{next(self._numbers)}"
         try:
             # Closed at once when its reader stops reading: that is what ends the request inside the engine.
-            async with aclosing(self._engine.generate(prompt, sampling(request, kind), name)) as outputs:
+            outputs = self._engine.generate(prompt, sampling(request, kind), name, tokenization_kwargs=AS_IT_STANDS)
+            async with aclosing(outputs):
                 async for output in outputs:
                     yield output
         except EngineDeadError as error:
@@ -168,13 +146,34 @@ class VllmEngine:
             usage=Usage(
                 requests=1,
                 prompt_tokens=len(prompt),
-                image_tokens=prompt.count(self._template.image_id),
+                image_tokens=prompt.count(self._image_token),
                 cached_tokens=output.num_cached_tokens or 0,
                 generated_tokens=sum(len(one.token_ids) for one in output.outputs),
             ),
             logprobs=tuple(_chosen(one) for one in output.outputs if one.logprobs is not None),
             openings=tuple(_opening(one) for one in output.outputs if one.logprobs is not None),
         )
+
+
+def template(model: ModelConfig, variables: Mapping[str, Any] | None = None) -> ChatTemplate:
+    """The chat template of a model, with vLLM's own way to write an image. Raises ConfigError where it has none."""
+    tokenizer = cached_tokenizer_from_config(model)
+    if chat_template.INTERNVL in model.architectures:
+        return chat_template.internvl(tokenizer, variables)
+    text = resolve_chat_template(tokenizer, None, None, model_config=model)
+    return ChatTemplate(tokenizer, _placeholder(model), text, variables=variables)
+
+
+def _placeholder(model: ModelConfig) -> chat_template.Placeholder | None:
+    """How vLLM's implementation of the model wants the k-th image written; None where it reads no images."""
+    if not model.is_multimodal_model:
+        return None
+    written = partial(get_model_cls(model).get_placeholder_str, "image")
+    try:
+        written(1)
+    except ValueError:
+        return None
+    return written
 
 
 def sampling(request: Request, kind: RequestOutputKind) -> SamplingParams:

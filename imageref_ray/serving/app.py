@@ -18,9 +18,9 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 
-from imageref_ray.core.config import ConfigError, ServeConfig
+from imageref_ray.core.config import CheckpointConfig, ConfigError, ServeConfig
 from imageref_ray.engines import check as check_engine
-from imageref_ray.engines import make
+from imageref_ray.engines import check_model, make
 from imageref_ray.engines.base import Message, Request, Sampling
 from imageref_ray.serving.arguments import read_settings
 from imageref_ray.serving.routes import create_app
@@ -63,6 +63,8 @@ def checked_settings(args: dict[str, Any]) -> ServeConfig:
     settings = read_settings(args)
     load_pack(settings.prompts)
     check_engine(settings.engine)
+    if isinstance(settings.engine, CheckpointConfig):
+        check_model(settings.engine.model)
     if settings.images and not settings.images.is_dir():
         logger.warning("images: %s is not a folder; requests can only send data URLs", settings.images)
     return settings

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from imageref_ray.core import checkpoint
-from imageref_ray.core.config import ServeConfig, check, overridden
+from imageref_ray.core.config import CheckpointConfig, ServeConfig, check, overridden
 
 EMBEDDED = Path(__file__).with_name("embedded.yaml")
 """The settings for serving the embedded checkpoint."""
@@ -39,7 +39,7 @@ def read_settings(args: Mapping[str, Any]) -> ServeConfig:
 def _with_absolute_paths(settings: ServeConfig) -> ServeConfig:
     """The settings with absolute paths: a replica has another working directory."""
     engine = settings.engine
-    if engine.kind == "vllm" and engine.model != checkpoint.EMBEDDED:
+    if isinstance(engine, CheckpointConfig) and engine.model != checkpoint.EMBEDDED:
         engine = engine.model_copy(update={"model": absolute(engine.model)})
     prompts = absolute(settings.prompts) if settings.prompts.endswith((".yaml", ".yml")) else settings.prompts
     images = settings.images and Path(absolute(str(settings.images)))

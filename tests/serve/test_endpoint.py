@@ -15,6 +15,7 @@ import openai
 import pytest
 import yaml
 
+from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Sample
 from imageref_ray.picturenews import corpus as picturenews
 from imageref_ray.picturenews.events import make_event
@@ -150,3 +151,11 @@ def test_the_curl_examples(served: str) -> None:
 def test_the_openai_client_example(served: str) -> None:
     (text,) = blocks("python", served)
     assert printed(sys.executable, "-c", text).strip()
+
+
+def test_only_internvl_is_served(tmp_path: Path) -> None:
+    from serve.app import build
+
+    (tmp_path / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="is Qwen2ForCausalLM, not InternVL"):
+        build({"model": str(tmp_path)})

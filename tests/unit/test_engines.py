@@ -8,7 +8,7 @@ import pytest
 
 from imageref_ray import engines
 from imageref_ray.core.checkpoint import resolve_model
-from imageref_ray.core.config import ConfigError, OpenAIConfig, ScriptedConfig, VllmConfig
+from imageref_ray.core.config import ConfigError, OpenAIConfig, ScriptedConfig, TransformersConfig, VllmConfig
 from imageref_ray.engines.base import Message, Request, RequestError
 from imageref_ray.engines.openai.engine import OpenAIEngine
 
@@ -27,6 +27,18 @@ def test_a_folder_that_is_no_internvl_is_refused(tmp_path: Path, config: str | N
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(ConfigError, match=words):
         engines.check_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [VllmConfig, TransformersConfig])
+def test_an_engine_takes_a_folder_of_any_architecture_and_needs_to_be_told_which(tmp_path: Path, kind: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^engine.model: .* has no config\.json"):
+        engines.check(kind(model=str(tmp_path)))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"config\.json names no architecture"):
+        engines.check(kind(model=str(tmp_path)))
+    (tmp_path / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}')
+    engines.check(kind(model=str(tmp_path)))
+    engines.check(kind(model="Qwen/Qwen2.5-VL-7B-Instruct"))
 
 
 @pytest.mark.parametrize("model", ["runs/gone", "./gone", "/gone/model", "gone"])
@@ -60,9 +72,12 @@ def test_a_script_that_is_not_there_is_refused(script: str) -> None:
 
 
 def test_an_engine_that_cannot_score_a_given_text_is_refused_and_one_that_can_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"openai.*no log-likelihood.*set engine\.kind: vllm, or leave choice out"):
+    with pytest.raises(
+        ConfigError, match=r"openai.*no log-likelihood.*set engine\.kind: vllm or transformers, or leave choice"
+    ):
         engines.check_scoring(OpenAIConfig(model="m"))
     engines.check_scoring(VllmConfig(model="m"))
+    engines.check_scoring(TransformersConfig(model="m"))
 
 
 async def test_chat_completions_refuse_to_score_without_a_call() -> None:

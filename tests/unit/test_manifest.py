@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imageref_ray.batch import manifest
-from imageref_ray.core.config import ConfigError, OpenAIConfig, VllmConfig
+from imageref_ray.core.config import ConfigError, OpenAIConfig, TransformersConfig, VllmConfig
 
 SETTINGS = {"engine": {"model": "a", "args": {"dtype": "float32"}}, "limit": None}
 
@@ -43,6 +43,22 @@ def test_speed_settings_and_the_folder_do_not_change_the_fingerprint(tmp_path: P
     assert settings("b", b"1", concurrency=9, args={"enforce_eager": True, "dtype": "float32"}) == first
     assert settings("c", b"2", args={"dtype": "float32"}) != first
     assert settings("d", b"1", args={"dtype": "bfloat16"}) != first
+    assert settings("e", b"1", args={"dtype": "float32"}, template_args={"enable_thinking": False}) != first
+
+
+def test_what_loads_a_checkpoint_and_in_which_precision_changes_the_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+
+    def settings(**more: object) -> str:
+        config = TransformersConfig.model_validate({"kind": "transformers", "model": str(tmp_path), **more})
+        return manifest.fingerprint(manifest.engine_settings(config))
+
+    first = settings()
+    assert settings(batch=2, device="cpu", concurrency=9) == first
+    assert len({first, settings(dtype="float32"), settings(template_args={"enable_thinking": False})}) == 3
+    assert manifest.fingerprint(manifest.engine_settings(VllmConfig(model=str(tmp_path)))) != first
+    (tmp_path / "config.json").write_text("{ }")
+    assert settings() != first
 
 
 def test_how_an_endpoint_is_asked_changes_the_fingerprint_and_how_fast_does_not() -> None:

@@ -17,7 +17,9 @@ from imageref_ray.picturenews import corpus
 from imageref_ray.serving.arguments import read_settings
 
 ROOT = Path(__file__).parents[2]
-BUILDS = [(source, engine) for source in ("folder", "samples", "paper") for engine in ("vllm", "openai")]
+BUILDS = [
+    (source, engine) for source in ("folder", "samples", "paper") for engine in ("vllm", "transformers", "openai")
+]
 ALL = [("build", *pair) for pair in BUILDS] + [(job, "folder", "vllm") for job in JOBS if job != "build"]
 
 
@@ -52,7 +54,15 @@ def test_what_a_starter_suggests_in_comments_is_valid_too(job: str, source: str,
 
 
 def test_no_part_of_a_starter_is_left_out() -> None:
-    used = {*JOBS, "engine-vllm", "engine-openai", "source-folder", "source-samples", "source-paper"}
+    used = {
+        *JOBS,
+        "engine-vllm",
+        "engine-transformers",
+        "engine-openai",
+        "source-folder",
+        "source-samples",
+        "source-paper",
+    }
     assert {path.stem for path in PARTS.glob("*.yaml")} == used
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from imageref_ray.commands.annotation import example_files
-from imageref_ray.core.config import BuildConfig, ConfigError, SamplingConfig
+from imageref_ray.core.config import BuildConfig, CheckpointConfig, ConfigError, SamplingConfig
 from imageref_ray.engines.base import Sampling
 from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts import NO_EXAMPLES, CaptionExample, Examples, Pack, PlaceExample
@@ -38,7 +38,7 @@ def make_recipe(config: BuildConfig) -> Recipe:
         caption=sampling(config.caption),
         place=sampling(config.place),
         context_tokens=config.context_tokens,
-        tokenizer=captioner.model if captioner.kind == "vllm" else None,
+        tokenizer=captioner.model if isinstance(captioner, CheckpointConfig) else None,
         caption_examples=example_files.caption_examples(
             config.caption_examples, config.source, pack, config.output / "images"
         ),

@@ -15,12 +15,14 @@ from imageref_ray.core.config.build import (
     StageConfig,
 )
 from imageref_ray.core.config.engine import (
+    CheckpointConfig,
     EngineConfig,
     OpenAIConfig,
     RateLimitConfig,
     RetryConfig,
     SamplingConfig,
     ScriptedConfig,
+    TransformersConfig,
     VllmConfig,
 )
 from imageref_ray.core.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
@@ -37,6 +39,7 @@ from imageref_ray.core.config.train import LoraConfig, MixtureEntry, TrainConfig
 __all__ = [
     "BuildConfig",
     "C",
+    "CheckpointConfig",
     "Config",
     "ConfigError",
     "CorrectConfig",
@@ -68,6 +71,7 @@ __all__ = [
     "SplitConfig",
     "StageConfig",
     "TrainConfig",
+    "TransformersConfig",
     "VllmConfig",
     "VqaConfig",
     "check",

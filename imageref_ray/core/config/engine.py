@@ -30,8 +30,19 @@ class PoolConfig(Config):
     env: dict[str, str] = Field({}, description="environment variables of the actor processes")
 
 
-class VllmConfig(PoolConfig):
-    """vLLM inside a Ray actor or a Serve replica."""
+class CheckpointConfig(PoolConfig):
+    """An engine that loads a checkpoint in its own process."""
+
+    model: Model = Field(
+        description="checkpoint: a folder, a Hugging Face hub name, or `embedded` (the one in the package)"
+    )
+    template_args: dict[str, Any] = Field(
+        {}, description="variables of the model's chat template, e.g. {enable_thinking: false} for Qwen3"
+    )
+
+
+class VllmConfig(CheckpointConfig):
+    """vLLM inside a Ray actor or a Serve replica, with any model that vLLM runs."""
 
     OPERATIONAL: ClassVar[frozenset[str]] = frozenset(
         {
@@ -56,15 +67,34 @@ class VllmConfig(PoolConfig):
     """vLLM arguments that change speed, or which requests fit, but not the replies."""
 
     kind: Literal["vllm"] = Field("vllm", description="vLLM loads the model in each actor")
-    model: Model = Field(
-        description="checkpoint: a folder, a Hugging Face hub name, or `embedded` (the one in the package)"
-    )
     args: dict[str, Any] = Field({}, description="vLLM engine arguments (AsyncEngineArgs), passed on unchanged")
 
     def identity(self) -> dict[str, Any]:
         """The settings that change replies, as plain values: part of a run's fingerprint."""
         args = {key: value for key, value in self.args.items() if key not in self.OPERATIONAL}
-        return {"kind": self.kind, "model": self.model, "args": args}
+        template = {"template_args": self.template_args} if self.template_args else {}
+        return {"kind": self.kind, "model": self.model, "args": args, **template}
+
+
+class TransformersConfig(CheckpointConfig):
+    """Hugging Face transformers inside a Ray actor or a Serve replica: slower, for models and machines without vLLM."""
+
+    kind: Literal["transformers"] = Field("transformers", description="transformers loads the model in each actor")
+    args: dict[str, Any] = Field(
+        {},
+        description="arguments of from_pretrained (revision, attn_implementation, …), passed on unchanged",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="precision of the weights; auto: the checkpoint's"
+    )
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        "auto", description="where the model runs; auto: the first of these that there is"
+    )
+    batch: int = Field(8, ge=1, description="maximum requests that are generated together")
+
+    def identity(self) -> dict[str, Any]:
+        """As `VllmConfig.identity`."""
+        return self.model_dump(mode="json", include={"kind", "model", "args", "dtype", "template_args"})
 
 
 class RateLimitConfig(Config):
@@ -140,12 +170,14 @@ def _kind(value: Any) -> Any:
 
 EngineConfig = Annotated[
     Annotated[VllmConfig, Tag("vllm")]
+    | Annotated[TransformersConfig, Tag("transformers")]
     | Annotated[OpenAIConfig, Tag("openai")]
     | Annotated[ScriptedConfig, Tag("scripted")],
     Discriminator(
         _kind,
         custom_error_type="engine_kind",
-        custom_error_message="expected a table of settings whose kind is vllm (the default), openai or scripted",
+        custom_error_message="expected a table of settings whose kind is vllm (the default), transformers, openai "
+        "or scripted",
     ),
 ]
 """Settings of an engine; `kind` selects the model."""
