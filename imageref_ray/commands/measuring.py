@@ -32,9 +32,9 @@ example: imageref evaluate placement --config jobs/configs/picturenews-evaluate.
         "annotated questions → VQA accuracy and multiple choice",
         """\
 Answer annotated questions about images (OKVQA, VQAv2, A-OKVQA, your own lists) with short answers and measure the VQA
-accuracy; with choice in mode also rank the choices of each question by log-likelihood (engine vllm) and measure how
-often the right one wins. Writes answers.jsonl, choices.jsonl and metrics.json. After a crash, run the same command
-again to resume.
+accuracy; with choice in mode also rank the choices of each question by log-likelihood (engine vllm or transformers) and
+measure how often the right one wins. Writes answers.jsonl, choices.jsonl and metrics.json. After a crash, run the same
+command again to resume.
 
 example: imageref evaluate vqa --config jobs/configs/picturenews-vqa.yaml --set limit=100 --output runs/vqa
 """,

@@ -66,7 +66,6 @@ def descriptions_of_images(folder: Path) -> list[Request]:
     return [*described, *of_text(folder)]
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("name", "requests"), [("llama", of_text), ("qwen2_vl", with_images), ("embedded", descriptions_of_images)]
 )
