@@ -181,13 +181,13 @@ def _add_rows(
 ) -> None:
     for key in (key for key in labels if key in metrics):
         interval = metrics["intervals"].get(key)
-        bounds = " – ".join(f"{bound:.{digits}f}" for bound in interval) if interval else ""
+        bounds = " – ".join(number(bound, digits) for bound in interval) if interval else ""
         table.add_row(name, labels[key], number(metrics[key], digits), bounds, f"{metrics[counted]:,}")
 
 
 def number(value: float | None, digits: int) -> str:
-    """A metric in figures; "–" where there is nothing to measure."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    """A metric in figures, never "-0.000"; "–" where there is nothing to measure."""
+    return "–" if value is None else f"{value:z.{digits}f}"
 
 
 def _sets(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
