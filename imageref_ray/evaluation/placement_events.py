@@ -47,9 +47,10 @@ def placement_events(
             values={**values, "precision": None} if nothing else values,
             problem=problem,
             question=_first_line(question),
-            text=markdown.strip_images(question.reference),
+            text=markdown.strip_images(question.reference) if labels is not None else "",
             policy=labelled.policy,
             answer=answers.get(id, ""),
+            expected=question.reference if labels is None else "",
             images=question.images,
             slots=_slots(labels[id], reading.placed if reading else {}) if labels is not None else (),
         )

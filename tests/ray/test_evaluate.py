@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.store import Result, Store
@@ -107,6 +109,37 @@ def test_a_run_without_any_usable_answer_has_failed_and_shows_no_numbers(corpus:
     with pytest.raises(RunFailed, match="no answer has a section of its reference, so nothing was measured"):
         evaluate_placement(config)
     assert (tmp_path / "run/free.jsonl").is_file() and not (tmp_path / "run/metrics.json").exists()
+
+
+def test_without_labels_answers_are_written_and_their_images_compared_with_the_references(
+    corpus: Path, tmp_path: Path
+) -> None:
+    config = EvaluateConfig(
+        data=corpus / "annotation.plain.jsonl",
+        root=corpus,
+        output=tmp_path / "run",
+        mode=("free",),
+        limit=2,
+        engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
+    )
+    first, second = list(read_questions(config.data, corpus).values())[:2]
+    rows = [
+        {"id": f"free:{first.id}", "text": first.reference, "made": "free"},
+        {"id": f"free:{second.id}", "text": "# Nothing of it", "made": "free"},
+    ]
+    Store(config.output).write([Result(row["id"], row) for row in rows], [])
+    screen = io.StringIO()
+    metrics = evaluate_placement(config, Console(file=screen, width=120))["free"]
+    assert (metrics["answers"], metrics["edit_score"], metrics["ordering_score"], metrics["aligned"]) == (
+        2,
+        0.5,
+        0.5,
+        0.5,
+    )
+    assert "recall_3" not in metrics and "image order: edit score" in screen.getvalue()
+    found = events.read(config.output)["free"]
+    assert [event.values["edit_score"] for event in found.values()] == [1, 0]
+    assert found[first.id].expected == first.reference
 
 
 def images_by_event(path: Path) -> list[list[str]]:
