@@ -27,10 +27,11 @@ demo: $(READY) ## the whole pipeline on the embedded corpus and checkpoint; repo
 	@$(BIN)/imageref demo
 
 test: $(READY) ## all tests, with real vLLM, DeepSpeed and Serve; two files at once
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/train tests/ray tests/serve
 
 unit: $(READY) ## the tests that need no Ray
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
 
 serve: $(READY) ## the OpenAI-compatible endpoint and /v1/reference on http://127.0.0.1:8000
 	@$(BIN)/imageref serve --config serve/config.yaml
