@@ -26,11 +26,10 @@ setup: $(READY) ## .venv with the pinned CPU stack and this package (done by eve
 demo: $(READY) ## the whole pipeline on the embedded corpus and checkpoint; report in runs/demo/report.html
 	@$(BIN)/imageref demo
 
-test: $(READY) ## all tests, with real vLLM, DeepSpeed and Serve; two files at once
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/train tests/ray tests/serve
+test: unit ## all tests, with real vLLM, DeepSpeed and Serve
+	@$(BIN)/python -m pytest tests/train tests/ray tests/serve
 
-unit: $(READY) ## the tests that need no Ray
+unit: $(READY) ## the tests that need no Ray, two files at once
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
 
 serve: $(READY) ## the OpenAI-compatible endpoint and /v1/reference on http://127.0.0.1:8000

@@ -37,7 +37,9 @@ def start(folder: Path) -> Iterator[Head]:
     command = [
         *(RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", f"--temp-dir={session}"),
         *(f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}"),
-        *(f"--ray-client-server-port={free_port()}", "--disable-usage-stats"),
+        # With a known port Ray's client server need not ask for it: it waits 30 s for the answer, and ends the head.
+        *(f"--ray-client-server-port={free_port()}", f"--runtime-env-agent-port={free_port()}"),
+        "--disable-usage-stats",
     ]
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
