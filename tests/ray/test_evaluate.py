@@ -6,6 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -37,14 +38,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def settings(corpus: Path, output: Path, **more: Any) -> EvaluateConfig:
+    """An evaluation of the corpus with that model."""
+    values = {"data": corpus / "annotation.plain.jsonl", "root": corpus, "labels": corpus / "label.csv"}
+    engine = ScriptedConfig(script=f"{__name__}:first_free_image")
+    return EvaluateConfig(**{**values, "output": output, "engine": engine, **more})
+
+
 def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_path: Path) -> None:
-    config = EvaluateConfig(
-        data=corpus / "annotation.plain.jsonl",
-        root=corpus,
-        labels=corpus / "label.csv",
-        output=tmp_path / "run",
-        engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
-    )
+    config = settings(corpus, tmp_path / "run")
     metrics = evaluate_placement(config)
     guided, free = metrics["guided"], metrics["free"]
     assert (guided["events"], guided["unparsed"], free["events"], free["unparsed"]) == (EVENTS, 0, EVENTS, 1)
@@ -72,13 +74,7 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
 
 
 def test_answers_are_written_in_the_order_of_the_questions_whichever_came_first(corpus: Path, tmp_path: Path) -> None:
-    config = EvaluateConfig(
-        data=corpus / "annotation.plain.jsonl",
-        root=corpus,
-        labels=corpus / "label.csv",
-        output=tmp_path / "run",
-        engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
-    )
+    config = settings(corpus, tmp_path / "run")
     questions = read_questions(config.data, corpus)
     ids = list(questions)
     store = Store(config.output)
@@ -94,18 +90,11 @@ def test_answers_are_written_in_the_order_of_the_questions_whichever_came_first(
 
 
 def test_a_run_without_any_usable_answer_has_failed_and_shows_no_numbers(corpus: Path, tmp_path: Path) -> None:
-    config = EvaluateConfig(
-        data=corpus / "annotation.plain.jsonl",
-        root=corpus,
-        labels=corpus / "label.csv",
-        output=tmp_path / "run",
-        engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
-        mode=("free",),
-        paper=True,
-    )
+    config = settings(corpus, tmp_path / "run", mode=("free",), paper=True)
     store = Store(config.output)
     for id in read_questions(config.data, corpus):
-        store.write([Result(id, {"id": id, "free": "I cannot say."})], [])
+        row = {"id": f"free:{id}", "text": "I cannot say.", "made": "free"}
+        store.write([Result(row["id"], row)], [])
     with pytest.raises(RunFailed, match="no answer has a section of its reference, so nothing was measured"):
         evaluate_placement(config)
     assert (tmp_path / "run/free.jsonl").is_file() and not (tmp_path / "run/metrics.json").exists()
@@ -114,14 +103,7 @@ def test_a_run_without_any_usable_answer_has_failed_and_shows_no_numbers(corpus:
 def test_without_labels_answers_are_written_and_their_images_compared_with_the_references(
     corpus: Path, tmp_path: Path
 ) -> None:
-    config = EvaluateConfig(
-        data=corpus / "annotation.plain.jsonl",
-        root=corpus,
-        output=tmp_path / "run",
-        mode=("free",),
-        limit=2,
-        engine=ScriptedConfig(script=f"{__name__}:first_free_image"),
-    )
+    config = settings(corpus, tmp_path / "run", labels=None, mode=("free",), limit=2)
     first, second = list(read_questions(config.data, corpus).values())[:2]
     rows = [
         {"id": f"free:{first.id}", "text": first.reference, "made": "free"},
