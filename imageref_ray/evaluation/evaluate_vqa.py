@@ -107,7 +107,7 @@ def _read_sets(config: VqaConfig) -> tuple[Sets, list[Failure]]:
         sets[name] = [entry for entry in entries if isinstance(entry, VisualQuestion)]
         all_failures += [dataclasses.replace(failure, record_id=_id(name, failure.record_id)) for failure in failures]
         _check_set(name, source, sets[name], failures)
-    if "choice" in config.mode and not any(map(_has_right_choice, chain.from_iterable(sets.values()))):
+    if "choice" in config.mode and not any(map(vqa_metrics.has_right_choice, chain.from_iterable(sets.values()))):
         raise ConfigError(
             "mode choice: no question of "
             f"{', '.join(sets)} has choices and a right one (choices, correct_choice_idx); set mode: [direct]"
@@ -149,11 +149,6 @@ def _check_set(
 def _id(name: str, question: str) -> str:
     """The record id of a set's question: unique among all sets."""
     return f"{name}/{question}"
-
-
-def _has_right_choice(question: VisualQuestion) -> bool:
-    """Whether this is a multiple-choice question whose right choice is known."""
-    return 0 <= question.correct < len(question.choices)
 
 
 def _pass_rows(config: VqaConfig, sets: Sets) -> Iterator[Row]:
@@ -199,7 +194,7 @@ def _score(config: VqaConfig, sets: Sets) -> dict[str, Any]:
         metrics["choice"] = {
             name: vqa_metrics.summarise_choices(questions, _logprobs(rows[name]), config.seed)
             for name, questions in sets.items()
-            if any(map(_has_right_choice, questions))
+            if any(map(vqa_metrics.has_right_choice, questions))
         }
     return metrics
 

@@ -8,7 +8,7 @@ from imageref_ray.core import markdown
 from imageref_ray.dataset.paper_formats import Placed, Question, Relevance
 from imageref_ray.evaluation.events import Event, SlotVerdict
 from imageref_ray.evaluation.labelled_set import LabelledSet
-from imageref_ray.evaluation.placement_metrics import assess, verdicts
+from imageref_ray.evaluation.placement_metrics import EventScore, assess, verdicts
 from imageref_ray.evaluation.read_answer import Reading, order_scores
 
 MAX_QUESTION = 300
@@ -33,14 +33,15 @@ def placement_events(
     event has an image at a labelled slot, all precisions are None.
     """
     labels = labelled.labels
-    nothing = labels is not None and not paper and not any(_inserted(labels[id], readings.get(id)) for id in labels)
+    scores = {id: _assess(labels[id], readings.get(id), paper) for id in labels} if labels is not None else {}
+    nothing = labels is not None and not paper and not any(score.inserted for score in scores.values())
     for id, question in labelled.questions.items():
         reading = readings.get(id)
         problem = problems.get(id, "no answer") if reading is None else "" if reading.aligned else NO_SECTION
         if labels is None:
             values: dict[str, float | None] = {**order_scores(reading, question)} if reading else {}
         else:
-            values = {} if paper and problem else _values(labels[id], reading, paper)
+            values = {} if paper and problem else _values(scores[id])
         yield Event(
             id=id,
             mode=mode,
@@ -56,14 +57,13 @@ def placement_events(
         )
 
 
-def _values(relevance: Relevance, reading: Reading | None, paper: bool) -> dict[str, float | None]:
+def _assess(relevance: Relevance, reading: Reading | None, paper: bool) -> EventScore:
+    return assess(relevance, reading.placed, reading.unknown, paper) if reading else assess(relevance, {}, paper=paper)
+
+
+def _values(score: EventScore) -> dict[str, float | None]:
     """The event's metrics; F1 is not one of them: it is made of the means over events."""
-    score = assess(relevance, reading.placed, reading.unknown, paper) if reading else assess(relevance, {}, paper=paper)
     return {name: getattr(score, name) for name in ("recall_1", "recall_3", "precision", "score")}
-
-
-def _inserted(relevance: Relevance, reading: Reading | None) -> int:
-    return assess(relevance, reading.placed, reading.unknown).inserted if reading else 0
 
 
 def _slots(relevance: Relevance, placed: Placed) -> tuple[SlotVerdict, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from imageref_ray.core.records import VisualQuestion
 from imageref_ray.evaluation.events import Event
-from imageref_ray.evaluation.vqa_metrics import Choice, choose, labels, official, release
+from imageref_ray.evaluation.vqa_metrics import Choice, choose, has_right_choice, labels, official, release
 
 UNLABELLED = "left out: no annotators' answers"
 UNKNOWN_CHOICE = "left out: no choices, or the right one is not known"
@@ -43,7 +43,7 @@ def choice_events(
 ) -> Iterator[Event]:
     """One event per question: 100 where the likeliest choice is the right one, by total and by mean likelihood."""
     for question in questions:
-        known = 0 <= question.correct < len(question.choices)
+        known = has_right_choice(question)
         chosen = choose(logprobs[question.id]) if question.id in logprobs else None
         right = [100.0 * (index == question.correct) for index in chosen or (-1, -1)]
         yield Event(

@@ -184,7 +184,7 @@ def summarise_choices(
     counts = Counter({"missing": 0, "unlabelled": 0})
     scores = []
     for question in questions:
-        if not 0 <= question.correct < len(question.choices):
+        if not has_right_choice(question):
             counts["unlabelled"] += 1
         elif question.id not in logprobs:
             counts["missing"] += 1
@@ -200,6 +200,11 @@ def summarise_choices(
     if not scores:
         raise ValueError(f"none of {counts['unlabelled']} questions has choices and a right one; give a labelled set")
     return {"questions": len(scores), **_means(scores, Choice._fields, seed, resamples), **_sorted(counts)}
+
+
+def has_right_choice(question: VisualQuestion) -> bool:
+    """Whether this is a multiple-choice question whose right choice is known."""
+    return 0 <= question.correct < len(question.choices)
 
 
 def _trimmed(text: str) -> str:
