@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,9 @@ NOT_STARTED = re.compile(
     r"timed out during startup|fail\w* to start|may not have started|connect to GCS", re.IGNORECASE
 )
 """What Ray says where its own processes did not come up; it raises this as a bare Exception or RuntimeError."""
+
+ANSWER_S = 10.0
+"""How long a cluster that was named may be silent: its head may be on the way back."""
 
 
 @contextmanager
@@ -51,6 +56,8 @@ def _connect(dashboard: bool) -> None:
         "num_cpus": max(2, os.cpu_count() or 1),
         "_system_config": internal,
     }
+    if address:
+        _wait_for(address)
     try:
         ray.init(
             address=address or "local",
@@ -65,13 +72,31 @@ def _connect(dashboard: bool) -> None:
         raise problem from error
 
 
+def _wait_for(address: str) -> None:
+    """Raise ConfigError where nothing listens: Ray itself tries for many minutes, and says so in its logs only."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdecimal():  # auto, local
+        return
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+            return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > deadline:
+                raise _silent(address, str(error)) from None
+            time.sleep(0.5)
+
+
+def _silent(address: str, reason: str) -> ConfigError:
+    return ConfigError(f"no Ray cluster answers at {address} ({reason}); check RAY_ADDRESS or unset it")
+
+
 def _problem(error: Exception, address: str | None) -> Exception | None:
     """What the user can do about it, where Ray could not be reached or started; None: something else is wrong."""
     reason = " ".join(str(error).split()).rstrip(".")
     if address:
-        unanswered = isinstance(error, ConnectionError)
-        message = f"no Ray cluster answers at {address} ({reason}); check RAY_ADDRESS or unset it"
-        return ConfigError(message) if unanswered else None
+        return _silent(address, reason) if isinstance(error, ConnectionError) else None
     if not isinstance(error, ConnectionError) and not NOT_STARTED.search(reason):
         return None
     return EngineError(

@@ -1,6 +1,7 @@
 """Ray that does not start, or a cluster that does not answer, is one sentence and not a traceback."""
 
 import inspect
+import socket
 
 import pytest
 import ray
@@ -9,6 +10,7 @@ from ray._private import node
 from imageref_ray.batch import cluster
 from imageref_ray.core.config import ConfigError
 from imageref_ray.engines.base import EngineError
+from tests.head import free_port
 
 TIMED_OUT = (
     "The current node timed out during startup. This could happen because some of the raylet failed to startup "
@@ -46,12 +48,24 @@ def test_other_errors_of_ray_are_not_explained_away(monkeypatch: pytest.MonkeyPa
         pass
 
 
-def test_an_address_where_no_cluster_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    monkeypatch.setattr(ray, "init", failing(ConnectionError("no route")))
-    told = r"^no Ray cluster answers at 10\.0\.0\.1:6379 \(no route\); check RAY_ADDRESS or unset it$"
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_an_address_where_nothing_listens_is_named_at_once(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = form.format(free_port())
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(cluster, "ANSWER_S", 0.1)
+    told = rf"^no Ray cluster answers at {address} \(.*refused\); check RAY_ADDRESS or unset it$"
     with pytest.raises(ConfigError, match=told), cluster.attached():
         pass
+
+
+def test_an_address_where_no_cluster_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr(ray, "init", failing(ConnectionError("no route")))
+        told = rf"^no Ray cluster answers at {address} \(no route\); check RAY_ADDRESS or unset it$"
+        with pytest.raises(ConfigError, match=told), cluster.attached():
+            pass
 
 
 def test_a_ray_of_ones_own_that_does_not_answer_has_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
