@@ -23,6 +23,23 @@ LARGEST_CELL = 2**31 - 1
 """In characters, instead of csv's 131,072: a label's cell may name hundreds of images with long addresses."""
 
 
+SHOWN = 60
+"""Characters of a wrong value in a message."""
+
+
+def require_file(path: Path, what: str) -> None:
+    """Raise ConfigError unless the path is a file; `what` should be there."""
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(f"{path} {problem}; give the path of {what}")
+
+
+def shown(text: str) -> str:
+    """A wrong value for a message: in one line, cut to `SHOWN` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write the file completely or not at all, also when killed."""
     part = path.with_name(path.name + ".part")

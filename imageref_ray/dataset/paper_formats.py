@@ -1,4 +1,4 @@
-"""The paper's evaluation files: label CSV, insertion JSONL, annotation JSONL and result JSONL, read and written.
+"""The paper's files: label CSV, insertion, caption, annotation and result JSONL, read and written.
 
 Invalid input raises a ConfigError that says the file, the line, what is wrong and how to fix it.
 """
@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.files import read_csv, read_text
+from imageref_ray.core.files import read_text, require_file, shown
+from imageref_ray.core.label_rows import COLUMNS, label_rows
 from imageref_ray.core.records import Image
 
 T = TypeVar("T")
@@ -33,9 +34,6 @@ Placed = Mapping[int, str]
 POSITION = re.compile(r"<Position ([0-9]{1,6})>")
 LABEL = re.compile(r"IMAGE_([0-9]{1,6}):\s*$")
 GRADES = ("1", "2", "3")
-COLUMNS = ("paasEventID", "image_map", "result")
-SHOWN = 60
-"""Characters of a wrong value in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,17 @@ class Insertion:
     event_id: str
     images: tuple[str, ...]
     result: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentCaptions:
+    """One line of a caption file: a document's texts by image id. Where samples have other documents of the same id,
+    `sample` says whose these are; empty: everyone's."""
+
+    document: str
+    captions: Mapping[str, str]
+    descriptions: Mapping[str, str]
+    sample: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +100,8 @@ def read_labels(path: Path) -> dict[str, Relevance]:
 
     Cells are Python literals; relevance grades other than 1, 2 and 3 are ignored.
     """
-    _require_file(path, "the label CSV")
     labels: dict[str, Relevance] = {}
-    names, rows = read_csv(path)
-    if missing := [name for name in COLUMNS if name not in names]:
-        found = _shown(", ".join(names))
-        expected = f"a label CSV has {', '.join(COLUMNS)}, separated by commas"
-        raise ConfigError(f"{path}: column {', '.join(missing)} is missing (found: {found}); {expected}")
-    for line, row in rows:
-        where = f"{path} line {line}"
-        event = row["paasEventID"].strip()
-        if not event or event in labels:
-            problem = f"event {event} is repeated" if event else "paasEventID is empty"
-            raise ConfigError(f"{where}: {problem}; give every event its own row")
+    for where, event, row in label_rows(path):
         labels[event] = _relevance(_literal(row, "image_map", where), _literal(row, "result", where), where)
     return labels
 
@@ -126,7 +124,7 @@ def write_labels(path: Path, labels: Mapping[str, Relevance]) -> None:
 
 def read_insertions(path: Path) -> dict[str, Insertion]:
     """Insertion JSONL ({"event_id", "image_paths", "result"}) → event id → Insertion."""
-    return _keyed(path, "the insertion JSONL", _insertion, lambda item: item.event_id)
+    return _keyed(path, "the insertion JSONL", parse_insertion, lambda item: item.event_id)
 
 
 def write_insertions(path: Path, insertions: Iterable[Insertion]) -> None:
@@ -151,7 +149,7 @@ def read_questions(path: Path, root: Path) -> dict[str, Question]:
 
 def read_answers(path: Path) -> dict[str, str]:
     """Result JSONL ({"id", "result"}) → id → text; a result that is null is an empty answer."""
-    return dict(_keyed(path, "the answer JSONL", _answer, lambda item: item[0]).values())
+    return dict(_keyed(path, "the answer JSONL", parse_answer, lambda item: item[0]).values())
 
 
 def write_answers(path: Path, questions: Mapping[str, Question], answers: Mapping[str, str]) -> None:
@@ -159,13 +157,14 @@ def write_answers(path: Path, questions: Mapping[str, Question], answers: Mappin
     write_jsonl(
         path,
         (
-            {"id": int(id) if questions[id].numbered else id, "result": _with_blank_lines(answer)}
+            {"id": int(id) if questions[id].numbered else id, "result": with_blank_lines(answer)}
             for id, answer in answers.items()
         ),
     )
 
 
-def _with_blank_lines(text: str) -> str:
+def with_blank_lines(text: str) -> str:
+    """A text as the paper's result files have it: a blank line between blocks."""
     return "\n\n".join(line.rstrip() for line in text.split("\n") if line.strip())
 
 
@@ -176,12 +175,6 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _require_file(path: Path, what: str) -> None:
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigError(f"{path} {problem}; give the path of {what}")
-
-
 def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
     """A Python-literal dict from a cell; `ast.literal_eval` never runs code."""
     try:
@@ -189,18 +182,13 @@ def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
             value = ast.literal_eval(row[column].strip())
         str(value)  # fails for a number of more digits than Python writes
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        reason = _shown(getattr(error, "msg", None) or str(error) or type(error).__name__)
+        reason = shown(getattr(error, "msg", None) or str(error) or type(error).__name__)
         raise ConfigError(
             f"{where}: column {column} is not a Python literal ({reason}); write a dict: {{'a': 'b'}}"
         ) from None
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: column {column} contains {type(value).__name__}, not a dict; fix the cell")
     return value
-
-
-def _shown(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
 
 
 def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) -> Relevance:
@@ -210,19 +198,19 @@ def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) ->
         match = POSITION.fullmatch(str(position).strip())
         if match is None or not isinstance(groups, dict):
             shape = "'<Position k>': {'1': [], '2': [], '3': []}"
-            raise ConfigError(f"{where}: result contains {_shown(f'{position!r}: {groups!r}')}; expected {shape}")
+            raise ConfigError(f"{where}: result contains {shown(f'{position!r}: {groups!r}')}; expected {shape}")
         if not int(match[1]):
             raise ConfigError(f"{where}: result contains {position!r}; positions count from 1: renumber them")
         fits = relevance.setdefault(int(match[1]), {})
         for grade, keys in sorted((str(grade), keys) for grade, keys in groups.items() if str(grade) in GRADES):
             if not isinstance(keys, list | tuple):
                 raise ConfigError(
-                    f"{where}: {position} grade {grade} contains {_shown(repr(keys))}, not a list of label keys"
+                    f"{where}: {position} grade {grade} contains {shown(repr(keys))}, not a list of label keys"
                 )
             for key in map(str, keys):
                 if key not in images:
                     raise ConfigError(
-                        f"{where}: {position} names {_shown(repr(key))}, which is not in image_map; add it or remove it"
+                        f"{where}: {position} names {shown(repr(key))}, which is not in image_map; add it or remove it"
                     )
                 fits[images[key]] = int(grade)
     return relevance
@@ -230,26 +218,49 @@ def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) ->
 
 def _keyed(path: Path, what: str, parse: Callable[[dict[str, Any], str], T], key: Callable[[T], str]) -> dict[str, T]:
     """The objects of a JSONL file by their keys, which must be unique."""
-    _require_file(path, what)
+    require_file(path, what)
     items: dict[str, T] = {}
     for number, line in enumerate(io.StringIO(read_text(path), newline=None), 1):
         if not line.strip():
             continue
         where = f"{path} line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{where}: not valid JSON ({error}); write one JSON object per line") from None
-        if not isinstance(row, dict):
-            raise ConfigError(f"{where}: contains {type(row).__name__}; write one JSON object per line")
-        item = parse(row, where)
+        item = parse(json_row(line, where), where)
         if key(item) in items:
             raise ConfigError(f"{where}: id {key(item)} is repeated; keep one of its lines")
         items[key(item)] = item
     return items
 
 
-def _insertion(row: dict[str, Any], where: str) -> Insertion:
+def json_row(line: str | bytes, where: str) -> dict[str, Any]:
+    """The object on one line of a JSONL file. Raises ConfigError, which names the line as `where`."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid JSON ({error}); write one JSON object per line") from None
+    if not isinstance(row, dict):
+        raise ConfigError(f"{where}: contains {type(row).__name__}; write one JSON object per line")
+    return row
+
+
+def parse_captions(row: dict[str, Any], where: str) -> DocumentCaptions:
+    """A line of a caption file: {"nid", "caption": {image: text}}, and `description` and `id` where it has them.
+
+    Raises ConfigError, as the other parsers of lines.
+    """
+    document, sample = row.get("nid"), row.get("id", "")
+    if isinstance(document, bool) or not isinstance(document, str | int) or not isinstance(sample, str | int):
+        raise ConfigError(f"{where}: nid is {shown(repr(document))}; expected the id of a document")
+    texts = [row.get("caption"), row.get("description") or {}]
+    for texts_of in texts:
+        if not isinstance(texts_of, dict) or not all(isinstance(text, str | None) for text in texts_of.values()):
+            shape = '{"nid": "12", "caption": {"12/0.jpg": "the caption"}}'
+            raise ConfigError(f"{where}: caption and description hold a text for each image; write {shape}")
+    captions, descriptions = ({image_id(key): text or "" for key, text in of.items()} for of in texts if of is not None)
+    return DocumentCaptions(str(document), captions, descriptions, str(sample))
+
+
+def parse_insertion(row: dict[str, Any], where: str) -> Insertion:
+    """A line of an insertion file."""
     event, images, result = row.get("event_id"), row.get("image_paths"), row.get("result")
     if isinstance(event, bool) or not isinstance(event, str | int):
         raise ConfigError(f"{where}: event_id is {event!r}; expected a string of digits")
@@ -260,7 +271,8 @@ def _insertion(row: dict[str, Any], where: str) -> Insertion:
     return Insertion(str(event), tuple(map(image_id, images)), result or "")
 
 
-def _answer(row: dict[str, Any], where: str) -> tuple[str, str]:
+def parse_answer(row: dict[str, Any], where: str) -> tuple[str, str]:
+    """A line of a result file: id and text."""
     id, result = row.get("id"), row.get("result", 0)
     if isinstance(id, bool) or not isinstance(id, str | int) or not isinstance(result, str | None):
         raise ConfigError(f'{where}: expected {{"id": …, "result": "the answer\'s text"}}; fix the line')

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import SourceConfig
+from imageref_ray.core.files import require_file
 from imageref_ray.core.records import Failure, Record
 
 
@@ -26,12 +27,12 @@ def read(source: SourceConfig) -> Iterator[Record | Failure]:
 
         yield from samples.read(source.root, files(source), source.filters, source.limit)
         return
-    from imageref_ray.sources import folder, paper
+    from imageref_ray.sources import folder, paper, paper_choice
 
     if source.kind == "folder":
         items = folder.read(source.root, files(source), source.group, source.limit)
     else:
-        items = paper.read(source.root, source.events, source.limit)
+        items = paper.read(source.root, source.events, source.limit, paper_choice.read_choice(source))
     for item in items:
         yield item if isinstance(item, Failure) else Record(item)
 
@@ -52,7 +53,8 @@ def files(source: SourceConfig) -> list[Path]:
 
 
 def identity(source: SourceConfig) -> str:
-    """A hash of the names (relative to root) and contents of `files`, 16 hexadecimal digits. Raises ConfigError."""
+    """A hash of the names (relative to root) and contents of `files`, and of the contents of the lists that choose
+    among their samples; 16 hexadecimal digits. Raises ConfigError."""
     from imageref_ray.batch.manifest import content_identity
 
     digest = hashlib.sha256()
@@ -60,4 +62,8 @@ def identity(source: SourceConfig) -> str:
         if not path.is_file():
             raise ConfigError(f"{path} does not exist; set source.root and source.events to the data")
         digest.update(f"{path.relative_to(source.root).as_posix()}\0{content_identity(path)}\0".encode())
+    for key, file in (("labels", source.labels), ("exclude", source.exclude)):
+        if file:
+            require_file(file, f"source.{key}, or remove it")
+            digest.update(f"{key}\0{content_identity(file)}\0".encode())
     return digest.hexdigest()[:16]

@@ -2,7 +2,8 @@
 
     DATA/<events>.jsonl   DATA/news/<newsID>.json   DATA/image/<newsID>/<index>.<ext>
 
-An event keeps its usable parts; it fails as a whole only if no document or no image is left.
+An event keeps its usable parts; it fails as a whole only if no document or no image is left. What is left out by
+choice (paper_choice.py) is a failure of that part, not of a sample.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from typing import Any
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Document, Failure, Image, Sample
 from imageref_ray.sources.entries import STAGE, Unusable, json_object, safe_name
+from imageref_ray.sources.paper_choice import EVERYTHING, Choice
 
 
-def read(root: Path, events: str = "events.jsonl", limit: int | None = None) -> Iterator[Sample | Failure]:
-    """Samples in the file's order, each after the failures of its parts; `limit` counts events.
+def read(
+    root: Path, events: str = "events.jsonl", limit: int | None = None, choice: Choice = EVERYTHING
+) -> Iterator[Sample | Failure]:
+    """Samples in the file's order, each after the failures of its parts; `limit` counts events, without those that
+    have no labels where only labelled ones are read.
 
     Raises ConfigError if the event file does not exist.
     """
@@ -26,12 +31,25 @@ def read(root: Path, events: str = "events.jsonl", limit: int | None = None) -> 
     if not path.is_file():
         raise ConfigError(f"event file {path} does not exist; set source.root and source.events to the data")
     seen: set[str] = set()
+    count = 0
     with path.open(encoding="utf-8") as lines:
-        numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-        for count, (number, line) in enumerate(numbered, 1):
-            if limit is not None and count > limit:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            if count == limit:
                 return
-            yield from _event(root, f"{events}:{number}", line, seen)
+            event = _parse_event(f"{events}:{number}", line, seen)
+            if isinstance(event, Failure):
+                yield event
+            elif choice.labels and (name := event["paasEventID"]) not in choice.labelled:
+                yield Failure(name, STAGE, "NotLabelled", f"{choice.labels} has no labels of event {name}", item=name)
+                continue
+            else:
+                yield from _event(root, event, choice)
+            count += 1
+    for name in sorted(choice.labelled - seen):
+        message = f"{choice.labels} has labels of event {name}, which is not in {events}"
+        yield Failure(name, STAGE, "UnknownEvent", message, item=name)
 
 
 def document(root: Path, news: str) -> Document:
@@ -55,22 +73,29 @@ def responses(events: Path, ids: set[str]) -> dict[str, str]:
     return texts
 
 
-def _event(root: Path, where: str, line: str, seen: set[str]) -> Iterator[Sample | Failure]:
+def _parse_event(where: str, line: str, seen: set[str]) -> dict[str, Any] | Failure:
+    """An event with its id as text, which is added to `seen`; or why the line has none."""
     try:
         event = json_object(line, "BrokenEvent")
         name = safe_name(event.get("paasEventID"), "BrokenEvent", "paasEventID")
         if name in seen:
             raise Unusable("RepeatedEvent", f"event {name} is in the file more than once")
     except Unusable as problem:
-        yield Failure(where, STAGE, problem.error, f"{where}: {problem}")
-        return
+        return Failure(where, STAGE, problem.error, f"{where}: {problem}")
     seen.add(name)
+    return {**event, "paasEventID": name}
+
+
+def _event(root: Path, event: dict[str, Any], choice: Choice) -> Iterator[Sample | Failure]:
+    name = event["paasEventID"]
     documents: list[Document] = []
     sources = event.get("sources")
     for source in sources if isinstance(sources, list) else []:
         news = str(source.get("newsID", "")) if isinstance(source, dict) else ""
         try:
+            choice.check_document(news)
             document, missing = _document(root, safe_name(news, "BrokenEvent", "newsID"))
+            choice.check_images(news, missing)
         except Unusable as problem:
             yield Failure(name, STAGE, problem.error, str(problem), item=news)
             continue

@@ -9,9 +9,10 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from imageref_ray import sources
 from imageref_ray.core.config import ConfigError, SourceConfig
 from imageref_ray.core.images import open_rgb, verify
-from imageref_ray.core.records import Document, Failure, Image, Sample
+from imageref_ray.core.records import Document, Failure, Image, Record, Sample
 from imageref_ray.sources import paper
 from imageref_ray.sources.prepare_images import prepare_images
 
@@ -108,6 +109,70 @@ def test_events_with_nothing_to_show_fail_as_a_whole(tmp_path: Path) -> None:
         ("events.jsonl:5", "BrokenEvent", ""),
         ("events.jsonl:6", "BrokenEvent", ""),
     ]
+
+
+def chosen(root: Path, **settings: Any) -> tuple[list[str], list[tuple[str, str, str]]]:
+    """The documents read and the failures, of a source with these settings."""
+    found = list(sources.read(SourceConfig(root=root, **settings)))
+    documents = [doc.id for item in found if isinstance(item, Record) for doc in item.sample.documents]
+    return documents, [(f.record_id, f.error, f.item) for f in found if isinstance(f, Failure)]
+
+
+@pytest.fixture
+def three_events(tmp_path: Path) -> Path:
+    for number in (1, 2, 3):
+        draw(tmp_path, f"n{number}/0.png")
+        write_event(tmp_path, str(number), {f"n{number}": article(number)})
+    return tmp_path
+
+
+def test_only_labelled_events_are_read_and_the_others_are_reported(three_events: Path) -> None:
+    labels = three_events / "label.csv"
+    labels.write_text("paasEventID,image_map,result\n3,{},{}\n2,{},{}\n9,{},{}\n")
+    read, problems = chosen(three_events, labels=labels)
+    assert read == ["n2", "n3"]
+    assert [problem for problem in problems if problem[1] != "MissingImage"] == [
+        ("1", "NotLabelled", "1"),
+        ("9", "UnknownEvent", "9"),
+    ]
+    assert chosen(three_events, labels=labels, limit=1)[0] == ["n2"]
+    labels.write_text("paasEventID,image_map,result\n")
+    with pytest.raises(ConfigError, match=r"label\.csv holds no event"):
+        chosen(three_events, labels=labels)
+
+
+def test_incomplete_and_excluded_documents_are_left_out_each_with_its_reason(three_events: Path) -> None:
+    read, problems = chosen(three_events, complete=True)
+    assert (read, [(error, item) for _, error, item in problems]) == (
+        ["n1"],
+        [("IncompleteDocument", "n2"), ("NoDocuments", ""), ("IncompleteDocument", "n3"), ("NoDocuments", "")],
+    )
+    exclude = three_events / "exclude.txt"
+    for text in ("n1\n\n n3 \n", '["n1", "n3", 12]'):
+        exclude.write_text(text)
+        read, problems = chosen(three_events, exclude=exclude)
+        assert read == ["n2"] and [problem for problem in problems if problem[1] == "ExcludedDocument"] == [
+            ("1", "ExcludedDocument", "n1"),
+            ("3", "ExcludedDocument", "n3"),
+        ]
+    for text, words in (('["n1"', "is not valid JSON"), ("[true]", "True is not the id of a document")):
+        exclude.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            chosen(three_events, exclude=exclude)
+
+
+def test_the_identity_of_a_source_follows_the_lists_that_choose_from_it(three_events: Path) -> None:
+    exclude = three_events / "exclude.txt"
+    exclude.write_text("n1\n")
+    source = SourceConfig(root=three_events, exclude=exclude)
+    first = sources.identity(source)
+    assert first != sources.identity(SourceConfig(root=three_events))
+    exclude.write_text("n2\n")
+    assert sources.identity(source) != first
+    with pytest.raises(ConfigError, match=r"none\.csv does not exist; give the path of source\.labels, or remove it"):
+        sources.identity(SourceConfig(root=three_events, labels=three_events / "none.csv"))
+    with pytest.raises(ValueError, match="complete belongs to kind paper, not samples"):
+        SourceConfig(root=three_events, kind="samples", complete=True)
 
 
 def test_a_missing_event_file_says_how_to_fix_it(tmp_path: Path) -> None:

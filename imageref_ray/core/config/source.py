@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from imageref_ray.core.config.base import Config
-from imageref_ray.core.config.places import ADDRESS, Shared
+from imageref_ray.core.config.places import ADDRESS, Own, Shared
 
 
 class FetchConfig(Config):
@@ -81,7 +81,12 @@ class FilterConfig(Config):
         return aspect
 
 
-ONLY = {"events": "paper", "files": "samples", "pages": "folder", "group": "folder"}
+ONLY = {
+    **dict.fromkeys(("events", "labels", "exclude", "complete"), "paper"),
+    "files": "samples",
+    "pages": "folder",
+    "group": "folder",
+}
 """Settings that apply to one kind of source only."""
 
 
@@ -93,8 +98,17 @@ class SourceConfig(Config):
         description="paper: events and news in the ImageRef-VL layout; samples: JSONL or Parquet files; folder: HTML "
         "or Markdown pages",
     )
-    root: Shared[Path] = Field(description="folder of the data; other paths of the source are relative to it")
+    root: Shared[Path] = Field(description="folder of the data; events, files and pages are relative to it")
     events: str = Field("events.jsonl", description="paper: the event file, relative to root, next to news/ and image/")
+    labels: Own[Path | None] = Field(
+        None, description="paper: label CSV; only events that have labels are read, the others are reported"
+    )
+    exclude: Own[Path | None] = Field(
+        None, description="paper: file of ids (newsID) of documents to leave out: one per line, or a JSON list"
+    )
+    complete: bool = Field(
+        False, description="paper: leave out documents that list an image whose file is missing, and report them"
+    )
     files: tuple[str, ...] = Field(
         ("*.jsonl", "*.parquet"), min_length=1, description="samples: file names or glob patterns, relative to root"
     )
