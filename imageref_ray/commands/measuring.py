@@ -68,15 +68,16 @@ example: imageref evaluate judge --config jobs/configs/cluster-judge.yaml --huma
 Score answers you already have against position labels, without an engine, and print one JSON object: events,
 recall_1, recall_3, precision, f1, score, unparsed, intervals and more. Answers are predictions in the paper's insertion
 format, or texts of any system, {"id", "result"} per line, with the annotation file that they answer: these get the
-numbers that `imageref evaluate placement` has of them. Exit code 1 if no answer can be used.
+numbers that `imageref evaluate placement` has of them. Of several files, one per system, the object has the metrics of
+each and the differences of every two, with intervals and p. Exit code 1 if no answer of a file can be used.
 
 example: imageref score --labels label.csv --answers runs/placement/free.jsonl --data annotation.plain.jsonl
 """,
         "imageref_ray.commands.score:run",
         arguments=(
             path_option("--labels", "CSV", "position labels (label.csv)", required=True),
-            path_option("--predictions", "JSONL", "predictions, one object of positions and images per line"),
-            path_option("--answers", "JSONL", "texts with images, one answer per line; needs --data"),
+            path_option("--predictions", "JSONL", "insertion files, one per system", nargs="+"),
+            path_option("--answers", "JSONL", "files of texts with images, one per system; needs --data", nargs="+"),
             path_option("--data", "JSONL", "annotation file of the questions, with their reference answers"),
             Argument(
                 ("--label-slots",),

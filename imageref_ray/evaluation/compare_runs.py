@@ -153,11 +153,16 @@ def _check_metrics(evaluations: Sequence[Evaluation], metrics: Sequence[str]) ->
         raise ConfigError(f"--metric {unknown[0]}: these runs have {', '.join(sorted(known))}")
 
 
+def corrected(pairs: Sequence[Pair]) -> list[Pair]:
+    """The same with `p_holm` of every difference, corrected over all of them."""
+    differences = iter(correct([difference for pair in pairs for difference in pair.differences]))
+    return [_take(pair, differences) for pair in pairs]
+
+
 def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
-    """The same with `p_holm` of every difference."""
-    corrected = iter(correct([d for one in found for pair in one.pairs for d in pair.differences]))
-    return [dataclasses.replace(one, pairs=tuple(_take(pair, corrected) for pair in one.pairs)) for one in found]
+    pairs = iter(corrected([pair for one in found for pair in one.pairs]))
+    return [dataclasses.replace(one, pairs=tuple(itertools.islice(pairs, len(one.pairs)))) for one in found]
 
 
-def _take(pair: Pair, corrected: Iterable[Difference]) -> Pair:
-    return dataclasses.replace(pair, differences=tuple(itertools.islice(corrected, len(pair.differences))))
+def _take(pair: Pair, differences: Iterable[Difference]) -> Pair:
+    return dataclasses.replace(pair, differences=tuple(itertools.islice(differences, len(pair.differences))))

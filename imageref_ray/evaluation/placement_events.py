@@ -8,7 +8,7 @@ from imageref_ray.core import markdown
 from imageref_ray.dataset.paper_formats import Placed, Question, Relevance
 from imageref_ray.evaluation.events import Event, SlotVerdict
 from imageref_ray.evaluation.labelled_set import LabelledSet
-from imageref_ray.evaluation.placement_metrics import EventScore, assess, verdicts
+from imageref_ray.evaluation.placement_metrics import event_values, verdicts
 from imageref_ray.evaluation.read_answer import Reading, order_scores
 
 MAX_QUESTION = 300
@@ -33,19 +33,17 @@ def placement_events(
     event has an image at a labelled slot, all precisions are None.
     """
     labels = labelled.labels
-    scores = {id: _assess(labels[id], readings.get(id), paper) for id in labels} if labels is not None else {}
-    nothing = labels is not None and not paper and not any(score.inserted for score in scores.values())
+    placements = {id: reading.placements for id, reading in readings.items()}
+    unknown = {id: reading.unknown for id, reading in readings.items()}
+    scores = event_values(labels, placements, unknown, paper) if labels is not None else {}
     for id, question in labelled.questions.items():
         reading = readings.get(id)
         problem = problems.get(id, "no answer") if reading is None else "" if reading.aligned else NO_SECTION
-        if labels is None:
-            values: dict[str, float | None] = {**order_scores(reading, question)} if reading else {}
-        else:
-            values = {} if paper and problem else _values(scores[id])
+        values = scores[id] if labels is not None else {**order_scores(reading, question)} if reading else {}
         yield Event(
             id=id,
             mode=mode,
-            values={**values, "precision": None} if nothing else values,
+            values=values,
             problem=problem,
             question=_first_line(question),
             text=markdown.strip_images(question.reference) if labels is not None else "",
@@ -55,15 +53,6 @@ def placement_events(
             images=question.images,
             slots=_slots(labels[id], reading.placed if reading else {}) if labels is not None else (),
         )
-
-
-def _assess(relevance: Relevance, reading: Reading | None, paper: bool) -> EventScore:
-    return assess(relevance, reading.placed, reading.unknown, paper) if reading else assess(relevance, {}, paper=paper)
-
-
-def _values(score: EventScore) -> dict[str, float | None]:
-    """The event's metrics; F1 is not one of them: it is made of the means over events."""
-    return {name: getattr(score, name) for name in ("recall_1", "recall_3", "precision", "score")}
 
 
 def _slots(relevance: Relevance, placed: Placed) -> tuple[SlotVerdict, ...]:

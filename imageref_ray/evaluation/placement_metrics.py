@@ -157,6 +157,24 @@ def summarise(
     }
 
 
+def event_values(
+    labels: Mapping[str, Relevance],
+    placements: Mapping[str, Placed | None],
+    unknown: Mapping[str, int],
+    paper: bool = False,
+) -> dict[str, dict[str, float | None]]:
+    """Event id → the metrics that `summarise` takes the means of, with its arguments; F1 is made of the means.
+
+    Empty for an event that is left out; where no event has an image at a labelled slot, all precisions are None.
+    """
+    kept = {id: labels[id] for id in labels if not paper or placements.get(id) is not None}
+    scores = {id: assess(kept[id], placements.get(id) or {}, unknown.get(id, 0), paper) for id in kept}
+    nothing = {"precision": None} if not paper and not any(score.inserted for score in scores.values()) else {}
+    names = ("recall_1", "recall_3", "precision", "score")
+    values = {id: {name: getattr(score, name) for name in names} | nothing for id, score in scores.items()}
+    return {id: values.get(id, {}) for id in labels}
+
+
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
 from imageref_ray.dataset import paper_formats
 from imageref_ray.dataset.paper_formats import Insertion, Placed
+from imageref_ray.evaluation.comparison import Values
 from imageref_ray.evaluation.labelled_set import LabelledSet, check_images, read_labelled_set
-from imageref_ray.evaluation.placement_metrics import summarise
+from imageref_ray.evaluation.placement_metrics import event_values, summarise
 from imageref_ray.evaluation.read_answer import Reading, read_answer, summarise_readings
 from imageref_ray.stages import parsing
 
@@ -27,7 +29,15 @@ LOG = logging.getLogger(__name__)
 ZERO = re.compile(r"Position\s*0+\s*>", re.IGNORECASE)
 
 
-def score(labels: Path, predictions: Path, paper: bool = False, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One system's metrics, and the values of every event that they are the means of."""
+
+    metrics: dict[str, Any]
+    values: Values
+
+
+def score(labels: Path, predictions: Path, paper: bool = False, seed: int = 0) -> Scored:
     """Metrics of predictions over all labelled events (see `placement_metrics.summarise`); both files number the same
     slots. Images that do not exist count as wrong; `unread` predictions say neither an image nor none.
 
@@ -60,7 +70,8 @@ def score(labels: Path, predictions: Path, paper: bool = False, seed: int = 0) -
     placements = {id: _placed(found) for id, found in read.items()}
     unknown = {id: found.unknown for id, found in usable.items()}
     metrics = summarise(relevance, placements, paper, seed, unknown=unknown)
-    return {**metrics, "unread": sum(found.unread for found in usable.values())}
+    unread = sum(found.unread for found in usable.values())
+    return Scored({**metrics, "unread": unread}, event_values(relevance, placements, unknown, paper))
 
 
 def score_texts(
@@ -71,7 +82,7 @@ def score_texts(
     paper: bool = False,
     limit: int | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Scored:
     """Metrics of any system's answers ({"id", "result"}): those that an evaluation has of the same answers.
 
     `policy` says which slots of the reference texts of `data` the labels count; only the first `limit` labelled
@@ -86,7 +97,10 @@ def score_texts(
             f"{answers}: none of {len(readings)} answers has a section of its question's reference in {data}; "
             "nothing was measured"
         )
-    return measure(labelled, readings, paper, seed)
+    placements = {id: reading.placements for id, reading in readings.items()}
+    unknown = {id: reading.unknown for id, reading in readings.items()}
+    values = event_values(labelled.labels or {}, placements, unknown, paper)
+    return Scored(measure(labelled, readings, paper, seed), values)
 
 
 def read_texts(labelled: LabelledSet, answers: Mapping[str, str]) -> dict[str, Reading]:

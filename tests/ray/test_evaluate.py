@@ -59,11 +59,11 @@ def test_a_test_set_is_answered_scored_and_not_asked_twice(corpus: Path, tmp_pat
         assert {name: estimates[name].value for name in METRICS} == pytest.approx(
             {name: metrics[mode][name] for name in METRICS}
         )
-    again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl")
+    again = score(corpus / "label.csv", tmp_path / "run/guided.insertion.jsonl").metrics
     assert again.pop("unread") == 0
     assert again == {key: guided[key] for key in again}  # files hold no references that were not placed
     own = {key: value for key, value in guided.items() if key not in ("made", "answers")}
-    assert score_texts(config.labels, tmp_path / "run/guided.jsonl", config.data) == own
+    assert score_texts(config.labels, tmp_path / "run/guided.jsonl", config.data).metrics == own
     with pytest.raises(RunFailed, match="nothing was measured"):  # of free answers, all empty
         score_texts(config.labels, tmp_path / "run/free.jsonl", config.data)
     assert (

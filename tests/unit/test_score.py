@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from imageref_ray.batch.outcome import RunFailed
+from imageref_ray.commands.cli import main
 from imageref_ray.core.config import ConfigError
 from imageref_ray.dataset.paper_formats import (
     Insertion,
@@ -43,7 +44,7 @@ def test_a_perfect_answer_has_one_everywhere_and_the_promised_keys(tmp_path):
         insertion("1", IMAGES["1"], {1: "5/0.jpg", 2: "5/1.jpg"}, 2),
         insertion("2", IMAGES["2"], {2: "6/0.jpg"}, 2),
     ]
-    metrics = score(*files(tmp_path, best))
+    metrics = score(*files(tmp_path, best)).metrics
     assert [metrics[key] for key in ("recall_1", "recall_3", "precision", "f1", "score")] == [1, 1, 1, 1, 1]
     assert (metrics["events"], metrics["unparsed"], metrics["inserted"], metrics["labelled"]) == (2, 0, 3, 3)
     assert set(metrics["intervals"]) == {"recall_1", "recall_3", "precision", "f1", "score"}
@@ -54,11 +55,11 @@ def test_a_fenced_answer_counts_and_an_unreadable_one_is_an_empty_answer(tmp_pat
     fenced = insertion("1", IMAGES["1"], {1: "5/1.jpg"}, 2)
     fenced = Insertion("1", fenced.images, f"Here you are:\n```json\n{fenced.result}\n```")
     answers = [fenced, Insertion("2", IMAGES["2"], "I cannot say.")]
-    metrics = score(*files(tmp_path, answers))
+    metrics = score(*files(tmp_path, answers)).metrics
     # event 1: IMAGE_2 at slot 1 is wrong, slot 2 empty; event 2: nothing inserted
     assert (metrics["recall_3"], metrics["precision"], metrics["score"]) == (0, 0.5, (-1 / 5 + 0) / 2)
     assert (metrics["unparsed"], metrics["events"]) == (0.5, 2)
-    paper = score(*files(tmp_path, answers), paper=True)
+    paper = score(*files(tmp_path, answers), paper=True).metrics
     assert (paper["events"], paper["precision"], paper["unparsed"]) == (1, 0, 0.5)
 
 
@@ -68,7 +69,7 @@ def test_neither_the_order_of_lines_nor_of_predictions_matters(tmp_path):
         Insertion(a.event_id, a.images, json.dumps({"predictions": json.loads(a.result)["predictions"][::-1]}))
         for a in answers[::-1]
     ]
-    assert score(*files(tmp_path, turned)) == score(*files(tmp_path, answers))
+    assert score(*files(tmp_path, turned)).metrics == score(*files(tmp_path, answers)).metrics
 
 
 def test_images_beyond_the_list_are_wrong_and_a_repeated_slot_keeps_its_first_image(tmp_path):
@@ -79,13 +80,13 @@ def test_images_beyond_the_list_are_wrong_and_a_repeated_slot_keeps_its_first_im
         {"position": "<Position 2>", "image": "IMAGE_1"},
     ]
     answers = [Insertion("1", IMAGES["1"], json.dumps({"predictions": entries})), insertion("2", IMAGES["2"], {}, 2)]
-    metrics = score(*files(tmp_path, answers))
+    metrics = score(*files(tmp_path, answers)).metrics
     assert (metrics["inserted"], metrics["hits"], metrics["unread"]) == (2, 1, 0)  # IMAGE_9, and IMAGE_1 at slot 1
 
 
 def test_the_embedded_corpus_has_the_answer_that_its_labels_ask_for(tmp_path):
     write_truth(tmp_path, [make_event(9, number) for number in range(12)])
-    metrics = score(tmp_path / "label.csv", tmp_path / "insertion.jsonl")
+    metrics = score(tmp_path / "label.csv", tmp_path / "insertion.jsonl").metrics
     assert (metrics["events"], metrics["precision"], metrics["recall_3"], metrics["f1"]) == (12, 1, 1, 1)
 
 
@@ -100,13 +101,13 @@ def test_what_is_not_decided_is_counted_and_an_empty_list_is_an_answer(tmp_path)
         Insertion("1", IMAGES["1"], json.dumps({"predictions": entries})),
         Insertion("2", IMAGES["2"], '{"predictions": []}'),
     ]
-    metrics = score(*files(tmp_path, answers))
+    metrics = score(*files(tmp_path, answers)).metrics
     assert (metrics["hits"], metrics["unread"], metrics["unparsed"]) == (1, 1, 0)
 
 
 def test_predictions_that_count_from_zero_are_told(tmp_path, caplog):
     entries = [{"position": f"<Position {k}>", "image": f"IMAGE_{k + 1}"} for k in range(2)]
-    metrics = score(*files(tmp_path, [Insertion("1", IMAGES["1"], json.dumps({"predictions": entries}))]))
+    metrics = score(*files(tmp_path, [Insertion("1", IMAGES["1"], json.dumps({"predictions": entries}))])).metrics
     assert (metrics["inserted"], metrics["unread"]) == (1, 1)
     assert "1 of 1 results have <Position 0>, which is not read: positions count from 1" in caplog.text
 
@@ -125,7 +126,7 @@ def test_predictions_of_images_that_the_labels_do_not_know_are_refused(tmp_path,
         ConfigError, match=r"in 2 of 2 events .*label\.csv knows none of the images that .*not x/0\.jpg"
     ):
         score(*files(tmp_path, [named("1", "x"), named("2", "x")]))
-    assert score(*files(tmp_path, [named("1", "x"), named("2", "6")]))["hits"] == 0
+    assert score(*files(tmp_path, [named("1", "x"), named("2", "6")])).metrics["hits"] == 0
     assert "in 1 of 2 events" in caplog.text and "event 1 it knows 5/0.jpg, not x/0.jpg" in caplog.text
 
 
@@ -146,10 +147,10 @@ def texts(tmp_path: Path, answers: list[Any]) -> tuple[Path, Path, Path]:
 
 def test_texts_of_any_system_are_scored_in_any_layout(tmp_path):
     text = "# Fair\nMuch to see.\n**image_1**\n### Boats\nTwo boats came.\n![boats](IMAGE_2)"
-    metrics = score_texts(*texts(tmp_path, [(1, text), ("2", text.replace("\n", "\n\n")), ("77", "")]))
+    metrics = score_texts(*texts(tmp_path, [(1, text), ("2", text.replace("\n", "\n\n")), ("77", "")])).metrics
     assert (metrics["events"], metrics["inserted"], metrics["hits"]) == (2, 4, 3)
     assert metrics["references"] == {"written": 4, "counted": 4, "unknown": 0, "repeated": 0, "misplaced": 0}
-    only = score_texts(*texts(tmp_path, [(1, text)]), limit=1)
+    only = score_texts(*texts(tmp_path, [(1, text)]), limit=1).metrics
     assert (only["events"], only["missing_events"], only["recall_3"]) == (1, 0, 1)
 
 
@@ -166,3 +167,40 @@ def test_answers_are_written_as_the_release_reads_them(tmp_path):
     write_answers(tmp_path / "out.jsonl", questions, {"1": "# Fair \nMuch\n\n  to see.\n"})
     assert (tmp_path / "out.jsonl").read_text() == '{"id": 1, "result": "# Fair\\n\\nMuch\\n\\n  to see."}\n'
     assert read_answers(tmp_path / "out.jsonl") == {"1": "# Fair\n\nMuch\n\n  to see."}
+
+
+def test_systems_are_put_side_by_side_from_their_files(tmp_path, capsys):
+    best = {"1": {1: "5/0.jpg", 2: "5/1.jpg"}, "2": {2: "6/0.jpg"}}
+    poor = {"1": {1: "5/0.jpg"}, "2": {2: "6/1.jpg"}}
+    for name, placed in (("ours", best), ("theirs", poor), ("a/theirs", {"1": {}, "2": {}})):
+        path = tmp_path / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        write_insertions(path, [insertion(id, IMAGES[id], placed[id], 2) for id in IMAGES])
+    labels, _ = files(tmp_path, [])
+    given = [str(tmp_path / f"{name}.jsonl") for name in ("ours", "theirs", "a/theirs")]
+    assert main(["score", "--labels", str(labels), "--predictions", *given]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    names = ["ours", f"{tmp_path}/theirs", f"{tmp_path}/a/theirs"]
+    assert list(shown["systems"]) == names
+    assert shown["systems"]["ours"] == score(labels, Path(given[0])).metrics
+    assert [(pair["a"], pair["b"]) for pair in shown["pairs"]] == [
+        (names[0], names[1]),
+        (names[0], names[2]),
+        (names[1], names[2]),
+    ]
+    first = {one["metric"]: one for one in shown["pairs"][0]["differences"]}
+    assert first["recall_3"]["difference"] == -0.5 and first["f1"]["b"] == shown["systems"][names[1]]["f1"]
+    assert first["score"]["losses"] == 2 and first["score"]["p_holm"] >= first["score"]["p"]
+    unmeasured = {one["metric"]: one for one in shown["pairs"][1]["differences"]}
+    assert (unmeasured["precision"]["b"], unmeasured["precision"]["p"], unmeasured["f1"]["b"]) == (None, None, 0.0)
+
+
+def test_texts_of_several_systems_are_compared_too(tmp_path, capsys):
+    labels, given, data = texts(tmp_path, [(1, REFERENCE), (2, REFERENCE)])
+    other = tmp_path / "other.jsonl"
+    write_jsonl(other, ({"id": id, "result": REFERENCE.replace("IMAGE_1", "IMAGE_2")} for id in (1, 2)))
+    command = ["score", "--labels", str(labels), "--data", str(data), "--answers", str(given), str(other)]
+    assert main(command) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert list(shown["systems"]) == ["answers", "other"] and shown["pairs"][0]["b"] == "other"
+    assert shown["pairs"][0]["differences"][0]["events"] == 2
