@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -277,3 +279,24 @@ def counted_grader(request: Request) -> str:
     if "refused" in asked and not os.path.exists(os.environ["MENDED"]):
         raise RequestError("not in the mood")
     return "Hm." if "unratable" in asked else grader(request)
+
+
+def opinionated(request: Request) -> str:
+    """As `annotator`, but every reply depends on what was asked, with reasons in placements; some responses and
+    captions are refused."""
+    asked = "".join(part if isinstance(part, str) else part.sha256 for part in request.messages[-1].parts)
+    number = int(hashlib.sha256(asked.encode()).hexdigest()[:8], 16)
+    if request.guide:
+        positions = request.guide.value["properties"]["predictions"]["prefixItems"]
+        images = positions[0]["properties"]["image"]["enum"]
+        entries = [{name: f"{name} {number}" for name in entry["properties"]} for entry in positions]
+        for slot, (entry, position) in enumerate(zip(entries, positions, strict=True)):
+            entry["position"] = position["properties"]["position"]["const"]
+            entry["image"] = images[(number + slot) % len(images)]
+        return "```json\n" + json.dumps({"predictions": entries}) + "\n```"
+    if number % (40 if request.messages[-1].images else 6) == 0:
+        raise RequestError("not in the mood")
+    if request.messages[-1].images:
+        return f'Caption: "{number} red boats,\n![seen](IMAGE_1) in the evening."'
+    sections = [f"### Part {part}\n\n  What part {part} of {number} says.\n" for part in range(number % 3 + 1)]
+    return "Here it is:\n# Day " + f"{number}\nOverview.\n\n" + "\n".join(sections)

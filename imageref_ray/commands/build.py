@@ -1,6 +1,9 @@
 """`imageref build`: documents with images → training set, by the ImageRef-VL method.
 
 source ─▶ annotation/passes.py: verify, respond, caption, place ─▶ records ─▶ export: training set
+inputs ───────────────────────────┘ results of stages that are left out
+
+A build that stops before the images are placed exports only the files of its stages, for the build that goes on.
 """
 
 from __future__ import annotations
@@ -17,15 +20,19 @@ from imageref_ray.batch import manifest, store
 from imageref_ray.batch.job import Job, Summary, nothing_left, run_job
 from imageref_ray.batch.progress import closing_table
 from imageref_ray.commands.annotation.example_files import identity
-from imageref_ray.commands.annotation.passes import STAGES, passes, records, run_passes
+from imageref_ray.commands.annotation.input_files import open_inputs
+from imageref_ray.commands.annotation.passes import passes, records, run_passes
 from imageref_ray.commands.annotation.stage_inputs import Recipe, make_recipe
 from imageref_ray.commands.plan import compare
-from imageref_ray.core.config import BuildConfig
+from imageref_ray.core.config import BuildConfig, ExportConfig, Format, Stage
 from imageref_ray.core.records import Failure, Record, from_row
 from imageref_ray.dataset.export import Origin, Target, export, make_target
 
 DATASET = "dataset"
 """The training set's folder in the run directory."""
+
+FILE_OF: dict[Stage, Format] = {"respond": "responses", "caption": "captions", "place": "insertion"}
+"""Stage → the export format with its results, which another build takes as `inputs`."""
 
 
 def build(config: BuildConfig, console: Console | None = None, again: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -36,9 +43,9 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     summary: records, quarantined, problems, requests, prompt_tokens, image_tokens, cached_tokens, generated_tokens,
     tokens_per_second, seconds, files. Raises as `run_job`.
     """
-    recipe = make_recipe(config)
-    export_target = make_target(config.source.root, recipe.pack, config.export)
-    items, ids = records(config), list[str]()
+    recipe, inputs = make_recipe(config), open_inputs(config.inputs)
+    export_target = make_target(config.source.root, recipe.pack, _export_config(config))
+    items, ids = records(config, inputs), list[str]()
     settings = fingerprint_settings(config, recipe)
     read_records = partial(_read_records, config.output, ids)
 
@@ -55,12 +62,21 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     job = Job(
         config,
         settings,
-        run=lambda: run_passes(config, recipe, _collect_ids(items, ids), again),
+        run=lambda: run_passes(config, recipe, _collect_ids(items, ids), inputs, again),
         finish=finish,
         show=lambda summary, console: console.print(closing_table(f"build: {config.output}", summary)),
         repeat=repeat,
     )
     return run_job(job, console)
+
+
+def _export_config(config: BuildConfig) -> ExportConfig:
+    """The settings of the export; without a result of every stage the files of the stages that ran, and no split: the
+    next build reads them whole."""
+    if not config.missing():
+        return config.export
+    formats = tuple(FILE_OF[stage] for stage in config.stages)
+    return config.export.model_copy(update={"formats": formats, "split": None, "tokenizer": None})
 
 
 def _export_again(
@@ -97,17 +113,19 @@ def _export_again(
 
 def fingerprint_settings(config: BuildConfig, recipe: Recipe) -> dict[str, Any]:
     """Every setting that changes rows; not concurrency, timeouts, output or commit intervals."""
-    stages = {name: getattr(config, name).model_dump(exclude={"engine"}) for name in STAGES}
-    annotators = {"+".join(names): manifest.engine_settings(engine) for _, engine, names in passes(config)}
+    sampling = {name: getattr(config, name).model_dump(exclude={"engine"}) for name in config.stages}
+    context = {"context_tokens": config.context_tokens} if "caption" in config.stages else {}
+    annotators = {"+".join(names): manifest.engine_settings(engine) for _, engine, names in passes(config) if names}
     return {
         "job": "build",
-        "engine": annotators if len(annotators) > 1 else manifest.engine_settings(config.engine),
+        "engine": annotators if len(annotators) != 1 else next(iter(annotators.values())),
         "prompts": {"name": recipe.pack.name, "content": manifest.digest(recipe.pack.model_dump())},
         "examples": manifest.digest([identity(recipe.caption_examples), identity(recipe.place_examples)]),
-        "sampling": {**stages, "context_tokens": config.context_tokens},
+        "sampling": {**sampling, **context},
+        "inputs": {name: manifest.content_identity(path) for name, path in config.inputs.given().items()},
         "source": {
             "samples": sources.identity(config.source),
-            **config.source.model_dump(mode="json", exclude={"root", "fetch"}),
+            **config.source.model_dump(mode="json", exclude={"root", "fetch", "labels", "exclude"}),
         },
         "max_images": config.max_images,
     }
@@ -125,14 +143,26 @@ def _read_records(directory: Path, ids: Sequence[str]) -> Iterator[Record]:
     return (from_row(Record, result.row) for result in store.results_of(directory, ids))
 
 
-def _origin(config: BuildConfig, settings: dict[str, Any], summary: dict[str, Any], revision: str | None) -> Origin:
-    """The run's facts for the dataset card; `revision` is the git revision that made the records."""
+def _origin(
+    config: BuildConfig, settings: dict[str, Any], summary: dict[str, Any], revision: str | None
+) -> Origin | None:
+    """The run's facts for the dataset card, None where it made no dataset; `revision` is the git revision that made the
+    records."""
+    if config.missing():
+        return None
+    annotators = [engine for _, engine, names in passes(config) if names]
+    models, files = _listed(Path(one.model).name for one in annotators), settings["engine"].get("files", "")
     facts = {
         "source": f"{config.source.kind}: {config.source.root.name}",
-        "model": f"{Path(config.engine.model).name} {settings['engine'].get('files', '')}".strip(),
-        "engine": config.engine.kind,
+        "model": f"{models} {files}".strip() or "none",
+        "engine": _listed(one.kind for one in annotators) or "none",
+        **{name: f"{path.name} {settings['inputs'][name]}" for name, path in config.inputs.given().items()},
         "prompt pack": " ".join(settings["prompts"].values()),
         "fingerprint": manifest.fingerprint(settings),
         "code": revision or "released package",
     }
-    return Origin(facts, summary["quarantined"], summary["problems"])
+    return Origin(facts, summary["quarantined"], summary["problems"], tuple(config.inputs.given()))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))

@@ -21,10 +21,11 @@ from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.budget import Cost, gpu_seconds
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.commands import cost_estimator
-from imageref_ray.commands.annotation.passes import STAGES, passes, records, run_passes
+from imageref_ray.commands.annotation.input_files import open_inputs
+from imageref_ray.commands.annotation.passes import passes, records, run_passes
 from imageref_ray.commands.annotation.stage_inputs import make_recipe
 from imageref_ray.commands.cost_estimator import Estimate, Plan
-from imageref_ray.core.config import BuildConfig, ConfigError, EngineConfig
+from imageref_ray.core.config import STAGES, BuildConfig, ConfigError, EngineConfig
 from imageref_ray.core.records import Failure, Record, Usage
 from imageref_ray.core.subset import choose
 
@@ -47,15 +48,18 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     records succeeded for an estimate.
     """
     console = console or Console()
-    recipe = make_recipe(config)
+    if not config.stages:
+        raise ConfigError("stages is empty, so no model is asked and nothing is paid; run imageref build")
+    recipe, inputs = make_recipe(config), open_inputs(config.inputs)
     covariates: dict[str, tuple[float, ...]] = {}
-    trial_records = choose(_collect_covariates(records(config), covariates), count, seed, lambda record: record.id)
+    found = _collect_covariates(records(config, inputs), covariates)
+    trial_records = choose(found, count, seed, lambda record: record.id)
     if len(trial_records) < min(cost_estimator.MIN_MEASURED, len(covariates)):
         raise ConfigError(f"--records {count} is too few for an interval; give at least {cost_estimator.MIN_MEASURED}")
     trial = trial_config(config)
     directory = trial.output
     shutil.rmtree(directory, ignore_errors=True)
-    run_passes(trial, recipe, trial_records)
+    run_passes(trial, recipe, trial_records, inputs)
     account = store.account(directory)
     if reason := outcome.why_failed(len(account.done), account.failures, config.min_success):
         raise RunFailed(f"no estimate: {reason}. Fix the cause, then plan again (log and quarantine: {directory})")
@@ -81,7 +85,7 @@ def trial_config(config: BuildConfig) -> BuildConfig:
 
     The budget is the build's, not the plan's. A few records spread over a pool of engines would be measured as slow.
     """
-    with_engine = {name: stage for name in STAGES if (stage := getattr(config, name)).engine}
+    with_engine = {str(name): stage for name in STAGES if (stage := getattr(config, name)).engine}
     stages = {name: stage.model_copy(update={"engine": _single(stage.engine)}) for name, stage in with_engine.items()}
     changes = {"output": config.output / FOLDER, "max_budget": None, "engine": _single(config.engine)}
     return config.model_copy(update={**changes, **stages})

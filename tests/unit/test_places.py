@@ -39,6 +39,9 @@ OWN = {
     "EvaluateConfig.prompts": "read into the pack, which travels to the workers",
     "ExportConfig.tokenizer": "counts rows when records are exported, after the passes",
     "ImagesConfig.exclude": "read when images are listed, before Ray starts",
+    "InputsConfig.captions": "read into rows before Ray starts",
+    "InputsConfig.insertions": "read into rows before Ray starts",
+    "InputsConfig.responses": "read into rows before Ray starts",
     "InstructConfig.prompts": "read into the pack, which travels to the workers",
     "JudgeConfig.answers": "read into rows before Ray starts",
     "JudgeConfig.data": "read into rows before Ray starts",
@@ -47,6 +50,8 @@ OWN = {
     "JudgeConfig.rubric": "read into the rubric, which travels to the workers",
     "QuestionsConfig.annotations": "read into rows before Ray starts",
     "QuestionsConfig.questions": "read into rows before Ray starts",
+    "SourceConfig.exclude": "read when samples are listed, before Ray starts",
+    "SourceConfig.labels": "read when samples are listed, before Ray starts",
     "SpeedConfig.prompts": "a measurement has no workers",
     "VqaConfig.prompts": "read into the pack, which travels to the workers",
 }

@@ -1,7 +1,7 @@
 """A build's passes: records in, annotated records on disk.
 
-verify images ─▶ respond ─▶ caption ─▶ place ─▶ check the contract
-               └── consecutive stages on one engine are one pass ──┘
+verify images, take results of left out stages from files ─▶ respond ─▶ caption ─▶ place ─▶ check the contract
+                                                        └── consecutive stages on one engine are one pass ──┘
 """
 
 from __future__ import annotations
@@ -18,38 +18,43 @@ from imageref_ray.batch import store
 from imageref_ray.batch.budget import Cost, gpu_seconds
 from imageref_ray.batch.job import pass_of
 from imageref_ray.batch.worker import Pass, Row, stage
+from imageref_ray.commands.annotation.attach import attach
+from imageref_ray.commands.annotation.input_files import Inputs
 from imageref_ray.commands.annotation.stage_inputs import Recipe
 from imageref_ray.core import markdown, tokens
-from imageref_ray.core.config import BuildConfig, EngineConfig, SourceConfig
+from imageref_ray.core.config import NO_ENGINE, STAGES, BuildConfig, EngineConfig, SourceConfig
 from imageref_ray.core.records import Failure, Record, Usage, from_row, to_row
 from imageref_ray.dataset.export import VARIANTS, answer
-from imageref_ray.engines.base import Generate
+from imageref_ray.engines.base import Generate, Request
 from imageref_ray.sources.prepare_images import prepare_images
 from imageref_ray.stages.caption import caption
 from imageref_ray.stages.place import place
 from imageref_ray.stages.respond import respond
 
-STAGES = ("respond", "caption", "place")
+
+def nobody(request: Request) -> str:
+    """The engine of a build without stages (`NO_ENGINE`)."""
+    raise AssertionError("a build without stages asks no model")
 
 
-def records(config: BuildConfig) -> Iterator[Record | Failure]:
-    """The source's records, and a failure for each entry that cannot be read; every call reads the source again.
-
-    Raises ConfigError for an unusable engine, before any request is paid for.
+def records(config: BuildConfig, inputs: Inputs) -> Iterator[Record | Failure]:
+    """The source's records, and a failure for each entry of it and line of `inputs` that cannot be used; every call
+    reads the source again. Raises ConfigError for an unusable engine, before any request is paid for.
     """
     for _, engine, _ in passes(config):
         engines.check(engine)
-    return sources.read(config.source)
+    return inputs.watch(sources.read(config.source))
 
 
 def passes(config: BuildConfig) -> list[tuple[Path, EngineConfig, tuple[str, ...]]]:
     """Each pass's directory, engine and stages: consecutive stages on equal engines share one pool.
 
-    The last pass commits to the run directory itself, earlier ones to directories inside it.
+    The last pass commits to the run directory itself, earlier ones to directories inside it. Without stages there is
+    one pass all the same, whose engine is never asked: it verifies, takes what files have, and checks.
     """
-    engine_and_stage = [(getattr(config, name).engine or config.engine, name) for name in STAGES]
+    engine_and_stage = [(getattr(config, name).engine or config.engine, name) for name in config.stages]
     groups = itertools.groupby(engine_and_stage, lambda pair: pair[0])
-    pooled = [(engine, tuple(name for _, name in group)) for engine, group in groups]
+    pooled = [(engine, tuple(name for _, name in group)) for engine, group in groups] or [(NO_ENGINE, ())]
     earlier = [config.output / "passes" / f"{n}-{'-'.join(stages)}" for n, (_, stages) in enumerate(pooled[:-1], 1)]
     directories = [*earlier, config.output]
     return [(directory, engine, stages) for directory, (engine, stages) in zip(directories, pooled, strict=True)]
@@ -59,6 +64,7 @@ def run_passes(
     config: BuildConfig,
     recipe: Recipe,
     items: Iterable[Record | Failure],
+    inputs: Inputs,
     again: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Run all passes: the results of each are the rows of the next, and its failures are carried along.
@@ -67,7 +73,7 @@ def run_passes(
     """
     from imageref_ray.batch.ray_data import run_pass, summary
 
-    rows: Iterable[Row | Failure] = map(_to_pass_row, items)
+    rows: Iterable[Row | Failure] = map(partial(_to_pass_row, inputs=inputs), items)
     cost = Cost()
     for directory, engine, stages in passes(config):
         run_pass(_make_pass(config, recipe, directory, engine, stages, cost), rows, again)
@@ -78,12 +84,19 @@ def run_passes(
     return summary(config.output, [directory for directory, _, _ in passes(config)[:-1]])
 
 
-def _to_pass_row(item: Record | Failure) -> Row | Failure:
-    return item if isinstance(item, Failure) else {"id": item.id, "record": to_row(item)}
+def _to_pass_row(item: Record | Failure, inputs: Inputs) -> Row | Failure:
+    if isinstance(item, Failure):
+        return item
+    return {"id": item.id, "record": to_row(item), "found": inputs.find(item)}
 
 
-def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tuple[Row, tuple[Failure, ...]]:
-    """The CPU step: fetch and verify the images, leave out bad ones; a record with none or too many of them fails."""
+def verify(
+    row: Row, source: SourceConfig, folder: Path, max_images: int, left_out: Sequence[str] = ()
+) -> tuple[Row, tuple[Failure, ...]]:
+    """The CPU step: fetch and verify the images, leave out bad ones; a record with none or too many of them fails.
+
+    Then the results of the stages `left_out` are taken from what files have for the record (`found` in the row).
+    """
     record = from_row(Record, row["record"])
     sample, failures = prepare_images(record.sample, source, folder)
     count = len(sample.images)
@@ -92,13 +105,17 @@ def verify(row: Row, source: SourceConfig, folder: Path, max_images: int) -> tup
     if count > max_images:
         message = f"{count} images, more than the {max_images} of max_images"
         failures += (Failure(sample.id, "verify", "TooManyImages", message),)
-    return {**row, "record": to_row(dataclasses.replace(record, sample=sample))}, failures
+    verified = dataclasses.replace(record, sample=sample)
+    if all(failure.item for failure in failures):
+        verified, more = attach(verified, record.sample, row.get("found", {}), left_out)
+        failures += more
+    return {"id": row["id"], "record": to_row(verified)}, failures
 
 
 async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequence[str] = STAGES) -> Row:
     """Run one record through these stages; raises ValueError (ParseError, RequestError) when one of them fails.
 
-    A record that already has a response keeps it.
+    A record that already has a response keeps it. One with placements is held to the reference contract.
     """
     record = from_row(Record, row["record"])
     for name in stages:
@@ -120,7 +137,8 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
                     record = await place(
                         record, generate, recipe.pack, recipe.place, recipe.place_examples, recipe.analysis_words
                     )
-                    _check_contract(record)
+    if record.placements:
+        _check_contract(record)
     return to_row(record)
 
 
@@ -142,12 +160,18 @@ def weight(row: Row) -> float:
 def _make_pass(
     config: BuildConfig, recipe: Recipe, directory: Path, engine: EngineConfig, stages: tuple[str, ...], before: Cost
 ) -> Pass:
-    prepare = partial(verify, source=config.source, folder=config.output / "images", max_images=config.max_images)
+    prepare = partial(
+        verify,
+        source=config.source,
+        folder=config.output / "images",
+        max_images=config.max_images,
+        left_out=config.left_out(),
+    )
     return pass_of(
         config,
-        "build" if stages == STAGES else f"build: {', '.join(stages)}",
+        "build" if stages == STAGES else f"build: {', '.join(stages) or 'assemble'}",
         partial(annotate, recipe=recipe, stages=stages),
-        prepare=prepare if stages[0] == STAGES[0] else None,
+        prepare=prepare if directory == passes(config)[0][0] else None,
         weight=weight,
         engine=engine,
         directory=directory,

@@ -28,7 +28,7 @@ class Recipe:
 
 
 def make_recipe(config: BuildConfig) -> Recipe:
-    """The prompt pack, sampling and examples of a build. Raises ConfigError for files that cannot be used."""
+    """The prompt pack, sampling and examples of a build's stages. Raises ConfigError for files that cannot be used."""
     pack = prompts.load_pack(config.prompts)
     words = _analysis_words(config.place.analysis_words, pack)
     captioner = config.caption.engine or config.engine
@@ -40,9 +40,14 @@ def make_recipe(config: BuildConfig) -> Recipe:
         context_tokens=config.context_tokens,
         tokenizer=captioner.model if isinstance(captioner, CheckpointConfig) else None,
         caption_examples=example_files.caption_examples(
-            config.caption_examples, config.source, pack, config.output / "images"
+            config.caption_examples if "caption" in config.stages else None,
+            config.source,
+            pack,
+            config.output / "images",
         ),
-        place_examples=example_files.place_examples(config.place_examples, config.source, pack, words),
+        place_examples=example_files.place_examples(
+            config.place_examples if "place" in config.stages else None, config.source, pack, words
+        ),
         analysis_words=words,
     )
 

@@ -6,12 +6,16 @@ relative to the working directory; places.py says which of them work on a cluste
 
 from imageref_ray.core.config.base import Config, ConfigError
 from imageref_ray.core.config.build import (
+    NO_ENGINE,
+    STAGES,
     BuildConfig,
     ExamplesConfig,
     ExportConfig,
     Format,
+    InputsConfig,
     PlaceConfig,
     SplitConfig,
+    Stage,
     StageConfig,
 )
 from imageref_ray.core.config.engine import (
@@ -37,6 +41,8 @@ from imageref_ray.core.config.speed import SpeedConfig
 from imageref_ray.core.config.train import LoraConfig, MixtureEntry, TrainConfig
 
 __all__ = [
+    "NO_ENGINE",
+    "STAGES",
     "BuildConfig",
     "C",
     "CheckpointConfig",
@@ -52,6 +58,7 @@ __all__ = [
     "FilterConfig",
     "Format",
     "ImagesConfig",
+    "InputsConfig",
     "InstructConfig",
     "JudgeConfig",
     "LoraConfig",
@@ -69,6 +76,7 @@ __all__ = [
     "SourceConfig",
     "SpeedConfig",
     "SplitConfig",
+    "Stage",
     "StageConfig",
     "TrainConfig",
     "TransformersConfig",

@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from imageref_ray.core.config.base import Config
-from imageref_ray.core.config.engine import EngineConfig, SamplingConfig
+from imageref_ray.core.config.engine import EngineConfig, SamplingConfig, ScriptedConfig
 from imageref_ray.core.config.passes import PassConfig
 from imageref_ray.core.config.places import Own, Shipped, Written
 from imageref_ray.core.config.source import SourceConfig
+
+Stage = Literal["respond", "caption", "place"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""The stages of a build, in their order."""
+
+INPUT_OF: dict[Stage, str] = {"respond": "responses", "caption": "captions", "place": "insertions"}
+"""Stage → the setting of `inputs` whose file has its results."""
+
+NO_ENGINE = ScriptedConfig(script="imageref_ray.commands.annotation.passes:nobody")
+"""The engine of a build without any stage: it is never asked."""
+
+
+class InputsConfig(Config):
+    """Results of stages that are left out, in the ImageRef-VL release's files: the release's, an earlier build's or a
+    person's."""
+
+    responses: Own[Path | None] = Field(
+        None, description='in place of stage respond: JSONL of {"id": sample, "result": Markdown}'
+    )
+    captions: Own[Path | None] = Field(
+        None, description='in place of stage caption: JSONL of {"nid": document, "caption": {"document/file": text}}'
+    )
+    insertions: Own[Path | None] = Field(
+        None,
+        description='in place of stage place: JSONL of {"event_id": sample, "image_paths": ["document/file"], '
+        '"result": predictions}',
+    )
+
+    def given(self) -> dict[str, Path]:
+        """The files that are given, by the name of their setting."""
+        files = {"responses": self.responses, "captions": self.captions, "insertions": self.insertions}
+        return {name: path for name, path in files.items() if path is not None}
 
 
 class StageConfig(SamplingConfig):
@@ -66,7 +98,17 @@ class SplitConfig(Config):
 
 
 Format = Literal[
-    "plain", "caption", "captions", "insertion", "records", "mixture", "messages", "sharegpt", "llava", "parquet"
+    "plain",
+    "caption",
+    "responses",
+    "captions",
+    "insertion",
+    "records",
+    "mixture",
+    "messages",
+    "sharegpt",
+    "llava",
+    "parquet",
 ]
 """Export formats; `imageref_ray.dataset.export.FILES` says what each file contains."""
 
@@ -75,10 +117,11 @@ class ExportConfig(Config):
     """Formats and splits of the training set that a build writes."""
 
     formats: tuple[Format, ...] = Field(
-        ("plain", "caption", "captions", "insertion", "records", "mixture"),
+        ("plain", "caption", "responses", "captions", "insertion", "records", "mixture"),
         description="formats to write: plain and caption (InternVL annotations with `IMAGE_k` or "
-        "`![caption](IMAGE_k)`), captions and insertion (the ImageRef-VL release's files), records (everything about a "
-        "sample), mixture (InternVL's meta JSON), messages (ms-swift), sharegpt (LLaMA-Factory), llava, parquet",
+        "`![caption](IMAGE_k)`), responses, captions and insertion (the ImageRef-VL release's files), records "
+        "(everything about a sample), mixture (InternVL's meta JSON), messages (ms-swift), sharegpt (LLaMA-Factory), "
+        "llava, parquet",
     )
     variant: Literal["plain", "caption"] = Field(
         "plain",
@@ -112,6 +155,12 @@ class BuildConfig(PassConfig):
     """`imageref build`: documents with images → training set."""
 
     source: SourceConfig = Field(description="where the documents and their images come from")
+    stages: tuple[Stage, ...] = Field(
+        STAGES,
+        description="stages to run; without place or its `inputs` only the files of these stages are written; [] with "
+        "all `inputs`: the training set is put together from them, without any engine",
+    )
+    inputs: InputsConfig = Field(InputsConfig(), description="results of the stages that are left out")
     prompts: Own[str] = Field("default-en", description="prompt pack: a shipped name or the path of a YAML file")
     caption_examples: ExamplesConfig | None = Field(None, description="in-context examples for captioning")
     place_examples: ExamplesConfig | None = Field(None, description="in-context examples for placement")
@@ -131,3 +180,48 @@ class BuildConfig(PassConfig):
         "again",
     )
     export: ExportConfig = Field(ExportConfig(), description="formats and splits of the training set")
+
+    @field_validator("stages")
+    @classmethod
+    def _in_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        return tuple(stage for stage in STAGES if stage in stages)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_stages_needs_no_engine(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("stages") in ([], ()) and "engine" not in values:
+            return {**values, "engine": NO_ENGINE}
+        return values
+
+    @model_validator(mode="after")
+    def _every_result_has_one_origin(self) -> BuildConfig:
+        given = self.inputs.given()
+        if twice := [stage for stage in self.stages if INPUT_OF[stage] in given]:
+            stage = twice[0]
+            raise ValueError(
+                f"inputs.{INPUT_OF[stage]} stands for the stage {stage}, but {stage} runs too; remove it, or leave "
+                f"{stage} out of stages"
+            )
+        if "respond" in self.stages and self.inputs.insertions:
+            raise ValueError(
+                "inputs.insertions belongs to the responses it was made for, but stages writes new ones; give "
+                "inputs.responses in place of stage respond, or remove inputs.insertions"
+            )
+        if (given or "place" in self.stages or not self.stages) and (missing := self.missing()):
+            named = " and ".join(f"{stage} or inputs.{INPUT_OF[stage]}" for stage in missing)
+            raise ValueError(
+                f"with stages [{', '.join(self.stages)}]{' and inputs' if given else ''} a training set is put "
+                f"together, and for that {named} {'is' if len(missing) == 1 else 'are'} missing; add it, or set stages "
+                "to respond, caption or both, without inputs, to write only their files"
+            )
+        return self
+
+    def missing(self) -> tuple[Stage, ...]:
+        """Stages whose results come neither from the run nor from a file; none: a training set is made."""
+        given = self.inputs.given()
+        left = (stage for stage in STAGES if stage not in self.stages and INPUT_OF[stage] not in given)
+        return tuple(stage for stage in left if stage != "respond" or self.source.kind != "samples")
+
+    def left_out(self) -> tuple[Stage, ...]:
+        """Stages whose results a training set takes from files, or from the source."""
+        return () if self.missing() else tuple(stage for stage in STAGES if stage not in self.stages)

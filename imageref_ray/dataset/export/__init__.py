@@ -42,9 +42,10 @@ __all__ = [
 FILES: dict[Format, tuple[str, str, str]] = {
     "plain": ("annotation.plain", ".jsonl", "conversations (InternVL); an image in an answer is `IMAGE_k`"),
     "caption": ("annotation.caption", ".jsonl", "the same; an image in an answer is `![caption](IMAGE_k)`"),
+    "responses": ("responses", ".jsonl", "the textual response of every sample"),
     "captions": ("captions", ".jsonl", "the caption of every image in the context of its document"),
     "insertion": ("insertion", ".jsonl", "which image was placed at which position"),
-    "records": ("records", ".parquet", "everything: documents, responses, captions, placements, costs"),
+    "records": ("records", ".parquet", "everything about a sample: documents, response, captions, placements"),
     "messages": ("messages", ".jsonl", "conversations for ms-swift (set ROOT_IMAGE_DIR to the folder of the images)"),
     "sharegpt": ("sharegpt", ".jsonl", "conversations for LLaMA-Factory, listed in `dataset_info.json`"),
     "llava": ("llava", ".json", "conversations for LLaVA"),
@@ -72,12 +73,12 @@ def make_target(root: Path, pack: Pack, config: ExportConfig) -> Target:
 
 
 def export(
-    folder: Path, read_records: Callable[[], Iterable[Record]], target: Target, origin: Origin
+    folder: Path, read_records: Callable[[], Iterable[Record]], target: Target, origin: Origin | None
 ) -> dict[str, str]:
     """Write every configured file into `folder`; returns format (`.split`) → path.
 
     `read_records` iterates over the records; it is called twice if there is a split. The files appear in `folder` once
-    all of them are complete.
+    all of them are complete. Without `origin` there is no card: the files are parts of a data set.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -88,8 +89,9 @@ def export(
         write_json(temporary / "mixture.json", _mixture(folder, written, target.root))
     if info := _dataset_info(written):
         write_json(temporary / "dataset_info.json", info)
-    contents = {path: content for path, content in _contents(target.config).items() if (temporary / path).exists()}
-    (temporary / "README.md").write_text(card(written, contents, origin, target.config), encoding="utf-8")
+    if origin:
+        contents = {path: content for path, content in _contents(target.config).items() if (temporary / path).exists()}
+        (temporary / "README.md").write_text(card(written, contents, origin, target.config), encoding="utf-8")
     for path in sorted(temporary.iterdir()):
         os.replace(path, folder / path.name)
     temporary.rmdir()
@@ -100,7 +102,7 @@ def export(
     }
     extra = {"mixture": str(folder / "mixture.json")} if "mixture" in target.config.formats else {}
     extra |= {"register": str(folder / "dataset_info.json")} if info else {}
-    return paths | extra | {"card": str(folder / "README.md")}
+    return paths | extra | ({"card": str(folder / "README.md")} if origin else {})
 
 
 def _write(folder: Path, read_records: Callable[[], Iterable[Record]], target: Target) -> Written:
@@ -110,7 +112,7 @@ def _write(folder: Path, read_records: Callable[[], Iterable[Record]], target: T
     names = _file_names(target.config)
     counts: dict[str, Counter[str]] = {split_name: Counter() for split_name in split.names(shares)}
     left_out: list[str] = []
-    seen: set[str] = set()
+    seen: dict[str, dict[str, int]] = {}
     with ExitStack() as stack:
         outputs = {
             (name, split_name): stack.enter_context(_open_writer(name, folder / file, target.config))
@@ -129,8 +131,10 @@ def _event(record: Record) -> tuple[str, list[str]]:
     return record.id, [document.id for document in record.sample.documents]
 
 
-def _rows(record: Record, target: Target, seen: set[str], left_out: list[str]) -> Iterator[tuple[Format, Row]]:
-    """A record's rows in every configured format; `seen` are the ids of documents whose captions are written."""
+def _rows(
+    record: Record, target: Target, seen: dict[str, dict[str, int]], left_out: list[str]
+) -> Iterator[tuple[Format, Row]]:
+    """A record's rows in every configured format; `seen` are the captions that are written (`rows.captions`)."""
     variant = target.config.variant
     annotations = {
         name: _with_length(annotation(record, name, target.root, target.pack), target)
@@ -147,12 +151,14 @@ def _rows(record: Record, target: Target, seen: set[str], left_out: list[str]) -
                     yield name, _parquet_row(annotations[variant], target)
                 except OSError:
                     left_out.append(record.id)
+            case "responses":
+                yield name, rows.response(record)
             case "captions":
                 yield from ((name, row) for row in rows.captions(record, seen))
             case "insertion":
                 yield name, insertion(record)
             case "records":
-                yield name, to_row(record)
+                yield name, {key: value for key, value in to_row(record).items() if key != "usage"}
 
 
 def _with_length(row: Row, target: Target) -> Row:
@@ -175,7 +181,8 @@ def _parquet_row(row: Row, target: Target) -> Row:
 
 def _open_writer(name: Format, path: Path, config: ExportConfig) -> AbstractContextManager[writers.Write]:
     if name == "records":
-        return writers.parquet(path, writers.record_schema(Record))
+        schema = writers.record_schema(Record)
+        return writers.parquet(path, schema.remove(schema.get_field_index("usage")))  # a run's, not the data set's
     if name == "parquet":
         return writers.parquet(path, writers.conversations_schema(config.embed_images))
     return writers.json_list(path) if path.suffix == ".json" else writers.jsonl(path)

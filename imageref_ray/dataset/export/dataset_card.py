@@ -17,17 +17,22 @@ from imageref_ray.dataset.export.rows import chosen
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 """Bound → the hub's size category for fewer samples."""
 
-LOADABLE: tuple[Format, ...] = ("plain", "caption", "messages", "sharegpt", "llava", "parquet", "records", "insertion")
+LOADABLE: tuple[Format, ...] = (
+    *("plain", "caption", "messages", "sharegpt", "llava", "parquet", "records"),
+    *("insertion", "responses"),
+)
 """Formats whose rows all have the same columns, as `datasets` requires; the first one written is the default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a data set comes from: `facts` are shown on the card unchanged, `problems` is reason → count."""
+    """Where a data set comes from: `facts` are shown on the card unchanged, `problems` is reason → count, `given` names
+    what was taken from files instead of being generated."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     quarantined: int = 0
     problems: Mapping[str, int] = field(default_factory=dict)
+    given: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,15 @@ def _limits(written: Written, total: Counter[str], origin: Origin) -> str:
         f"The {split_name} split is empty: there are too few events, or all of them share documents."
         for split_name in _empty(written)
     ]
-    lines.append("A model wrote the answers, captions and placements. References were checked, facts were not.")
+    lines.append(f"{_authors(origin.given)} References were checked, facts were not.")
     return "\n".join(f"* {line}" for line in lines)
+
+
+def _authors(given: Sequence[str]) -> str:
+    """Who wrote what; of what came from files that is not known here."""
+    if not given:
+        return "A model wrote the answers, captions and placements."
+    return f"Taken from files, whoever wrote them: {', '.join(given)}. A model wrote the rest."
 
 
 def _empty(written: Written) -> list[str]:

@@ -1,7 +1,7 @@
 """A finished record → its row in every format; no I/O here.
 
     record ─▶ annotation (InternVL) ─▶ messages (ms-swift) | sharegpt (LLaMA-Factory) | llava
-    record ─▶ captions | insertion (the ImageRef-VL release's)
+    record ─▶ response | captions | insertion (the ImageRef-VL release's; `inputs` of a build)
 
 Images are named by their path relative to the source's root. A question has one `<image>` tag per image, in the
 images' order; an answer has none.
@@ -9,12 +9,14 @@ images' order; an answer has none.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from imageref_ray.core import markdown
-from imageref_ray.core.records import Caption, Image, Record, Sample
+from imageref_ray.core.records import Caption, Image, Placement, Record, Sample
+from imageref_ray.dataset.paper_formats import with_blank_lines
 from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts import Pack
 
@@ -65,22 +67,53 @@ def llava(row: Row) -> Row:
     return {"id": row["id"], **image, "conversations": row["conversations"]}
 
 
-def captions(record: Record, seen: set[str]) -> Iterator[Row]:
-    """`{"nid", "caption": {image id: caption}}` for every document whose id is not in `seen`; adds it there."""
-    known = {caption.image_id: caption.caption for caption in record.captions}
+def response(record: Record) -> Row:
+    """`{"id", "result"}`: the response without images, a blank line between blocks."""
+    return {"id": record.id, "result": with_blank_lines(record.response)}
+
+
+def captions(record: Record, seen: dict[str, dict[str, int]]) -> Iterator[Row]:
+    """`{"nid", "caption": {image id: caption}, "description": {image id: description}}` for every document.
+
+    `seen` (document → image → hash of its texts) is what was written before, and is added to. A document of that id
+    whose images are not all among them is another one, or has others of its images: its row has the sample's `id`, too.
+    """
+    known = {caption.image_id: caption for caption in record.captions}
     for document in record.sample.documents:
-        if document.id not in seen:
-            seen.add(document.id)
-            own = {image.id: known[image.id] for image in document.images if image.id in known}
-            yield {"nid": document.id, "caption": own}
+        own = [known[image.id] for image in document.images if image.id in known]
+        texts = {caption.image_id: hash((caption.caption, caption.description)) for caption in own}
+        row: Row = {"nid": document.id}
+        if document.id in seen:
+            if texts.items() <= seen[document.id].items():
+                continue
+            row["id"] = record.id
+        else:
+            seen[document.id] = texts
+        row["caption"] = {caption.image_id: caption.caption for caption in own}
+        if described := {caption.image_id: caption.description for caption in own if caption.description}:
+            row["description"] = described
+        yield row
 
 
 def insertion(record: Record) -> Row:
-    """The placement as the model's reply: `{"event_id", "image_paths", "result"}`."""
-    placed = chosen(record)
-    slots = len(markdown.slots(record.response, "before"))
-    result = prompts.predictions([placed.get(slot) for slot in range(1, slots + 1)])
+    """The placement as the model's reply, with its reasons if any: `{"event_id", "image_paths", "result"}`."""
+    numbers = markdown.image_numbers(record.sample)
+    by_slot = {placement.slot: placement for placement in record.placements}
+    slots = range(1, len(markdown.slots(record.response, "before")) + 1)
+    entries = [_prediction(by_slot.get(slot, Placement(slot)), numbers) for slot in slots]
+    result = json.dumps({"predictions": entries}, ensure_ascii=False)
     return {"event_id": record.id, "image_paths": [image.id for image in record.sample.images], "result": result}
+
+
+def _prediction(placement: Placement, numbers: dict[str, int]) -> Row:
+    reasons = {"analysis": placement.analysis, "explanation": placement.explanation}
+    entry = {
+        "position": f"<Position {placement.slot}>",
+        "analysis": placement.analysis,
+        "image": f"IMAGE_{numbers[placement.image_id]}" if placement.image_id else prompts.NOT_INSERT,
+        "explanation": placement.explanation,
+    }
+    return entry if any(reasons.values()) else {key: entry[key] for key in entry if key not in reasons}
 
 
 def chosen(record: Record) -> dict[int, int]:
