@@ -144,12 +144,12 @@ def test_lines_that_cannot_be_used_are_named_and_the_first_of_two_counts(tmp_pat
     assert found[0] == Record(SAMPLE)
     failures = [failure for failure in found if isinstance(failure, Failure)]
     assert [(f.error, f.record_id, f.item) for f in failures] == [
-        *(("BrokenLine", f"responses.jsonl:{n}", f"responses.jsonl:{n}") for n in (3, 4, 5)),
-        ("RepeatedLine", "responses.jsonl:6", "responses.jsonl:6"),
-        ("UnknownId", "responses.jsonl:7", "responses.jsonl:7"),
+        *(("BrokenLine", f"inputs.responses:{n}", f"inputs.responses:{n}") for n in (3, 4, 5)),
+        ("RepeatedLine", "inputs.responses:6", "inputs.responses:6"),
+        ("UnknownId", "inputs.responses:7", "inputs.responses:7"),
     ]
-    assert failures[0].message.startswith("inputs.responses: responses.jsonl:3: not valid JSON")
-    assert "responses.jsonl:7 is of sample 8, which is not among the samples that were read" in failures[-1].message
+    assert failures[0].message.startswith(f"inputs.responses: {tmp_path}/responses.jsonl line 3: not valid JSON")
+    assert "line 7 is of sample 8, which is not among the samples that were read" in failures[-1].message
     assert taken(config)[0].response == TEXT
 
 

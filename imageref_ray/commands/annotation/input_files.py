@@ -41,40 +41,47 @@ class LineIndex(Generic[T]):
         self, path: Path, setting: str, parse: Callable[[dict[str, Any], str], T], key: Callable[[T], Key]
     ) -> None:
         require_file(path, f"{setting}, or remove it")
-        self.setting, self.problems = setting, list[Failure]()
+        self._setting, self.problems = setting, list[Failure]()
         self._path, self._parse = path, parse
-        self._places: dict[Key, tuple[int, str]] = {}
+        self._places: dict[Key, tuple[int, int]] = {}
         _check_encoding(path)
-        for offset, where, line in _lines(path):
+        for offset, number, line in _lines(path):
             try:
-                found = key(self._line(line, where))
+                found = key(self._line(line, number))
             except ConfigError as error:
-                self.problems.append(Failure(where, STAGE, "BrokenLine", f"{setting}: {error}", item=where))
+                self.problems.append(self._failure(number, "BrokenLine", str(error)))
                 continue
             if found in self._places:
-                message = f"{setting}: {where}: {_named(found)} has a line before this one, which is used"
-                self.problems.append(Failure(where, STAGE, "RepeatedLine", message, item=where))
+                message = f"{self._where(number)}: {_named(found)} has a line before this one, which is used"
+                self.problems.append(self._failure(number, "RepeatedLine", message))
             else:
-                self._places[found] = (offset, where)
+                self._places[found] = (offset, number)
 
     def find(self, key: Key) -> T | None:
         """What the key's line says; None where there is none."""
         if key not in self._places:
             return None
-        offset, where = self._places[key]
+        offset, number = self._places[key]
         with self._path.open("rb") as file:
             file.seek(offset)
-            return self._line(file.readline(), where)
+            return self._line(file.readline(), number)
 
     def unused(self, used: set[Key]) -> Iterator[Failure]:
         """A failure for every line whose key was not used."""
-        for key, (_, where) in self._places.items():
+        for key, (_, number) in self._places.items():
             if key not in used:
-                message = f"{self.setting}: {where} is of {_named(key)}, which is not among the samples that were read"
-                yield Failure(where, STAGE, "UnknownId", message, item=where)
+                message = f"{self._where(number)} is of {_named(key)}, which is not among the samples that were read"
+                yield self._failure(number, "UnknownId", message)
 
-    def _line(self, line: bytes, where: str) -> T:
-        return self._parse(paper_formats.json_row(line, where), where)
+    def _line(self, line: bytes, number: int) -> T:
+        return self._parse(paper_formats.json_row(line, self._where(number)), self._where(number))
+
+    def _where(self, number: int) -> str:
+        return f"{self._path} line {number}"
+
+    def _failure(self, number: int, error: str, message: str) -> Failure:
+        line = f"{self._setting}:{number}"
+        return Failure(line, STAGE, error, f"{self._setting}: {message}", item=line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +145,13 @@ def _captions(index: LineIndex[DocumentCaptions], sample: str, document: str) ->
     return {image: [text, line.descriptions.get(image, "")] for image, text in line.captions.items()} if line else {}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str, bytes]]:
-    """Every line that is not empty: where it begins (bytes), `file:number`, content."""
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Every line that is not empty: where it begins (bytes), its number, its content."""
     offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield offset, f"{path.name}:{number}", line
+                yield offset, number, line
             offset += len(line)
 
 
