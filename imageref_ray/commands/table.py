@@ -37,7 +37,8 @@ COMMANDS = (
         "documents with images → training set",
         """\
 Write a response to every sample, caption its images in the context of their documents, decide which image
-belongs where, and write the training set: annotation JSONL (plain and with captions), Parquet, a dataset card.
+belongs where, and write the training set: annotation JSONL (plain and with captions), Parquet, a dataset card. These
+stages can also run one by one, with the ImageRef-VL release's files between them (settings `stages` and `inputs`).
 After a crash, run the same command again to resume. Records that failed are in the run's quarantine. Run a finished
 build again with other settings under `export` to write other files from its records, without any engine.
 

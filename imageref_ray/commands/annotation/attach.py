@@ -42,8 +42,8 @@ def attach(
 
 
 def read_response(text: str, own: str = "") -> str:
-    """The response in a file's text, one line a line: a text that begins with a header as it stands, and so is one that
-    is the source's `own`; any other is read as a model's reply, with its fence and preface. Raises ParseError."""
+    """The response in a file's text. One that begins with a header, or is the source's `own`, is taken as it stands;
+    any other is read as a model's reply, without its preface and code fence. Raises ParseError."""
     stripped = markdown.strip_images(text)
     if not stripped:
         raise parsing.ParseError("the response is empty")
