@@ -170,8 +170,9 @@ async def to_the_end(item: Instruction, generate: Generate) -> tuple[str, Usage]
 
 
 def request(item: Instruction, text: str) -> Request:
-    messages = turn(load_instruct("compact"), item.image, item.instruction)
-    return Request(messages, GREEDY, prefix=pair(item.question) + text)
+    pack = load_instruct("compact")
+    messages = turn(pack, item.image, item.instruction)
+    return Request(messages, GREEDY, prefix=pair(pack, item.question) + text)
 
 
 async def encoded(engine: VllmEngine, asked: Sequence[Instruction]) -> dict[str, dict[str, float]]:

@@ -113,7 +113,7 @@ def asking(event: Event, rng: random.Random) -> Iterator[Row]:
     for image, shot in zip(_images(event), event.shots, strict=True):
         question, answer = rng.choice(questions(shot.picture))
         messages = instruct.turn(pack, image, instruct.wording(pack, "conversation"))
-        yield corpus.conversation(shot.id, messages, instruct.pair(question, answer))
+        yield corpus.conversation(shot.id, messages, instruct.pair(pack, question, answer))
 
 
 def detailing(event: Event, rng: random.Random) -> Iterator[Row]:
@@ -124,7 +124,7 @@ def detailing(event: Event, rng: random.Random) -> Iterator[Row]:
         known = " ".join(sentences[: rng.choice((0, rng.randrange(1, len(sentences))))])
         prompt, answer = descriptions.QUESTION, " ".join(sentences)
         if rng.random() < 0.5:
-            prompt, answer = instruct.wording(pack, "detail"), instruct.pair(prompt, answer)
+            prompt, answer = instruct.wording(pack, "detail"), instruct.pair(pack, prompt, answer)
         yield corpus.conversation(shot.id, instruct.turn(pack, image, prompt, known), answer)
 
 

@@ -21,9 +21,6 @@ from imageref_ray.stages.prompts.instruct import TASKS, InstructPack
 
 T = TypeVar("T")
 
-QUESTION = Sampling(temperature=1.0, min_tokens=10, max_tokens=200)
-"""How knowledge questions are drawn; the text comes after a given first word."""
-
 SHORT = Sampling(temperature=1.0, min_tokens=1, max_tokens=10)
 """How candidate answers are drawn."""
 
@@ -43,9 +40,9 @@ async def ask(
 
     A reply that is not a question and its answer, was cut off, or asks what an earlier one asked, comes back with its
     `problem` and causes no more requests. The first instruction of a request has all of its usage. Raises ValueError
-    for several greedy replies, which would all be the same.
+    for several greedy replies that nothing makes different: no first words are drawn.
     """
-    if count > 1 and sampling.temperature == 0 and TASKS.get(task) != "knowledge":
+    if count > 1 and sampling.temperature == 0 and not pack.first_words.get(task):
         raise ValueError(f"{count} questions at temperature 0 are all the same; raise the temperature or ask for one")
     wording = instruct.wording(pack, task)
     if TASKS[task] == "knowledge":
@@ -66,7 +63,7 @@ async def ask(
     costs = [usage for reply in replies for usage in (reply.usage, *[Usage()] * (len(reply.texts) - 1))]
     blank = Instruction("", image, task, wording)
     items = [
-        _read(replace(blank, id=f"{image.id}:{task}:{k}", usage=cost), opening + text, reason, sampling)
+        _read(replace(blank, id=f"{image.id}:{task}:{k}", usage=cost), opening + text, reason, sampling, pack)
         for k, (opening, (text, reason), cost) in enumerate(zip(openings, ended, costs, strict=True))
     ]
     return _without_repeats(items)
@@ -96,7 +93,7 @@ def merged(reply: Reply) -> tuple[Answer, ...]:
     weights = [_weight(tokens) for tokens in reply.logprobs] or [1.0] * len(reply.texts)
     answers: dict[str, Answer] = {}
     for text, weight in zip(reply.texts, weights, strict=True):
-        answer = " ".join(text.split()).rstrip(".").strip()
+        answer = " ".join(text.split()).rstrip(".。").strip()
         if any(char.isalnum() for char in answer):
             first = answers.setdefault(answer.casefold(), Answer(answer, 0.0))
             answers[answer.casefold()] = replace(first, weight=first.weight + weight)
@@ -112,12 +109,12 @@ def _weight(logprobs: Sequence[float]) -> float:
     return 100 * math.exp(3 * math.fsum(logprobs) / len(logprobs)) if logprobs else 0.0
 
 
-def _read(blank: Instruction, text: str, reason: str, sampling: Sampling) -> Instruction:
+def _read(blank: Instruction, text: str, reason: str, sampling: Sampling, pack: InstructPack) -> Instruction:
     if reason == "length":
         problem = f"the reply was cut off at {sampling.max_tokens} tokens; raise max_tokens"
         return replace(blank, draft=text, problem=problem)
     try:
-        pair = parsing.qa(text)
+        pair = parsing.qa(text, *instruct.labels(pack))
     except parsing.ParseError as error:
         return replace(blank, draft=text, problem=str(error))
     return replace(blank, question=pair.question, draft=pair.answer)

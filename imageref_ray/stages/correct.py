@@ -118,7 +118,7 @@ class _Requests:
         wording, opening = item.question, ""
         if self.how.style == "vig":
             wording = item.instruction or instruct.wording(self.pack, item.task)
-            opening = instruct.pair(item.question)
+            opening = instruct.pair(self.pack, item.question)
         before = text if self.how.reread == "after" else ""
         request = Request(
             instruct.turn(self.pack, item.image, wording, before),

@@ -171,21 +171,27 @@ QUESTION = re.compile(r"(?:\bquestion|问题|^\s*问)\s*[:：]", re.IGNORECASE |
 ANSWER = re.compile(r"(?:\banswer|答案|回答|^\s*答)\s*[:：]", re.IGNORECASE | re.MULTILINE)
 
 
-def qa(reply: str) -> QA:
+def qa(reply: str, question: str = "Question:", answer: str = "Answer:") -> QA:
     """A question with its answer: what follows the last `Question:`, in two parts around one `Answer:`; or as JSON.
 
-    Labels may be Chinese, their colons full-width. Raises ParseError where a part is missing, empty, or one too many.
+    The labels are the given ones, the English or the Chinese ones; their colons may be full-width. Raises ParseError
+    where a part is missing, empty, or one too many.
     """
     text = markdown.unfenced(reply).replace("**", "")
-    labelled = QUESTION.split(text)
+    labelled = _label(question, QUESTION).split(text)
     if len(labelled) > 1:
-        parts: list[Any] = ANSWER.split(labelled[-1])
+        parts: list[Any] = _label(answer, ANSWER).split(labelled[-1])
     else:
         data = _json(reply)
         parts = [data.get("question"), data.get("answer")] if isinstance(data, dict) else []
     if len(parts) != 2 or not all(isinstance(part, str) and part.strip() for part in parts):
         raise ParseError(f"the reply is not one question and its answer: {_beginning(reply)}")
     return QA(parts[0].strip(), parts[1].strip())
+
+
+def _label(own: str, known: re.Pattern[str]) -> re.Pattern[str]:
+    """The known labels, and one of the pack's own."""
+    return known if known.fullmatch(own) else re.compile(f"{known.pattern}|{re.escape(own)}", known.flags)
 
 
 def _json(reply: str) -> Any:

@@ -58,7 +58,7 @@ def descriptions_of_images(folder: Path) -> list[Request]:
     """The shipped checkpoint's own work: an open turn, in which it describes an image."""
     corpus.write_images(folder, corpus.make_events(77, 2))
     images = [image for image in image_sets.read("folder", folder / "image") if isinstance(image, Image)]
-    question = pair(descriptions.QUESTION)
+    question = pair(PACK, descriptions.QUESTION)
     described = [
         Request(turn(PACK, image, wording(PACK, "detail")), Sampling(max_tokens=60), prefix=question)
         for image in images[:4]

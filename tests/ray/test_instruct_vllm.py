@@ -51,7 +51,7 @@ def test_plain_continuation_is_the_greedy_answer_in_one_pass(checkpoint: Path, t
         engine = make(VllmConfig(model=str(checkpoint), args=args))
         whole, steps = [], []
         for item in asked:
-            request = Request(turn(PACK, item.image, item.instruction), GREEDY, prefix=pair(item.question))
+            request = Request(turn(PACK, item.image, item.instruction), GREEDY, prefix=pair(PACK, item.question))
             reply = await engine.generate(request)
             whole.append((reply.text.strip(), reply.usage.generated_tokens))
             done = await correct(item, engine.generate, PACK, GREEDY, CorrectConfig(reread="continue", steps=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,16 +15,28 @@ from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Message
 from imageref_ray.stages.parsing import QA, qa
 from imageref_ray.stages.prompts import instruct
-from imageref_ray.stages.prompts.instruct import TASKS, load_instruct
+from imageref_ray.stages.prompts.instruct import TASKS, InstructPack, load_instruct
 
 BOATS = Image("7", "7.jpg")
-EN, COMPACT = load_instruct("en"), load_instruct("compact")
+EN, ZH, COMPACT = (load_instruct(name) for name in ("en", "zh", "compact"))
 
 
-def test_there_are_enough_wordings_of_every_task_and_no_two_are_alike() -> None:
-    counts = {kind: len(set(wordings)) for kind, wordings in EN.ask.items()}
+@pytest.mark.parametrize("pack", [EN, ZH], ids=lambda pack: pack.name)
+def test_there_are_enough_wordings_of_every_task_and_no_two_are_alike(pack: InstructPack) -> None:
+    counts = {kind: len(set(wordings)) for kind, wordings in pack.ask.items()}
     assert counts == {"conversation": 10, "detail": 10, "reasoning": 10, "knowledge": 9}
-    assert all(len(set(wordings)) == len(wordings) for wordings in (*EN.ask.values(), EN.short, EN.reverse))
+    assert [len(set(wordings)) for wordings in (pack.short, pack.reverse)] == [9, 6]
+    assert all(len(set(wordings)) == len(wordings) for wordings in (*pack.ask.values(), pack.short, pack.reverse))
+
+
+def test_the_chinese_pack_is_chinese() -> None:
+    texts = [*(text for wordings in ZH.ask.values() for text in wordings), *ZH.short, *ZH.reverse, ZH.verify]
+    assert not [text for text in texts if re.search("[A-Za-z,.?!:]", re.sub(r"{[a-z]+}", "", text))]
+    assert instruct.pair(ZH, "图里有什么？", "两条船。") == "问题：图里有什么？\n回答：两条船。"
+    assert instruct.pair(ZH, "图里有什么？") == "问题：图里有什么？\n回答："
+    assert ZH.first_words == {} and instruct.first_word(ZH, "okvqa", random.Random(1)) == "问题："
+    (message,) = instruct.turn(ZH, BOATS, instruct.short(ZH, "这是什么？"))
+    assert message.parts == (BOATS, "\n这是什么？请用几个字回答。")
 
 
 def test_inference_takes_the_first_wording_and_training_draws_all() -> None:
@@ -60,9 +73,10 @@ def test_braces_in_texts_are_no_fields() -> None:
 
 
 def test_a_pair_is_read_as_it_was_written() -> None:
-    assert instruct.pair("Why?", "So.") == "Question: Why? Answer: So."
-    assert instruct.pair("Why?") == "Question: Why? Answer:"
-    assert qa(instruct.pair("Why?", "So.")) == QA("Why?", "So.")
+    assert instruct.pair(EN, "Why?", "So.") == "Question: Why? Answer: So."
+    assert instruct.pair(EN, "Why?") == "Question: Why? Answer:"
+    for pack in (EN, COMPACT, ZH, EN.model_copy(update={"pair": "Frage: {question} | Lösung: {answer}"})):
+        assert qa(instruct.pair(pack, "Why?", "So."), *instruct.labels(pack)) == QA("Why?", "So.")
 
 
 def test_first_words_come_by_their_weights() -> None:
@@ -83,7 +97,7 @@ def test_first_words_are_the_published_ones() -> None:
 def test_an_unknown_task_or_pack_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="task chat is unknown; take one of conversation, detail, reasoning, okvqa"):
         instruct.wording(EN, "chat")
-    with pytest.raises(ConfigError, match="no pack is called english; take one of compact, en"):
+    with pytest.raises(ConfigError, match="no pack is called english; take one of compact, en, zh"):
         load_instruct("english")
 
 
@@ -95,6 +109,8 @@ def test_an_unknown_task_or_pack_names_the_known_ones() -> None:
         ({"short": ["{question}", "Well?"]}, r"short lacks {question}; add it to 'Well\?'"),
         ({"short": []}, "short has no wording"),
         ({"ask": {"detail": ["Describe."]}}, "ask.conversation has no wording"),
+        ({"pair": "{question} {answer}"}, r"pair is '{question} {answer}'; give a label before each of its two texts"),
+        ({"pair": "Q: {question}"}, r"pair lacks {answer}"),
         ({"no": "yeah"}, "must begin with different letters"),
         ({"first_words": {"okvqa": {"what": 0}}}, "first_words.okvqa is no task with weights of at least 1"),
     ],

@@ -91,7 +91,7 @@ def _row(
     (answer,) = rng.choices([answer.text for answer in answers], weights=[answer.weight for answer in answers])
     knowledge = TASKS.get(question.task) == "knowledge"
     if use == "vig":
-        prompt, reply = instruct.wording(pack, question.task, rng), instruct.pair(question.question, answer)
+        prompt, reply = instruct.wording(pack, question.task, rng), instruct.pair(pack, question.question, answer)
     elif use == "vic":
         prompt, reply = instruct.short(pack, question.question, rng) if knowledge else question.question, answer
     else:

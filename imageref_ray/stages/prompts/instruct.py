@@ -8,6 +8,7 @@ Training draws one of a task's wordings, inference takes the first.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
@@ -33,6 +34,7 @@ TASKS: dict[str, Kind] = {
 
 FIELDS = {
     "turn": {"text", "image", "request"},
+    "pair": {"question", "answer"},
     "so_far": {"text"},
     "short": {"question"},
     "reverse": {"answer"},
@@ -42,7 +44,10 @@ FIELDS = {
 """The fields each template may use."""
 
 NEEDED = {"turn": {"text", "image", "request"}, "so_far": {"text"}, "short": {"question"}, "reverse": {"answer"}}
-NEEDED |= {"verify": {"unit"}, "instead": {"unit"}}
+NEEDED |= {"pair": {"question", "answer"}, "verify": {"unit"}, "instead": {"unit"}}
+
+_PAIR = re.compile(r"(?P<question>[^\s{}][^{}]*){question}(?P<answer>\s*[^\s{}][^{}]*){answer}")
+"""A template of a pair: each of its two texts after a label."""
 
 
 class InstructPack(Config):
@@ -51,6 +56,9 @@ class InstructPack(Config):
     name: str
     system: str = Field("", description="system prompt, none where empty")
     turn: str = Field("{text}\n{image}\n{request}", description="the user's turn; the line of an empty text is dropped")
+    pair: str = Field(
+        "Question: {question} Answer: {answer}", description="a question with its answer, each after a label"
+    )
     so_far: str = Field("{text}", description="how the text so far is put before the image")
     ask: dict[Kind, list[str]] = Field(description="wordings by kind of task")
     first_words: dict[str, dict[str, int]] = Field({}, description="knowledge task → first word → weight")
@@ -64,7 +72,7 @@ class InstructPack(Config):
 
 @lru_cache
 def load_instruct(name_or_path: str) -> InstructPack:
-    """The shipped pack of that name (`en`, `compact`), or the pack in that YAML file.
+    """The shipped pack of that name (`en`, `zh`, `compact`), or the pack in that YAML file.
 
     Raises ConfigError for an unknown name, a missing file, a kind without wordings, or a template with wrong fields.
     """
@@ -106,18 +114,25 @@ def instead(pack: InstructPack, image: Image, question: str, text: str, unit: st
     return turn(pack, image, _worded(pack.instead, question=question, text=text.strip(), unit=unit.strip()))
 
 
-def pair(question: str, answer: str = "") -> str:
+def pair(pack: InstructPack, question: str, answer: str = "") -> str:
     """`Question: … Answer: …`, the reply to an instruction; without an answer the beginning of one."""
-    return f"Question: {question} Answer: {answer}".rstrip()
+    return _worded(pack.pair, question=question, answer=answer)
+
+
+def labels(pack: InstructPack) -> tuple[str, str]:
+    """What stands before a pair's question and before its answer: `("Question:", "Answer:")`."""
+    match = _PAIR.fullmatch(pack.pair.strip())
+    assert match is not None  # the pack was checked
+    return match["question"].strip(), match["answer"].strip()
 
 
 def first_word(pack: InstructPack, task: str, rng: random.Random) -> str:
     """`Question: What`: how a reply begins, the first word drawn by weight; `Question:` where the task has none."""
     words = pack.first_words.get(task)
     if not words:
-        return "Question:"
+        return labels(pack)[0]
     (word,) = rng.choices(list(words), weights=list(words.values()))
-    return f"Question: {word[:1].upper()}{word[1:]}"
+    return pack.pair.strip().partition("{question}")[0] + word[:1].upper() + word[1:]
 
 
 def _one(wordings: Sequence[str], rng: random.Random | None) -> str:
@@ -144,6 +159,9 @@ def _checked(pack: InstructPack, where: str) -> InstructPack:
                 raise ConfigError(f"{where}: {name} lacks {{{lacking[0]}}}; add it to {template!r}")
         if not templates:
             raise ConfigError(f"{where}: {name} has no wording; add at least one")
+    if not _PAIR.fullmatch(pack.pair.strip()):
+        example = "Question: {question} Answer: {answer}"
+        raise ConfigError(f"{where}: pair is {pack.pair!r}; give a label before each of its two texts: {example!r}")
     if not (pack.yes[:1].lower() != pack.no[:1].lower() and pack.yes and pack.no):
         raise ConfigError(f"{where}: yes ({pack.yes!r}) and no ({pack.no!r}) must begin with different letters")
     if bad := [
