@@ -5,6 +5,7 @@ import gc
 import hashlib
 import json
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -300,3 +301,21 @@ def opinionated(request: Request) -> str:
         return f'Caption: "{number} red boats,\n![seen](IMAGE_1) in the evening."'
     sections = [f"### Part {part}\n\n  What part {part} of {number} says.\n" for part in range(number % 3 + 1)]
     return "Here it is:\n# Day " + f"{number}\nOverview.\n\n" + "\n".join(sections)
+
+
+def interviewer(request: Request) -> Reply:
+    """Obeys the packs in English and Chinese: questions and short answers, drawn from the seed, and a long answer."""
+    rng = random.Random(f"{request.sampling.seed}")
+    asked = "".join(part for part in request.messages[-1].parts if isinstance(part, str))
+    chinese = any("一" <= char <= "鿿" for char in asked)
+    label, answer = ("问题：", "回答：") if chinese else ("Question:", "Answer:")
+    if label in asked and answer not in request.prefix:
+        asking = "" if request.prefix else label
+        texts = [f"{asking} {rng.random()}? {answer} {'船。' if chinese else 'A boat.'}" for _ in range(request.n)]
+    elif request.n > 1:
+        texts = [rng.choice(("小船。", "轮船") if chinese else ("A boat.", "ship", "Pier")) for _ in range(request.n)]
+    else:
+        story = "一条红船。停在码头。" if chinese else " A red boat. It lies here."
+        texts = [story.removeprefix(request.prefix.rpartition(answer)[2])]
+    logprobs = tuple((-rng.random(), -rng.random()) for _ in texts) if request.logprobs else ()
+    return Reply(tuple(texts), ("stop",) * len(texts), Usage(1, 9, 4, 0, len(texts)), logprobs)

@@ -1,7 +1,6 @@
 """`imageref instruct`: images → questions with draft answers → corrected against the image → training set (VIGC).
 
-images ─▶ verify ─▶ ask ─▶ correct      (conversation, detail, reasoning) ─▶ instructions ─▶ vig, vic, vqg rows
-                     └──▶ candidates   (okvqa, a_okvqa)
+images, questions asked before ─▶ instruct_work.py: verify, ask, answer ─▶ instructions ─▶ vig, vic, vqg rows
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -23,19 +22,21 @@ from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.job import Job, Summary, nothing_left, pass_of, run_job
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.progress import closing_table
-from imageref_ray.batch.worker import Pass, Row, stage
-from imageref_ray.commands.annotation.stage_inputs import sampling
+from imageref_ray.batch.worker import Pass
+from imageref_ray.commands.instruct_work import annotate, prepare, to_work
 from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
-from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, Image, Instruction, from_row, to_row
 from imageref_ray.dataset.export.instruction_rows import RATIOS, as_questions, rows
 from imageref_ray.dataset.mixture import repeat_times
 from imageref_ray.dataset.paper_formats import write_jsonl
-from imageref_ray.engines.base import Generate
-from imageref_ray.sources import image_sets
-from imageref_ray.stages.ask import SHORT, ask, candidates
-from imageref_ray.stages.correct import correct
-from imageref_ray.stages.prompts.instruct import TASKS, InstructPack, load_instruct
+from imageref_ray.sources import image_sets, question_files
+from imageref_ray.stages.prompts.instruct import TASKS, InstructPack, load_instruct, wording
+
+IMAGES = "images"
+"""The folder of downloaded images in the run directory."""
+
+Questions = Mapping[str, Sequence[Instruction]]
+"""Image id → the questions about it that were asked before."""
 
 
 def instruct(
@@ -47,13 +48,13 @@ def instruct(
     """
     engines.check(config.engine)
     pack = load_instruct(config.prompts)
-    images, failures = _read_images(config.images)
+    images, questions, failures = _inputs(config, pack)
 
     def run() -> Summary:
         from imageref_ray.batch.ray_data import run_pass
 
-        rows = ({"id": image.id, "image": to_row(image)} for image in images)
-        return run_pass(_make_pass(config, pack), chain(failures, rows), again)
+        work = (to_work(image, questions[image.id] if questions else None) for image in images)
+        return run_pass(_make_pass(config, pack), chain(failures, work), again)
 
     def finish(summary: Summary) -> Summary:
         counts = count_instructions(instructions(config.output))
@@ -63,7 +64,7 @@ def instruct(
         console.print(closing_table(f"instruct: {config.output}", summary))
         console.print(_counts_table(summary["instructions"]))
 
-    settings = fingerprint_settings(config, pack, images)
+    settings = fingerprint_settings(config, pack, images, questions)
     summary = run_job(Job(config, settings, run, finish, show, partial(nothing_left, config, "images")), console)
     _check_usable(config)
     return summary
@@ -118,75 +119,84 @@ def _counts_table(counts: dict[str, Any]) -> Table:
     return table
 
 
-def prepare(row: Row, max_bytes: int, max_pixels: int) -> tuple[Row, tuple[Failure, ...]]:
-    """The CPU step: the row with its image verified, or the record's failure."""
-    verified = verify(from_row(Image, row["image"]), max_bytes, max_pixels)
-    if isinstance(verified, Problem):
-        return row, (Failure(row["id"], "verify", verified.error, verified.message),)
-    return {**row, "image": to_row(verified)}, ()
-
-
-async def annotate(row: Row, generate: Generate, config: InstructConfig, pack: InstructPack) -> Row:
-    """The instructions of all tasks about one image: `{"id", "instructions": [row, …]}`."""
-    image = from_row(Image, row["image"])
-    items: list[Instruction] = []
-    for task in config.tasks:
-        with stage("generate"):
-            drafts = await ask(image, generate, pack, task, sampling(config.generate), config.questions, config.seed)
-        for item in drafts:
-            if TASKS[task] == "knowledge":
-                with stage("candidates"):
-                    item = await candidates(item, generate, pack, SHORT, config.candidates)
-            elif config.correct:
-                with stage("correct"):
-                    item = await correct(item, generate, pack, sampling(config.answer), config.correct)
-            items.append(item)
-    return {"id": row["id"], "instructions": [to_row(item) for item in items]}
-
-
-def fingerprint_settings(config: InstructConfig, pack: InstructPack, images: Sequence[Image]) -> dict[str, Any]:
+def fingerprint_settings(
+    config: InstructConfig,
+    pack: InstructPack,
+    images: Sequence[Image],
+    questions: Questions | None = None,
+) -> dict[str, Any]:
     """Every setting that changes rows; not concurrency, timeouts, output or how rows become training samples."""
-    keys = {"tasks", "questions", "generate", "answer", "correct", "candidates", "seed"}
+    keys = {"stages", "tasks", "questions", "generate", "answer", "correct", "short", "candidates", "seed"}
+    asked = {name: [to_row(item) for item in items] for name, items in (questions or {}).items()}
     return {
         "job": "instruct",
         "engine": manifest.engine_settings(config.engine),
         "prompts": {"name": config.prompts, "content": manifest.digest(pack.model_dump())},
         "images": manifest.digest([image.id for image in images]),
+        **({"question_file": manifest.digest(asked)} if asked else {}),
         **config.model_dump(mode="json", include=keys),
     }
 
 
-def _read_images(config: ImagesConfig) -> tuple[list[Image], list[Failure]]:
-    """The images to ask about, and a failure for each entry that cannot be read."""
-    exclude = image_sets.read_exclusions(config.exclude) if config.exclude else frozenset()
-    items = list(image_sets.read(config.kind, config.root, exclude))
-    images = [item for item in items if isinstance(item, Image)][: config.limit]
+def _inputs(config: InstructConfig, pack: InstructPack) -> tuple[list[Image], Questions | None, list[Failure]]:
+    """The images, the questions about them where they were asked before, and a failure for what cannot be read.
+
+    With questions, images without one are left out.
+    """
+    images, failures = _read_images(config.images, config.images.limit if config.question_file is None else None)
+    if config.question_file is None:
+        return images, None, failures
+    questions, unusable = question_files.read(config.question_file, images, config.tasks, partial(wording, pack))
+    images = [image for image in images if image.id in questions][: config.images.limit]
+    if not images:
+        first = f" ({unusable[0].message})" if unusable else ""
+        raise ConfigError(f"{config.question_file}: no question can be answered{first}; fix the file or images.root")
+    return images, questions, [*failures, *unusable]
+
+
+def _read_images(config: ImagesConfig, limit: int | None) -> tuple[list[Image], list[Failure]]:
+    """The first `limit` images to ask about, and a failure for each entry before the last that cannot be read."""
+    exclude = frozenset[str]().union(*map(image_sets.read_exclusions, config.exclude))
+    images, failures = list[Image](), list[Failure]()
+    for item in image_sets.read(config.kind, config.root, exclude, config.fetch):
+        if isinstance(item, Failure):
+            failures.append(item)
+        else:
+            images.append(item)
+            if len(images) == limit:
+                break
     if not images:
         raise ConfigError(f"images: no usable image is left in {config.root}; give other images or change exclude")
-    return images, [item for item in items if isinstance(item, Failure)]
+    return images, failures
 
 
 def _make_pass(config: InstructConfig, pack: InstructPack) -> Pass:
-    images = config.images
     return pass_of(
         config,
         "instruct",
         partial(annotate, config=config, pack=pack),
-        prepare=partial(prepare, max_bytes=images.max_image_bytes, max_pixels=images.max_image_pixels),
+        prepare=partial(prepare, images=config.images, folder=config.output / IMAGES),
         weight=lambda row: 1,  # all prompts have the same length: any image shows whether they fit
     )
 
 
 def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> dict[str, str]:
-    """Write the training set: one annotation file per task and use, and the mixture that lists them with their ratios.
+    """Write the instructions and, where they are answered, the training set. Returns kind → path.
 
-    Rows are in the order of the images' `ids`, whichever was finished first. Returns kind → path.
+    All are in the order of the images' `ids`, whichever was finished first.
     """
     folder = config.output / "dataset"
     folder.mkdir(parents=True, exist_ok=True)
-    root = config.images.root if config.images.kind != "manifest" else config.images.root.parent
-    files, lengths = {"instructions": folder / "instructions.jsonl"}, {}
+    files = {"instructions": folder / "instructions.jsonl"}
     write_jsonl(files["instructions"], map(to_row, instructions(config.output, ids)))
+    if "answer" in config.stages:
+        files |= _export_rows(config, pack, ids, folder)
+    return {kind: str(path) for kind, path in files.items()}
+
+
+def _export_rows(config: InstructConfig, pack: InstructPack, ids: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Write one annotation file per task and use, and the mixture that lists them with their ratios."""
+    root, files, lengths = _images_root(config), dict[str, Path](), dict[str, int]()
     for task in config.tasks:
         corrected = config.correct is not None or TASKS[task] == "knowledge"
         for use in config.uses:
@@ -222,4 +232,11 @@ def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> d
         for name, length in lengths.items()
     }
     files["mixture"].write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-    return {kind: str(path) for kind, path in files.items()}
+    return files
+
+
+def _images_root(config: InstructConfig) -> Path:
+    """The folder that image paths in training rows are relative to, where they are in it."""
+    if isinstance(config.images.root, str):
+        return (config.output / IMAGES).absolute()
+    return config.images.root.parent if config.images.kind == "manifest" else config.images.root

@@ -91,7 +91,7 @@ def _local(uri: str, roots: Sequence[Path]) -> Path | Problem:
     except (OSError, ValueError, RuntimeError) as error:  # a zero byte, a host, links in a circle
         return Problem("BrokenAddress", f"is not a valid path: {error}")
     why = "is outside the source's root" if real == path.absolute() else f"links to {real}, outside the source's root"
-    return Problem("ForbiddenAddress", f"{why}; add its folder to source.fetch.allow_roots if it may be read")
+    return Problem("ForbiddenAddress", f"{why}; add its folder to fetch.allow_roots if it may be read")
 
 
 def _as_path(uri: str) -> Path:

@@ -53,10 +53,10 @@ def get(
     except (httpx.InvalidURL, ValueError) as error:
         return Problem("BrokenAddress", f"is not a valid address: {error}")
     except httpcore.TimeoutException:
-        return Problem("TimedOut", "timed out (limits: source.fetch.*_timeout_s, deadline_s)", RETRY_S)
+        return Problem("TimedOut", "timed out (limits: fetch.*_timeout_s, fetch.deadline_s)", RETRY_S)
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         return Problem("ConnectionFailed", f"could not be downloaded: {error or type(error).__name__}", RETRY_S)
-    return Problem("TooManyRedirects", f"redirects more than {config.redirects} times (source.fetch.redirects)")
+    return Problem("TooManyRedirects", f"redirects more than {config.redirects} times (fetch.redirects)")
 
 
 def redacted(uri: str) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import FetchConfig
 from imageref_ray.core.images import Problem
 
@@ -27,7 +28,7 @@ def get(uri: str, config: FetchConfig, max_bytes: int, deadline: float) -> bytes
     allowed = [root.rstrip("/") for root in config.allow_roots]
     if not any(uri.startswith(f"{root}/") for root in allowed) or ".." in path.split("/"):
         where = f"{scheme}://{path.partition('/')[0]}"
-        return Problem("ForbiddenAddress", f"may not be read; add {where} to source.fetch.allow_roots to allow it")
+        return Problem("ForbiddenAddress", f"may not be read; add {where} to fetch.allow_roots to allow it")
     body = bytearray()
     try:
         file_system = _file_system(scheme.lower(), config)
@@ -37,7 +38,7 @@ def get(uri: str, config: FetchConfig, max_bytes: int, deadline: float) -> bytes
                 if len(body) > max_bytes:
                     return Problem("ImageTooLarge", f"has more than the {max_bytes} bytes allowed")
                 if time.monotonic() > deadline:
-                    return Problem("TimedOut", f"took longer than source.fetch.deadline_s = {config.deadline_s} s")
+                    return Problem("TimedOut", f"took longer than fetch.deadline_s = {config.deadline_s} s")
     except FileNotFoundError:
         return Problem("MissingImage", "does not exist")
     except (OSError, ValueError) as error:  # Arrow's client has retried already
@@ -45,11 +46,29 @@ def get(uri: str, config: FetchConfig, max_bytes: int, deadline: float) -> bytes
     return bytes(body)
 
 
+def names(root: str, config: FetchConfig) -> list[str]:
+    """The names of all objects under a bucket or prefix, relative to it and sorted; empty where there are none.
+
+    Raises ConfigError where the bucket cannot be listed.
+    """
+    from pyarrow import fs
+
+    scheme, _, path = root.rstrip("/").partition("://")
+    path = unquote(path)
+    try:
+        selector = fs.FileSelector(path, allow_not_found=True, recursive=True)
+        found = _file_system(scheme.lower(), config).get_file_info(selector)
+    except (OSError, ValueError) as error:
+        problem = _problem(" ".join(str(error).split()), config.anonymous)
+        raise ConfigError(f"{root} {problem.message}") from None
+    return sorted(info.path.removeprefix(f"{path}/") for info in found if info.is_file)
+
+
 def _problem(message: str, anonymous: bool) -> Problem:
     """A client's error message as a Problem."""
     if not DENIED.search(message):
         return Problem("ConnectionFailed", f"cannot be read: {message}")
-    fix = "unset source.fetch.anonymous" if anonymous else "check the credentials of the machines that build"
+    fix = "unset fetch.anonymous" if anonymous else "check the credentials of the machines that read it"
     return Problem("RefusedImage", f"cannot be read, access is denied; {fix}: {message}")
 
 

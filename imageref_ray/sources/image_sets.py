@@ -1,44 +1,56 @@
-"""Images to ask about (COCO, Objects365, a folder or a manifest) → `Image` values, and a failure for each other one.
+"""Images to ask about (COCO, Objects365, a folder, a bucket or a manifest) → `Image` values, a failure for each other.
 
     <root>/**/000000000139.jpg              coco         id 000000000139
     <root>/**/objects365_v2_00000001.jpg    objects365   id objects365_v2_00000001
     <root>/**/any.png                       folder       id its path under root
-    <manifest>.jsonl {"image", "id"?}       manifest     id as given, else the path
+    <manifest>.jsonl {"image", "id"?}       manifest     id as given, else the path or address
 
-Images with an id in `exclude` (used elsewhere) are skipped. Image files are not opened here.
+Linked folders are searched as well; files and folders whose names begin with a dot are not. Images with an id in
+`exclude` (used elsewhere) are skipped. Image files are not opened here.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.config.source import FetchConfig
 from imageref_ray.core.records import Failure, Image
+from imageref_ray.sources import entries, fetch_object_store
+from imageref_ray.sources.entries import EXTENSIONS, resolve_address
 
+STAGE = entries.STAGE
 Kind = Literal["coco", "objects365", "folder", "manifest"]
-STAGE = "read"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 _COCO = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})", re.IGNORECASE)
 _OBJECTS365 = re.compile(r"(objects365_v[12]_\d{8})", re.IGNORECASE)
 _PATTERNS: dict[str, re.Pattern[str]] = {"coco": _COCO, "objects365": _OBJECTS365}
 _EXAMPLES = {"coco": "000000000139.jpg", "objects365": "objects365_v2_00000001.jpg"}
 
+_LISTS = {"images": ("file_name", "id"), "annotations": ("image_id",), "questions": ("image_id",)}
+"""Lists of a COCO-style JSON object and the keys of an entry that name its image, in the order in which they are read:
+Objects365 numbers its images without v1 or v2, which only the file name has."""
 
-def read(kind: Kind, root: Path, exclude: frozenset[str] = frozenset()) -> Iterator[Image | Failure]:
-    """Images in the order of their paths (of a manifest: of its lines); `root` is a folder, or the manifest's file.
 
-    A repeated image id and a file name that does not fit the kind are failures. Raises ConfigError if the folder or
-    manifest does not exist or has no image.
+def read(
+    kind: Kind, root: Path | str, exclude: frozenset[str] = frozenset(), fetching: FetchConfig | None = None
+) -> Iterator[Image | Failure]:
+    """Images in the order of their paths (of a manifest: of its lines).
+
+    `root` is a folder, an s3: or gs: address (listed with the settings `fetching`), or the manifest's file. A repeated
+    image id, a file name that does not fit the kind and a folder that cannot be listed are failures. Raises ConfigError
+    if the folder, bucket or manifest does not exist or has no image.
     """
     if kind not in get_args(Kind):
         raise ConfigError(f"images: kind {kind} is unknown; use one of {', '.join(get_args(Kind))}")
     seen: dict[str, str] = {}
-    for item in _manifest(root) if kind == "manifest" else _files(kind, root):
+    for item in _manifest(Path(root)) if kind == "manifest" else _found(kind, root, fetching or FetchConfig()):
         if isinstance(item, Failure):
             yield item
         elif item.id in seen:
@@ -67,7 +79,8 @@ def image_id(name: str | int) -> str:
 
 
 def read_exclusions(path: Path) -> frozenset[str]:
-    """Image ids to skip from a file: one per line, or a JSON list of ids or of objects with `image_id` or `image`.
+    """Image ids to skip from a file: one per line, a JSON list of ids or of objects with `image_id` or `image`, or a
+    JSON object as COCO's, with a list `images`, `annotations` or `questions`.
 
     Raises ConfigError if the file does not exist or has another format.
     """
@@ -76,33 +89,75 @@ def read_exclusions(path: Path) -> frozenset[str]:
             f"exclusion list {path} does not exist; give a file of image ids: one per line, or a JSON list"
         )
     text = path.read_text(encoding="utf-8-sig")
-    if not text.lstrip().startswith("["):
+    if text.lstrip()[:1] not in ("[", "{"):
         return frozenset(image_id(line.strip()) for line in text.splitlines() if line.strip())
     try:
-        entries = json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"exclusion list {path} is not valid JSON ({error}); fix the file") from None
-    named = [entry.get("image_id", entry.get("image")) if isinstance(entry, dict) else entry for entry in entries]
-    ids = [image_id(name) for name in named if isinstance(name, str | int) and not isinstance(name, bool)]
-    if len(ids) < len(named):
-        number = next(i for i, name in enumerate(named) if isinstance(name, bool) or not isinstance(name, str | int))
-        raise ConfigError(f"exclusion list {path}: entry {number} is {entries[number]!r}, not an image id")
-    return frozenset(ids)
+    keys: tuple[str, ...] = ("image_id", "image")
+    if isinstance(value, dict):
+        name = next((name for name in _LISTS if isinstance(value.get(name), list)), None)
+        if name is None:
+            raise ConfigError(f"exclusion list {path} has none of the lists {', '.join(_LISTS)}; give a list of ids")
+        value, keys = value[name], _LISTS[name]
+    return frozenset(_ids(value, keys, path))
 
 
-def _files(kind: str, root: Path) -> Iterator[Image | Failure]:
-    if not root.is_dir():
-        raise ConfigError(f"image folder {root} does not exist; set images.root to the images of kind {kind}")
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
+def _ids(listed: list[Any], keys: tuple[str, ...], path: Path) -> Iterator[str]:
+    """The image ids of a list of ids, or of objects that have them under one of `keys`."""
+    for number, entry in enumerate(listed):
+        name = next((entry[key] for key in keys if key in entry), None) if isinstance(entry, dict) else entry
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise ConfigError(f"exclusion list {path}: entry {number} is {entry!r:.200}, not an image id")
+        yield image_id(name)
+
+
+def _found(kind: str, root: Path | str, fetching: FetchConfig) -> Iterator[Image | Failure]:
+    """Every image under a folder or bucket, and a failure for a name that is not of the kind."""
+    if isinstance(root, Path):
+        if not root.is_dir():
+            raise ConfigError(f"image folder {root} does not exist; set images.root to the images of kind {kind}")
+        names = _files(root, "", frozenset())
+    else:
+        names = iter(fetch_object_store.names(root, fetching))
+    for name in names:
+        if isinstance(name, Failure):
+            yield name
             continue
-        name = path.relative_to(root).as_posix()
-        match = _PATTERNS[kind].fullmatch(path.stem) if kind in _PATTERNS else None
+        file = name.rpartition("/")[2]
+        stem, dot, extension = file.rpartition(".")
+        if f"{dot}{extension}".lower() not in EXTENSIONS or any(part[:1] == "." for part in name.split("/")):
+            continue
+        uri = str(root / name) if isinstance(root, Path) else f"{root.rstrip('/')}/{quote(name)}"
+        match = _PATTERNS[kind].fullmatch(stem) if kind in _PATTERNS else None
         if kind in _PATTERNS and not match:
-            message = f"{path} is not named like {_EXAMPLES[kind]}; rename it, or set images.kind to folder"
+            message = f"{uri} is not named like {_EXAMPLES[kind]}; rename it, or set images.kind to folder"
             yield Failure(name, STAGE, "UnknownName", message)
         else:
-            yield Image(image_id(path.name) if match else name, str(path))
+            yield Image(image_id(file) if match else name, uri)
+
+
+def _files(root: Path, below: str, above: frozenset[str]) -> Iterator[str | Failure]:
+    """The names, relative to root and in order, of the files in the folder `below` it and in its folders.
+
+    Links to folders are followed, but not to one of those `above`. Nothing is asked of a file, as each of 100,000
+    questions would be a round trip on a network's file system.
+    """
+    folder = root / below
+    above |= {os.path.realpath(folder)}
+    try:
+        with os.scandir(folder) as scanned:
+            listed = sorted(scanned, key=lambda entry: entry.name)
+    except OSError as error:
+        yield Failure(below or str(root), STAGE, "UnreadableFolder", f"{folder} cannot be listed: {error.strerror}")
+        return
+    for entry in listed:
+        name = f"{below}/{entry.name}" if below else entry.name
+        if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):
+            yield name
+        elif entry.name[:1] != "." and os.path.realpath(entry.path) not in above:
+            yield from _files(root, name, above)
 
 
 def _manifest(path: Path) -> Iterator[Image | Failure]:
@@ -122,4 +177,4 @@ def _entry(line: bytes, where: str, folder: Path) -> Image | Failure:
     if not isinstance(name, str) or not name:
         message = f'{where}: key image is missing; write {{"image": "path", "id": "name"}}'
         return Failure(where, STAGE, "MissingKey", message)
-    return Image(str(entry.get("id") or name), str(folder / name))
+    return Image(str(entry.get("id") or name), resolve_address(folder, name))

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from imageref_ray.core.config.source import SourceConfig
-from imageref_ray.core.images import Problem, decode
+from imageref_ray.core.config.source import FetchConfig, SourceConfig
+from imageref_ray.core.images import DecodedImage, Problem, decode
 from imageref_ray.core.records import Document, Duplicate, Failure, Image, Sample
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.fetch import fetch, is_local
@@ -29,7 +29,7 @@ class _Usable(NamedTuple):
     features: image_filters.Features | None
 
 
-class _Rejected(NamedTuple):
+class Rejected(NamedTuple):
     """An image that cannot be used, and the stage that found out."""
 
     stage: str
@@ -53,7 +53,7 @@ def prepare_images(sample: Sample, source: SourceConfig, folder: Path) -> tuple[
     failures = [
         Failure(sample.id, result.stage, result.problem.error, result.problem.message, item=image.id)
         for image, result in zip(images, results, strict=True)
-        if isinstance(result, _Rejected)
+        if isinstance(result, Rejected)
     ]
     duplicates = _near_duplicates(usable, source.filters.near_duplicates)
     failures += [
@@ -64,18 +64,27 @@ def prepare_images(sample: Sample, source: SourceConfig, folder: Path) -> tuple[
     return dataclasses.replace(sample, documents=documents), tuple(failures)
 
 
-def _prepare(image: Image, source: SourceConfig, folder: Path) -> _Usable | _Rejected:
-    path = fetch(image.uri, source.root, folder, source.fetch, source.max_image_bytes)
+def prepare_image(
+    image: Image, root: Path, folder: Path, fetching: FetchConfig, max_bytes: int, max_pixels: int
+) -> DecodedImage | Rejected:
+    """One image as a verified local file: a path under `root` or an allowed folder, or a download in `folder`.
+
+    `origin` is the address that it was downloaded from.
+    """
+    path = fetch(image.uri, root, folder, fetching, max_bytes)
     if isinstance(path, Problem):
-        return _Rejected("fetch", path)
+        return Rejected("fetch", path)
     origin = image.origin if is_local(image.uri) else image.uri
-    decoded = decode(
-        dataclasses.replace(image, uri=str(path), origin=origin), source.max_image_bytes, source.max_image_pixels
-    )
-    if isinstance(decoded, Problem):
-        return _Rejected("verify", decoded)
+    decoded = decode(dataclasses.replace(image, uri=str(path), origin=origin), max_bytes, max_pixels)
+    return Rejected("verify", decoded) if isinstance(decoded, Problem) else decoded
+
+
+def _prepare(image: Image, source: SourceConfig, folder: Path) -> _Usable | Rejected:
+    decoded = prepare_image(image, source.root, folder, source.fetch, source.max_image_bytes, source.max_image_pixels)
+    if isinstance(decoded, Rejected):
+        return decoded
     if problem := image_filters.by_shape(decoded, source.filters):
-        return _Rejected(image_filters.STAGE, Problem(problem.error, f"{path} {problem.message}"))
+        return Rejected(image_filters.STAGE, Problem(problem.error, f"{decoded.image.uri} {problem.message}"))
     compared = source.filters.near_duplicates is not None
     return _Usable(decoded.image, image_filters.features(decoded.pil_image) if compared else None)
 

@@ -66,7 +66,7 @@ def allowed_addresses(
     private = [address for address in addresses if not is_public(address)]
     if private:
         why = f"host {host} has the address {private[0]}, which is not public"
-        return Problem("ForbiddenAddress", f"{why}; add the host to source.fetch.allow_hosts to allow it")
+        return Problem("ForbiddenAddress", f"{why}; add the host to fetch.allow_hosts to allow it")
     return addresses
 
 

@@ -18,9 +18,13 @@ import PIL.Image
 import pytest
 from moto.server import ThreadedMotoServer
 
-from imageref_ray.core.config import ConfigError, FetchConfig, check
+from imageref_ray.commands.instruct_work import prepare, to_work
+from imageref_ray.core.config import ConfigError, FetchConfig, ImagesConfig, check
 from imageref_ray.core.images import Problem
+from imageref_ray.core.records import Image, from_row
+from imageref_ray.sources import image_sets
 from imageref_ray.sources.fetch import fetch
+from imageref_ray.sources.fetch_object_store import names
 from tests.loopback import deaf_port
 
 HERE = "127.0.0.1"
@@ -149,7 +153,7 @@ def test_wrong_keys_are_a_refusal_and_not_a_broken_line(
 ) -> None:
     uri = f"s3://pictures/{KEY}"
     stranger = get(uri, tmp_path, **signed.settings("stranger"), anonymous=True)
-    assert problem(stranger, uri, "unset source.fetch.anonymous") == "RefusedImage"
+    assert problem(stranger, uri, "unset fetch.anonymous") == "RefusedImage"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
     guesser = get(uri, tmp_path, **signed.settings("guesser"))
     assert problem(guesser, uri, "check the credentials") == "RefusedImage"
@@ -157,6 +161,36 @@ def test_wrong_keys_are_a_refusal_and_not_a_broken_line(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY")
     assert problem(get(uri, tmp_path, **signed.settings("nobody"))) == "RefusedImage"
     assert not list((tmp_path / "images").rglob("*.png"))
+
+
+def test_a_bucket_is_listed_by_name_and_in_order(signed: Bucket) -> None:
+    config = check(FetchConfig, signed.settings("reader"), "test")
+    assert names("s3://pictures/a", config) == names("s3://pictures/a/", config) == ["large.png", "red boat.png"]
+    assert names("s3://pictures", config) == ["a/large.png", KEY]
+    assert names("s3://pictures/none", config) == names("s3://nothing", config) == []
+
+
+def test_a_bucket_is_a_root_of_images_to_ask_about(signed: Bucket, tmp_path: Path) -> None:
+    settings = {"root": "s3://pictures/a", "fetch": signed.settings("reader"), "max_image_bytes": MAX_BYTES}
+    config = check(ImagesConfig, settings, "test")
+    large, boat = image_sets.read(config.kind, config.root, fetching=config.fetch)
+    assert isinstance(large, Image) and isinstance(boat, Image)
+    assert boat == Image("red boat.png", "s3://pictures/a/red%20boat.png")
+    row, failures = prepare(to_work(boat), config, tmp_path / "images")
+    found = from_row(Image, row["image"])
+    assert not failures and (found.id, found.origin, found.width) == (boat.id, boat.uri, 8)
+    assert Path(found.uri).is_relative_to(tmp_path / "images") and Path(found.uri).read_bytes() == PICTURE
+    (failure,) = prepare(to_work(large), config, tmp_path / "images")[1]
+    assert (failure.record_id, failure.stage, failure.error) == ("large.png", "fetch", "ImageTooLarge")
+    with pytest.raises(ConfigError, match=r"s3://pictures/none has no image of a known format"):
+        list(image_sets.read("folder", "s3://pictures/none", fetching=config.fetch))
+
+
+def test_a_bucket_that_cannot_be_listed_is_one_clear_line(signed: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
+    guesser = check(FetchConfig, signed.settings("lister"), "test")
+    with pytest.raises(ConfigError, match=r"^s3://pictures cannot be read, access is denied; check the credentials"):
+        names("s3://pictures", guesser)
 
 
 @dataclass
@@ -175,6 +209,10 @@ def google() -> Iterator[Google]:
         def do_GET(self) -> None:
             notes.asked.append(self.path)
             path, _, query = self.path.partition("?")
+            if query.startswith("prefix="):
+                found = [{"kind": "storage#object", "bucket": "pictures", "name": key} for key in OBJECTS]
+                self.send(200, json.dumps({"kind": "storage#objects", "items": found}).encode())
+                return
             assert query == "alt=media"
             key = unquote(path.removeprefix("/storage/v1/b/pictures/o/"))
             code, message = errors.get(key, (404, "No such object"))
@@ -184,6 +222,12 @@ def google() -> Iterator[Google]:
     with serving(Handler) as url:
         notes = Google(url)
         yield notes
+
+
+def test_a_google_bucket_is_listed_in_one_request(google: Google) -> None:
+    config = check(FetchConfig, {"gs_endpoint": google.url, "anonymous": True}, "test")
+    assert names("gs://pictures/a", config) == ["large.png", "red boat.png"]
+    assert len(google.asked) == 1
 
 
 def test_a_google_object_comes_in_one_request(google: Google, tmp_path: Path) -> None:
@@ -197,7 +241,7 @@ def test_a_google_object_comes_in_one_request(google: Google, tmp_path: Path) ->
     [
         ("a/gone.png", "MissingImage", "does not exist"),
         ("a/secret.png", "RefusedImage", "no access"),
-        ("a/private.png", "RefusedImage", "unset source.fetch.anonymous"),
+        ("a/private.png", "RefusedImage", "unset fetch.anonymous"),
         ("a/large.png", "ImageTooLarge", "20000 bytes"),
     ],
 )
@@ -214,7 +258,7 @@ def test_a_busy_google_does_not_hold_a_sample_for_longer_than_its_deadline(googl
 
 def test_a_google_bucket_that_is_not_allowed_is_not_asked(google: Google, tmp_path: Path) -> None:
     found = get(f"gs://pictures/{KEY}", tmp_path, gs_endpoint=google.url, anonymous=True, allow_roots=())
-    assert problem(found, "add gs://pictures to source.fetch.allow_roots") == "ForbiddenAddress"
+    assert problem(found, "add gs://pictures to fetch.allow_roots") == "ForbiddenAddress"
     assert google.asked == []
 
 

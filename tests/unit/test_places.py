@@ -42,6 +42,7 @@ OWN = {
     "InputsConfig.captions": "read into rows before Ray starts",
     "InputsConfig.insertions": "read into rows before Ray starts",
     "InputsConfig.responses": "read into rows before Ray starts",
+    "InstructConfig.question_file": "read into rows before Ray starts",
     "InstructConfig.prompts": "read into the pack, which travels to the workers",
     "JudgeConfig.answers": "read into rows before Ray starts",
     "JudgeConfig.data": "read into rows before Ray starts",
@@ -195,6 +196,10 @@ def test_an_output_given_on_the_command_line_is_held_to_the_same(
     [
         ("build", BuildConfig),
         ("evaluate", EvaluateConfig),
+        ("instruct-aokvqa", InstructConfig),
+        ("instruct-coco", InstructConfig),
+        ("instruct-objects365", InstructConfig),
+        ("instruct-okvqa", InstructConfig),
         ("judge", JudgeConfig),
         ("train", TrainConfig),
         ("vqa", VqaConfig),

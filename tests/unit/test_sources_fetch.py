@@ -338,7 +338,7 @@ def test_local_images_stay_where_they_are_but_inside_the_root(tmp_path: Path) ->
     assert get(str(data / "a b.png"), tmp_path) == data / "a b.png"
     assert get(f"file://{data}/a%20b.png", tmp_path) == data / "a b.png"
     for outside in (other / "a b.png", data / ".." / "other" / "a b.png", data / "link.png"):
-        assert problem(get(str(outside), tmp_path), "source.fetch.allow_roots") == "ForbiddenAddress"
+        assert problem(get(str(outside), tmp_path), "fetch.allow_roots") == "ForbiddenAddress"
         assert get(str(outside), tmp_path, allow_roots=(str(other),)) == outside
     assert isinstance(get(str(data / "circle" / "a.png"), tmp_path), Problem | Path)
     assert not (tmp_path / "images").exists()

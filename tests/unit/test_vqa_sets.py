@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,49 @@ def test_a_folder_is_read_by_path_whatever_the_names(tmp_path: Path) -> None:
     assert [image.id for image in images] == ["a.webp", "b/000000000009.jpg", "b/1.PNG"] and not failures
 
 
+def test_a_published_tree_is_read_with_all_that_lies_beside_the_images(tmp_path: Path) -> None:
+    touch(tmp_path, "coco/annotations/instances_train2017.json", "coco/annotations/a.jpg.txt", "coco/.DS_Store")
+    touch(tmp_path, "coco/train2017/000000000139.JPG", "coco/train2017/._000000000139.JPG", "coco/.cache/1.jpg")
+    touch(tmp_path, "elsewhere/000000000285.jpg", "coco/train2017/Thumbs.db")
+    (tmp_path / "coco/val2017").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "coco/again").symlink_to(tmp_path / "coco")
+    (tmp_path / "coco/train2017/000000000632.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "coco")
+    for root in (tmp_path / "coco", tmp_path / "link"):
+        images, failures = parted(image_sets.read("coco", root))
+        names = [(image.id, str(Path(image.uri).relative_to(root))) for image in images]
+        assert names == [
+            ("000000000139", "train2017/000000000139.JPG"),
+            ("000000000632", "train2017/000000000632.jpg"),  # it will be reported when it is opened
+            ("000000000285", "val2017/000000000285.jpg"),
+        ]
+        assert not failures
+
+
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1.png", "b/2.png")
+    scandir = os.scandir
+
+    def denied(place: Any) -> Any:
+        if Path(place).name == "a":
+            raise PermissionError(13, "Permission denied")
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    images, failures = parted(image_sets.read("folder", tmp_path))
+    assert [image.id for image in images] == ["b/2.png"]
+    assert [(f.record_id, f.error) for f in failures] == [("a", "UnreadableFolder")]
+    assert failures[0].message == f"{tmp_path / 'a'} cannot be listed: Permission denied"
+
+
+def test_a_manifest_may_name_addresses(tmp_path: Path) -> None:
+    names = ["https://a.example/1.jpg?b=c", "s3://b/train2017/000000000009.jpg", "gs://b/2.png", "file:///x/3.png"]
+    path = write(tmp_path / "m.jsonl", "\n".join(json.dumps({"image": name}) for name in names))
+    images, failures = parted(image_sets.read("manifest", path, frozenset({"000000000009"})))
+    assert [(image.id, image.uri) for image in images] == [(name, name) for name in names if "009" not in name]
+    assert not failures
+
+
 def test_a_manifest_names_images_and_its_bad_lines_are_reported(tmp_path: Path) -> None:
     lines = ['{"image": "x/1.png"}', "", '{"image": "2.png", "id": "two"}', "{", '{"path": "3.png"}', "[1]"]
     images, failures = parted(image_sets.read("manifest", write(tmp_path / "m.jsonl", "\n".join(lines))))
@@ -94,13 +138,24 @@ def test_excluded_images_are_left_out_however_their_ids_are_written(tmp_path: Pa
     )
     images, _ = parted(image_sets.read("coco", tmp_path, image_sets.read_exclusions(listed)))
     assert [image.id for image in images] == ["000000000006"]
+    coco = {"info": {}, "images": [{"id": 2, "file_name": "000000000002.jpg"}], "annotations": [{"image_id": 3}]}
+    assert image_sets.read_exclusions(write(tmp_path / "c.json", coco)) == {"000000000002"}
+    objects = {"images": [{"id": 900001, "file_name": "images/v2/patch16/objects365_v2_00900001.jpg"}]}
+    assert image_sets.read_exclusions(write(tmp_path / "d.json", objects)) == {"objects365_v2_00900001"}
+    asked = {"annotations": [{"image_id": 3, "question_id": 31}]}
+    assert image_sets.read_exclusions(write(tmp_path / "e.json", asked)) == {"000000000003"}
     lines = write(tmp_path / "b.txt", "1\n\nobjects365_v2_00000007.jpg\nmy/own.png\n")
     assert image_sets.read_exclusions(lines) == {"000000000001", "objects365_v2_00000007", "my/own.png"}
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("[1,", "not valid JSON"), ("[1, [2]]", r"entry 1 is \[2\], not an image id"), ('[{"a": 1}]', "entry 0 is")],
+    [
+        ("[1,", "not valid JSON"),
+        ("[1, [2]]", r"entry 1 is \[2\], not an image id"),
+        ("{}", "none of the lists images"),
+        ('[{"a": 1}]', "entry 0 is"),
+    ],
 )
 def test_a_broken_exclusion_list_is_refused(content: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=says):

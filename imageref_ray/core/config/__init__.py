@@ -30,7 +30,7 @@ from imageref_ray.core.config.engine import (
     VllmConfig,
 )
 from imageref_ray.core.config.evaluate import DemoConfig, EvaluateConfig, QuestionsConfig, VqaConfig
-from imageref_ray.core.config.instruct import CorrectConfig, ImagesConfig, InstructConfig
+from imageref_ray.core.config.instruct import CorrectConfig, ImagesConfig, InstructConfig, InstructSamplingConfig
 from imageref_ray.core.config.judge import JudgeConfig
 from imageref_ray.core.config.load import C, check, load, overridden
 from imageref_ray.core.config.passes import PassConfig, PriceConfig
@@ -60,6 +60,7 @@ __all__ = [
     "ImagesConfig",
     "InputsConfig",
     "InstructConfig",
+    "InstructSamplingConfig",
     "JudgeConfig",
     "LoraConfig",
     "MixtureEntry",

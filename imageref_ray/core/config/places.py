@@ -51,10 +51,31 @@ def reject_address(value: Any) -> Any:
     return value
 
 
+def folder_or_bucket(value: Any) -> Any:
+    """A folder as a Path, `s3://bucket/prefix` or `gs://bucket/prefix` as it is. Raises ValueError for another
+    address."""
+    if not isinstance(value, str | Path) or not ADDRESS.match(str(value)):
+        return Path(value) if isinstance(value, str) else value
+    if not str(value).startswith(("s3://", "gs://")):
+        raise ValueError(f"{value} is not a folder, s3://bucket/prefix or gs://bucket/prefix; give one of these")
+    return value
+
+
+def files(value: Any) -> Any:
+    """None, one or several paths as a tuple. Raises ValueError for an address."""
+    if isinstance(value, str | Path):
+        return (reject_address(value),)
+    return tuple(map(reject_address, value)) if isinstance(value, list | tuple) else () if value is None else value
+
+
 Shared = Annotated[T, BeforeValidator(reject_address), Access("shared")]
 Written = Annotated[T, BeforeValidator(reject_address), Access("shared", written=True)]
 Shipped = Annotated[T, BeforeValidator(reject_address), Access("shipped")]
 Own = Annotated[T, BeforeValidator(reject_address), Access("own")]
+SharedOrBucket = Annotated[Path | str, BeforeValidator(folder_or_bucket), Access("shared")]
+"""A folder that workers read, or a bucket that they fetch from."""
+OwnFiles = Annotated[tuple[Path, ...], BeforeValidator(files), Access("own")]
+"""None, one or several files that only the process opens that starts the job."""
 Model = Annotated[str, Access("shipped")]
 """A checkpoint: a folder, a hub name, or `embedded` (the one in the package)."""
 

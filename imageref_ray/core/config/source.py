@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from imageref_ray.core.config.base import Config
-from imageref_ray.core.config.places import ADDRESS, Own, Shared
+from imageref_ray.core.config.places import Own, Shared, folder_or_bucket
 
 
 class FetchConfig(Config):
@@ -43,8 +43,7 @@ class FetchConfig(Config):
     @classmethod
     def _are_folders_or_buckets(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
         for root in roots:
-            if ADDRESS.match(root) and not root.startswith(("s3://", "gs://")):
-                raise ValueError(f"{root} is not a folder, s3://bucket/prefix or gs://bucket/prefix; give one of these")
+            folder_or_bucket(root)
         return roots
 
     @field_validator("s3_endpoint", "gs_endpoint")
