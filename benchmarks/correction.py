@@ -23,8 +23,7 @@ from rich.console import Console
 from setting import ARGS, ENV, MODEL, tell
 
 from imageref_ray.commands.instruct import instruct, instructions
-from imageref_ray.core.config import CorrectConfig, ImagesConfig, InstructConfig, VllmConfig
-from imageref_ray.core.config.engine import SamplingConfig
+from imageref_ray.core.config import CorrectConfig, ImagesConfig, InstructConfig, InstructSamplingConfig, VllmConfig
 from imageref_ray.core.images import verify
 from imageref_ray.core.records import Image, Instruction, Usage
 from imageref_ray.core.sentences import split
@@ -82,8 +81,8 @@ def judged(root: Path, events: Iterable[Event], model: str, images: int, tempera
             output=root / mode,
             prompts="compact",
             tasks=("detail",),
-            generate=SamplingConfig(temperature=temperature, max_tokens=100),
-            answer=SamplingConfig(max_tokens=100),
+            generate=InstructSamplingConfig(temperature=temperature, max_tokens=100),
+            answer=InstructSamplingConfig(max_tokens=100),
             correct=CorrectConfig(reread=mode, steps=STEPS),
             engine=VllmConfig(model=model, args=ARGS, env=ENV, concurrency=64),
         )

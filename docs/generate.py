@@ -235,6 +235,7 @@ def _type(field: FieldInfo, titles: dict[type[BaseModel], str]) -> str:
     access = next((mark for mark in field.metadata if isinstance(mark, Access)), None)
     words = _words(field.annotation, titles)
     if access:
+        words = words.replace("path or text", "path or address")  # a folder or a bucket
         words = words.replace("text", "path" if get_origin(field.annotation) is tuple else "name or path")
         words = words.replace("path", f"path ({_opener(access)})", 1)
     bounds = [

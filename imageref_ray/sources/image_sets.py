@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.source import FetchConfig
+from imageref_ray.core.files import read_text
 from imageref_ray.core.records import Failure, Image
 from imageref_ray.sources import entries, fetch_object_store
 from imageref_ray.sources.entries import EXTENSIONS, resolve_address
@@ -88,12 +89,12 @@ def read_exclusions(path: Path) -> frozenset[str]:
         raise ConfigError(
             f"exclusion list {path} does not exist; give a file of image ids: one per line, or a JSON list"
         )
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path)
     if text.lstrip()[:1] not in ("[", "{"):
         return frozenset(image_id(line.strip()) for line in text.splitlines() if line.strip())
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"exclusion list {path} is not valid JSON ({error}); fix the file") from None
     keys: tuple[str, ...] = ("image_id", "image")
     if isinstance(value, dict):

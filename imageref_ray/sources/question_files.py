@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ def read(
     the entry's, else `<image>:<task>:<number>`; one that comes again gets `:2`, `:3`. Raises ConfigError for a file
     that cannot be read or has no entry.
     """
-    find, numbers, used = _finder(images), Counter[str](), set[str]()
+    find, numbers, used = _finder(images), Counter[str](), dict[str, int]()
     questions: defaultdict[str, list[Instruction]] = defaultdict(list)
     failures = []
     for where, entry in _entries(path):
@@ -59,7 +59,6 @@ def read(
         series = f"{image.id}:{found.task}"
         name = _unused(found.id or f"{series}:{numbers[series]}", used)
         numbers[series] += 1
-        used.add(name)
         asked = Instruction(name, image, found.task, found.instruction or wording(found.task), found.question)
         questions[image.id].append(replace(asked, draft=found.draft, problem=found.problem))
     if not questions and not failures:
@@ -133,7 +132,7 @@ def _finder(images: Sequence[Image]) -> Callable[[str], Image]:
     def find(name: str) -> Image:
         found = [by_id[name]] if name in by_id else by_number.get(image_id(name), [])
         if not found:
-            message = f"image {name} is not among the images; check images.root, images.limit and images.exclude"
+            message = f"image {name} is not among the images; check images.root and images.exclude"
             raise Unusable("UnknownImage", message)
         if len(found) > 1:
             raise Unusable("AmbiguousImage", f"image {name} may be {found[0].id} or {found[1].id}; name it by its path")
@@ -142,10 +141,14 @@ def _finder(images: Sequence[Image]) -> Callable[[str], Image]:
     return find
 
 
-def _unused(name: str, used: Collection[str]) -> str:
-    """The name, with the first number that makes it one that is not used yet."""
-    number, new = 1, name
+def _unused(name: str, used: dict[str, int]) -> str:
+    """The name, with the first number that makes it one that is not in `used` yet, where it is then.
+
+    `used` holds the last number of every name, so that a file in which all ids are one is read as fast as any other.
+    """
+    new, number = name, used.get(name, 1)
     while new in used:
         number += 1
         new = f"{name}:{number}"
+    used[name], used[new] = number, used.get(new, 1)
     return new

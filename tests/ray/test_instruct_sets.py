@@ -14,7 +14,7 @@ from rich.console import Console
 from imageref_ray.batch import store
 from imageref_ray.commands.cli import main
 from imageref_ray.commands.instruct import instruct, instructions
-from imageref_ray.core.config import InstructConfig, load
+from imageref_ray.core.config import ConfigError, InstructConfig, load
 from imageref_ray.core.records import Instruction, Usage
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
@@ -120,27 +120,34 @@ def test_objects365_keeps_the_version_of_every_image(run: Run) -> None:
     assert [row["image"] for row in rows(summary, "detail.vig")] == [[name] for name in OBJECTS]
 
 
-@pytest.mark.parametrize(("name", "task"), [("okvqa", "okvqa"), ("aokvqa", "a_okvqa")])
-def test_knowledge_questions_in_one_command_or_in_two(name: str, task: str, run: Run) -> None:
-    summary, items = run(f"instruct-{name}")
-    assert summary["records"] == 3 and summary["problems"] == {"BrokenImage": 1}
+def hold_weighted_answers(items: list[Instruction], task: str) -> None:
     assert {item.image.id for item in items} == {LLAVA, *OTHERS}
     for item in items:
         assert item.task == task and len(item.question.split()) == 2  # the drawn word, and what is added
         assert 1 <= len(item.candidates) <= 3 and item.corrected == item.candidates[0].text
         assert 0 < sum(answer.weight for answer in item.candidates) <= 500
-    asked, questions = run(f"instruct-{name}", "stages=[ask]", output="asked")
+
+
+def test_aokvqa_gives_weighted_answers(run: Run) -> None:
+    summary, items = run("instruct-aokvqa")
+    assert summary["records"] == 3 and summary["problems"] == {"BrokenImage": 1}
+    hold_weighted_answers(items, "a_okvqa")
+
+
+def test_okvqa_in_one_command_or_in_two(run: Run) -> None:
+    summary, items = run("instruct-okvqa")
+    hold_weighted_answers(items, "okvqa")
+    asked, questions = run("instruct-okvqa", "stages=[ask]", output="asked")
     assert list(asked["files"]) == ["instructions"] and not any(item.candidates for item in questions)
     file = f"question_file={asked['files']['instructions']}"
-    answered, again = run(f"instruct-{name}", "stages=[answer]", file, output="answered")
-    assert [replace(item, usage=Usage()) for item in again] == [replace(item, usage=Usage()) for item in items]
-    for kind in (f"{task}.vig", f"{task}.vic"):
-        assert rows(answered, kind) == rows(summary, kind)
+    answered, again = run("instruct-okvqa", "stages=[answer]", file, output="answered")
+    assert {replace(item, usage=Usage()) for item in again} == {replace(item, usage=Usage()) for item in items}
+    assert all(rows(answered, kind) == rows(summary, kind) for kind in ("okvqa.vig", "okvqa.vic"))
     assert asked["requests"] + answered["requests"] == summary["requests"]
 
 
 def test_questions_of_others_are_answered(run: Run, tmp_path: Path) -> None:
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"image": f"{LLAVA}.jpg", "question": "What is it?"},
         {"image_id": 139, "question": "Who made it?"},
         {"image_id": int(BROKEN), "question": "Why?"},
@@ -156,3 +163,7 @@ def test_questions_of_others_are_answered(run: Run, tmp_path: Path) -> None:
     problems = {failure.record_id: failure.error for failure in store.failures(Path("run"))}
     assert problems == {BROKEN: "BrokenImage", "questions.json[3]": "UnknownImage"}
     assert [len(rows(summary, f"okvqa.{use}")) for use in ("vig", "vic")] == [2, 2]
+    asked[0]["question"] = "What else is it?"
+    write(tmp_path / "questions.json", asked)
+    with pytest.raises(ConfigError, match="question_file"):
+        run("instruct-okvqa", "stages=[answer]", "question_file=questions.json")

@@ -74,7 +74,9 @@ Shipped = Annotated[T, BeforeValidator(reject_address), Access("shipped")]
 Own = Annotated[T, BeforeValidator(reject_address), Access("own")]
 SharedOrBucket = Annotated[Path | str, BeforeValidator(folder_or_bucket), Access("shared")]
 """A folder that workers read, or a bucket that they fetch from."""
-OwnFiles = Annotated[tuple[Path, ...], BeforeValidator(files), Access("own")]
+OwnFiles = Annotated[
+    tuple[Path, ...], BeforeValidator(files, json_schema_input_type=Path | tuple[Path, ...] | None), Access("own")
+]
 """None, one or several files that only the process opens that starts the job."""
 Model = Annotated[str, Access("shipped")]
 """A checkpoint: a folder, a hub name, or `embedded` (the one in the package)."""
