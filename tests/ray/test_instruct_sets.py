@@ -16,6 +16,7 @@ from imageref_ray.commands.cli import main
 from imageref_ray.commands.instruct import instruct, instructions
 from imageref_ray.core.config import ConfigError, InstructConfig, load
 from imageref_ray.core.records import Instruction, Usage
+from tests.loopback import serving_files
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
 LLAVA, OKVQA, AOKVQA = "000000000009", "000000000025", "000000000030"
@@ -167,3 +168,19 @@ def test_questions_of_others_are_answered(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "questions.json", asked)
     with pytest.raises(ConfigError, match="question_file"):
         run("instruct-okvqa", "stages=[answer]", "question_file=questions.json")
+
+
+def test_images_behind_addresses_are_in_the_training_set(run: Run, data: Path, tmp_path: Path) -> None:
+    with serving_files(data / "coco" / "train2017") as url:
+        names = [f"{url}/{OTHERS[0]}.jpg", f"{url}/gone.jpg", f"{url}/{LLAVA}.jpg"]
+        lines = [json.dumps({"image": name}) for name in names]
+        (tmp_path / "images.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        places = [f"images.root={tmp_path / 'images.jsonl'}", "images.kind=manifest"]
+        summary, items = run("instruct-coco", *places, "images.fetch={allow_hosts: [127.0.0.1], attempts: 1}")
+    assert (summary["records"], summary["problems"]) == (1, {"MissingImage": 1})  # one is LLaVA's
+    assert {(item.image.id, item.image.origin) for item in items} == {(names[0], names[0])}
+    meta = json.loads(Path(summary["files"]["mixture"]).read_text(encoding="utf-8"))["detail.vic"]
+    (row,) = rows(summary, "detail.vic")
+    stored = Path(meta["root"]) / row["image"][0]
+    assert stored.is_relative_to(tmp_path / "run" / "images")
+    assert stored.read_bytes() == (data / "coco" / "train2017" / f"{OTHERS[0]}.jpg").read_bytes()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from imageref_ray.core.records import Failure, Image, Instruction, from_row
 from imageref_ray.engines.base import Reply, Request
 from imageref_ray.sources import image_sets
 from imageref_ray.stages.prompts.instruct import load_instruct
+from tests.loopback import serving_files
 
 HERE = "127.0.0.1"
 ENGINE = {"kind": "scripted", "script": "tests.scripted:interviewer"}
@@ -32,24 +30,14 @@ def png(colour: str) -> bytes:
     return buffer.getvalue()
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *values: Any) -> None:
-        return
-
-
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
     """The address of a folder with an image and a text."""
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "red.png").write_bytes(png("red"))
     (tmp_path / "web" / "text.png").write_text("no image")
-    server = ThreadingHTTPServer((HERE, 0), partial(Quiet, directory=tmp_path / "web"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield f"http://{HERE}:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_files(tmp_path / "web") as url:
+        yield url
 
 
 def images_config(**settings: Any) -> ImagesConfig:
