@@ -78,14 +78,31 @@ def _with_config(command: Command, parsed: dict[str, Any]) -> tuple[dict[str, An
     return {"config": loaded, **arguments}, dry_run
 
 
+BESIDE = {command.name for command in COMMANDS if command.name.rpartition(" ")[0] in {other.name for other in COMMANDS}}
+"""Two-word commands whose first word is a command with arguments of its own: `instruct rows` beside `instruct`."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes the two words of a command in BESIDE for one."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        if " ".join(words[:2]) in BESIDE:
+            words[:2] = [" ".join(words[:2])]
+        return super().parse_known_args(words, namespace)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands, with their help."""
-    root = argparse.ArgumentParser(
-        prog="imageref", description=PURPOSE, formatter_class=argparse.RawDescriptionHelpFormatter
+    root = _Parser(prog="imageref", description=PURPOSE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = root.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=argparse.ArgumentParser
     )
-    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     groups: dict[str, Any] = {}
     for command in COMMANDS:
+        if command.name in BESIDE:
+            _add_command(commands, command.name, command)
+            continue
         group, _, name = command.name.rpartition(" ")
         if group and group not in groups:
             summary, description = GROUPS[group]

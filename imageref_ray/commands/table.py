@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imageref_ray.commands.arguments import BUDGET, SET, Argument, Command, int_option, option, path_option
 from imageref_ray.commands.measuring import MEASURING
+from imageref_ray.commands.published import INSTRUCT_ROWS
 
 PURPOSE = """\
 From documents with images to a vision-language model that answers with the right images in the right
@@ -70,7 +71,8 @@ example: imageref plan --config jobs/configs/picturenews.yaml --records 24
         """\
 Ask questions about images (conversation, detailed description, reasoning, knowledge), answer them, and correct the
 answers unit by unit against the image. Writes every instruction with its draft, its units and how each was corrected,
-and training rows for `imageref train`. After a crash, run the same command again to resume.
+and training rows for `imageref train`. After a crash, run the same command again to resume. `imageref instruct rows`
+makes such rows of published annotations.
 
 example: imageref instruct --config jobs/configs/picturenews-instruct.yaml --set correct.reread=verify
 """,
@@ -78,6 +80,7 @@ example: imageref instruct --config jobs/configs/picturenews-instruct.yaml --set
         "InstructConfig",
         arguments=(BUDGET,),
     ),
+    INSTRUCT_ROWS,
     Command(
         "train",
         "training set → fine-tuned InternVL checkpoint",

@@ -3,20 +3,29 @@
 A mixture is `name → {root, annotation, repeat_time | ratio, …}` (InternVL's meta JSON, and our `ratio`). An annotation
 line is `{"id", "image"?: path or [paths], "conversations": [{"from": "human" | "gpt" | "system", "value"}]}`; the
 `<image>` tags of the human turns are the places of the images in order. No torch here.
+
+A line with one question and one answer may have `"alternatives": {"human": [texts], "gpt": text, "answers": [texts],
+"weights": [numbers]}`, which other trainers ignore: `conversations` is what its first use reads; every later use draws
+a human text, and an answer by weight, which takes the place of `<answer>` in the human and the gpt text.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from imageref_ray.core.config import Config, ConfigError, MixtureEntry, TrainConfig, check, check_places
+from imageref_ray.core.files import read_text
 
 IMAGE_TAG = "<image>"
+ANSWER_TAG = "<answer>"
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
@@ -31,31 +40,42 @@ class Mixture(Config):
 
 
 @dataclass(frozen=True)
+class Alternatives:
+    """What one question and its answer may also be: `human` texts, equally likely, and `answers`, by `weights`."""
+
+    human: tuple[str, ...]
+    gpt: str
+    answers: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Conversation:
-    """One annotation line: turns as (role, text), image paths, and its uses per epoch (`copies`)."""
+    """One annotation line: turns as (role, text), image paths, and its uses per epoch (`copies`).
+
+    `augment` is how its images are changed: `"jpeg"` (recompressed), `"crop_flip"`.
+    """
 
     dataset: str
     turns: tuple[tuple[str, str], ...]
     images: tuple[Path, ...]
     max_tiles: int
-    augment: bool
+    augment: tuple[str, ...] = ()
     copies: int = 1
+    alternatives: Alternatives | None = None
 
 
 def entries(config: TrainConfig) -> dict[str, MixtureEntry]:
-    """The mixture's data sets, from the config or its meta JSON file.
+    """The mixture's data sets, from the config or its meta JSON file, without the keys that `unused_keys` names.
 
     Raises ConfigError if the meta JSON is missing or invalid, or an annotation file is missing.
     """
     sets = config.mixture
     if isinstance(sets, Path):
         path = sets
-        if not path.is_file():
-            raise ConfigError(f"mixture {path} does not exist; give a meta JSON file or the data sets themselves")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"mixture {path} is not valid JSON: {error}; fix the file") from None
+        values = _read_meta(path)
+        if isinstance(values, dict):
+            values = {name: _known(entry) for name, entry in values.items()}
         mixture = check(Mixture, {"sets": values}, str(path))
         check_places(mixture, str(path))
         sets = mixture.sets
@@ -65,6 +85,33 @@ def entries(config: TrainConfig) -> dict[str, MixtureEntry]:
         if not entry.annotation.is_file():
             raise ConfigError(f"mixture.{name}.annotation: {entry.annotation} does not exist; fix the path")
     return dict(sets)
+
+
+def unused_keys(config: TrainConfig) -> str:
+    """One sentence on what a meta JSON file says that this training does not use; "" if it uses everything.
+
+    InternVL's files have keys for its own data sets and code (`conv_style`, `min_dynamic_patch`, …). In a config, which
+    is written for this command, an unknown key is an error instead.
+    """
+    values = _read_meta(config.mixture) if isinstance(config.mixture, Path) else {}
+    sets = [entry for entry in values.values() if isinstance(entry, dict)] if isinstance(values, dict) else []
+    counts = Counter(key for entry in sets for key in entry if key not in MixtureEntry.model_fields)
+    listed = ", ".join(f"{key} (in {count:,} of {len(sets):,} sets)" for key, count in sorted(counts.items()))
+    return f"mixture {config.mixture}: not used: {listed}" if counts else ""
+
+
+def _read_meta(path: Path) -> Any:
+    if not path.is_file():
+        raise ConfigError(f"mixture {path} does not exist; give a meta JSON file or the data sets themselves")
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"mixture {path} is not valid JSON: {error}; fix the file") from None
+
+
+def _known(entry: Any) -> Any:
+    """A set's settings without the keys that no setting here has."""
+    return {key: entry[key] for key in entry if key in MixtureEntry.model_fields} if isinstance(entry, dict) else entry
 
 
 def repeat_times(sizes: Mapping[str, int], ratios: Mapping[str, float]) -> dict[str, float]:
@@ -80,12 +127,13 @@ def repeat_times(sizes: Mapping[str, int], ratios: Mapping[str, float]) -> dict[
 
 
 def draw(
-    sets: dict[str, MixtureEntry], max_tiles: int, seed: int
+    sets: dict[str, MixtureEntry], max_tiles: int, seed: int, whole_sets: bool = False
 ) -> tuple[list[Conversation], Counter[tuple[str, str]]]:
     """Conversations to train on, and (data set, reason) → number of skipped samples. A `ratio` replaces `repeat_time`.
 
     A `repeat_time` below 1 samples that fraction of the lines (seeded by `seed` and the set's name); above 1, every
     line is used as often as its integer part says, and a sampled fraction of the lines once more.
+    With `whole_sets`, sets with a ratio are used whole, each line once: the batches are drawn by their ratios instead.
     Raises ConfigError if a set's number of samples is not its `length`.
     """
     conversations: list[Conversation] = []
@@ -99,6 +147,8 @@ def draw(
             )
     ratios = {name: entry.ratio for name, entry in sets.items() if entry.ratio is not None}
     times = repeat_times(sizes, ratios) if ratios else {name: entry.repeat_time for name, entry in sets.items()}
+    if ratios and whole_sets:
+        times = dict.fromkeys(sets, 1.0)
     for name, entry in sets.items():
         copies = _copies(sizes[name], times[name], f"{seed}:{name}")
         for number, line in enumerate(_lines(entry.annotation)):
@@ -130,7 +180,47 @@ def parse(line: str, dataset: str, entry: MixtureEntry, max_tiles: int) -> Conve
     if not any(role == "assistant" and text for role, text in turns):
         raise SampleError("no answer to train on")
     images = tuple(entry.root / name for name in names)
-    return Conversation(dataset, turns, images, entry.max_dynamic_patch or max_tiles, entry.data_augment)
+    augment = ("jpeg",) * entry.data_augment + ((entry.augment,) if entry.augment else ())
+    more = values.get("alternatives")
+    alternatives = None if more is None else _alternatives(more, [role for role, _ in turns], len(names))
+    tiles = entry.max_dynamic_patch or max_tiles
+    return Conversation(dataset, turns, images, tiles, augment, alternatives=alternatives)
+
+
+def draw_again(conversation: Conversation, seed: str) -> Conversation:
+    """The conversation with one of its alternatives, the same for the same seed; itself if it has none."""
+    found = conversation.alternatives
+    if found is None:
+        return conversation
+    generator = random.Random(seed)
+    human = generator.choice(found.human)
+    (answer,) = generator.choices(found.answers, found.weights)
+    texts = {"user": human.replace(ANSWER_TAG, answer), "assistant": found.gpt.replace(ANSWER_TAG, answer)}
+    return replace(conversation, turns=tuple((role, texts.get(role, text)) for role, text in conversation.turns))
+
+
+def _alternatives(values: Any, roles: list[str], images: int) -> Alternatives:
+    try:
+        found = Alternatives(
+            tuple(sys.intern(text) for text in values["human"]),  # many lines have the same wordings
+            values["gpt"],
+            tuple(text.strip() for text in values["answers"]),
+            tuple(float(weight) for weight in values["weights"]),
+        )
+        fits = (
+            [role for role in roles if role != "system"] == ["user", "assistant"]
+            and bool(found.human)
+            and all(text.count(IMAGE_TAG) == images for text in found.human)
+            and all(found.answers)
+            and len(found.answers) == len(found.weights)
+            and all(math.isfinite(weight) and weight > 0 for weight in found.weights)
+            and bool(found.gpt.strip())
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        fits = False
+    if not fits:
+        raise SampleError("alternatives do not fit the conversation")
+    return found
 
 
 def _with_tags(turns: tuple[tuple[str, str], ...], count: int) -> tuple[tuple[str, str], ...]:

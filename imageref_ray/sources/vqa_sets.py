@@ -1,6 +1,7 @@
 """Annotated questions about images → `VisualQuestion` values, and a failure for each unusable entry.
 
-    llava      JSON list {"id", "image", "conversations": [human, gpt, …]}      one question per pair of turns
+    llava      JSON list {"id", "image", "conversations": [human, gpt, …]}      one question per pair of turns,
+               or {"image", "question", "answer": [..]}                         as the VIGC release lists them
     flat       JSON list {"image", "question", "answer": [..]}                  as in the VIGC release;
                or {"image" | "image_path" | "image_id", "question", "direct_answers", "choices", "correct_choice_idx"}
     official   {"questions": [..]} and {"annotations": [..]}                    VQAv2 and OKVQA as published
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +46,33 @@ class _Unusable(ValueError):
 def read_llava(path: Path, images: Path, task: str) -> Items:
     """Every human turn and the gpt turn after it are a question with one answer; image tags are removed.
 
+    A question's id is `<id>:<pair>`. LLaVA repeats ids, for other conversations on an image: all are kept, a later one
+    as `<id>#<entry>:<pair>`, with the number of its entry in the file (from 0).
     Raises ConfigError if the file is not a JSON list.
     """
     seen: set[str] = set()
     for number, entry in enumerate(_list(_json(path), path)):
         name = str(entry.get("id", number)) if isinstance(entry, dict) else str(number)
         where = f"{path.name}[{number}]"
+        while name in seen:
+            name = f"{name}#{number}"
+        seen.add(name)
         try:
-            image = _image(_object(entry), images, COCO_2017)
-            pairs = _pairs(entry)
+            found = _exchanges(name, _object(entry), images, task)
         except _Unusable as problem:
             yield Failure(name, STAGE, problem.error, f"{where}: {problem}")
-            continue
-        for k, (question, answer) in enumerate(pairs):
-            item = VisualQuestion(f"{name}:{k}", image, task, question, (Answer(answer),))
-            yield from _unless_repeated(item, seen, where)
+        else:
+            yield from found
+
+
+def _exchanges(name: str, entry: dict[str, Any], images: Path, task: str) -> list[VisualQuestion]:
+    if "question" in entry and "conversations" not in entry:
+        return [_question(f"{name}:0", entry, images, task, COCO_2017)]
+    image = _image(entry, images, COCO_2017)
+    return [
+        VisualQuestion(f"{name}:{k}", image, task, question, (Answer(answer),))
+        for k, (question, answer) in enumerate(_pairs(entry))
+    ]
 
 
 def read_flat(path: Path, images: Path, task: str, name: str = COCO_2017, annotators: int = ANNOTATORS) -> Items:
@@ -81,7 +94,7 @@ def read_official(
     `name` is the file name pattern of a numbered image. Raises ConfigError if a file has another format.
     """
     entries = _list(_value(_json(questions), "questions", questions), questions)
-    annotated = _list(_value(_json(annotations), "annotations", annotations), annotations)
+    annotated = _list(_value(_json(annotations, _slim), "annotations", annotations), annotations)
     known = {str(entry.get("question_id")): _known(entry) for entry in annotated if isinstance(entry, dict)}
 
     def joined() -> Iterator[tuple[int, Any]]:
@@ -201,12 +214,17 @@ def _object(entry: Any) -> dict[str, Any]:
     return entry
 
 
-def _json(path: Path) -> Any:
+def _slim(value: dict[str, Any]) -> Any:
+    """An annotator's answer as its text alone: VQAv2 has ten of them for each of 440,000 questions."""
+    return value["answer"] if "answer_id" in value and "answer" in value else value
+
+
+def _json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     if not path.is_file():
         raise ConfigError(f"annotation file {path} does not exist; give the path of a JSON file")
     text = read_text(path)
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=hook)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid JSON ({error}); fix the file") from None
 

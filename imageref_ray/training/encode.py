@@ -22,6 +22,7 @@ from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_t
 
 from imageref_ray.core.images import DECODE_ERRORS, open_rgb, upright_size
 from imageref_ray.dataset.mixture import IMAGE_TAG, Conversation, SampleError
+from imageref_ray.training.augment import crop_and_flip
 
 IGNORED = -100
 CACHE_BYTES = 1 << 29  # decoded tiles kept in memory, per worker
@@ -33,7 +34,7 @@ class TiledImage:
 
     path: Path
     grid: tuple[int, int]
-    augment: bool = False
+    augment: tuple[str, ...] = ()
 
     @property
     def tiles(self) -> int:
@@ -44,13 +45,19 @@ class TiledImage:
 
 @dataclass(frozen=True)
 class Example:
-    """One tokenized sample: ids int32 [tokens], learned bool [tokens] (the tokens with a loss), uses per epoch."""
+    """One tokenized sample: ids int32 [tokens], learned bool [tokens] (the tokens with a loss), uses per epoch.
+
+    `again` is its conversation if every use draws another wording and answer; `draw` names one use of it, the seed of
+    what is random about its images.
+    """
 
     dataset: str
     ids: np.ndarray
     learned: np.ndarray
     images: tuple[TiledImage, ...]
     copies: int = 1
+    again: Conversation | None = None
+    draw: str = ""
 
 
 class Encoder:
@@ -79,8 +86,9 @@ class Encoder:
             learned += [is_answer] * len(tokens)
         if len(ids) > self.sequence_length:
             raise SampleError("longer than sequence_length")
+        again = conversation if conversation.alternatives else None
         return Example(
-            conversation.dataset, np.array(ids, np.int32), np.array(learned, bool), images, conversation.copies
+            conversation.dataset, np.array(ids, np.int32), np.array(learned, bool), images, conversation.copies, again
         )
 
     def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
@@ -146,24 +154,25 @@ def encode_all(
 class TileLoader:
     """Image files → uint8 tiles [tiles, 3, size, size], cached up to CACHE_BYTES."""
 
-    def __init__(self, size: int, seed: int) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
-        self.random = random.Random(seed)
         self.cached = lru_cache(maxsize=max(1, CACHE_BYTES // (3 * size * size)))(self._cut)
 
-    def __call__(self, image: TiledImage) -> np.ndarray:
+    def __call__(self, image: TiledImage, generator: random.Random) -> np.ndarray:
         """The tiles, from the cache or decoded. Raises SampleError if the image cannot be decoded."""
-        return self._cut(image) if image.augment else self.cached(image)
+        return self._cut(image, generator) if image.augment else self.cached(image)
 
-    def _cut(self, image: TiledImage) -> np.ndarray:
+    def _cut(self, image: TiledImage, generator: random.Random | None = None) -> np.ndarray:
         columns, rows = image.grid
         size = self.size
         try:
             pixels = open_rgb(str(image.path))
         except (*DECODE_ERRORS, Image.DecompressionBombError):
             raise SampleError("image cannot be decoded") from None
-        if image.augment:
-            pixels = _recompressed(pixels, self.random.randint(75, 100))
+        if generator and "crop_flip" in image.augment:
+            pixels = crop_and_flip(pixels, generator)
+        if generator and "jpeg" in image.augment:
+            pixels = _recompressed(pixels, generator.randint(75, 100))
         large = _resized(pixels, columns * size, rows * size)
         tiles = [
             large.crop((column * size, row * size, (column + 1) * size, (row + 1) * size))
@@ -184,7 +193,8 @@ class Collator:
 
     def __init__(self, processor: Any, datasets: Sequence[str], seed: int) -> None:
         image_processor = processor.image_processor
-        self.tiles = TileLoader(int(image_processor.size["height"]), seed)
+        self.tiles = TileLoader(int(image_processor.size["height"]))
+        self.seed = seed
         self.pad = int(processor.tokenizer.pad_token_id)
         self.datasets = {name: number for number, name in enumerate(datasets)}
         self.mean = torch.tensor(image_processor.image_mean).view(1, 3, 1, 1) * 255
@@ -200,8 +210,9 @@ class Collator:
         for row, example in enumerate(examples):
             length = len(example.ids)
             ids[row, :length] = example.ids
+            generator = random.Random(f"{self.seed}:{example.draw}")
             try:
-                tiles += [self.tiles(image) for image in example.images]
+                tiles += [self.tiles(image, generator) for image in example.images]
                 labels[row, :length] = np.where(example.learned, example.ids, IGNORED)
             except SampleError:
                 tiles += [self._blank(image.tiles) for image in example.images]

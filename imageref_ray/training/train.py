@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -50,6 +51,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """
     config = config.model_copy(update={"precision": choose_precision(config)})
     mixture.entries(config)
+    if told := mixture.unused_keys(config):
+        print(f"train: {told}", file=sys.stderr, flush=True)
     _check_settings(config)
     engines.check_model(config.model, "model", ask_hub=True)
     _begin_run(config)

@@ -16,6 +16,7 @@ from typing import Any
 import ray.train
 import torch
 import torch.distributed as dist
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import AutoProcessor, Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
@@ -28,9 +29,11 @@ from imageref_ray.training.batch_plan import BatchShape, plan_rounds
 from imageref_ray.training.callback import COUNTS_FILE, ReportCallback
 from imageref_ray.training.checkpoint import export_checkpoint, gather_weights
 from imageref_ray.training.deepspeed_config import deepspeed_config
-from imageref_ray.training.encode import IGNORED, Collator, Encoder, Example, encode_all
+from imageref_ray.training.encode import IGNORED, Collator, Encoder, encode_all
 from imageref_ray.training.model import build_model, choose_attention, why_flash_attn_is_missing
 from imageref_ray.training.recovery import CHECKPOINT_LIST
+from imageref_ray.training.sample_uses import SampleUses
+from imageref_ray.training.schedule import decaying, learning_rate
 
 
 def train_on_rank(settings: dict[str, Any]) -> None:
@@ -45,19 +48,19 @@ def train_on_rank(settings: dict[str, Any]) -> None:
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
     set_seed(config.seed + rank)
     processor = AutoProcessor.from_pretrained(resolve_model(config.model))
-    examples, skipped = _examples(config, processor)
+    samples, skipped = _samples(config, processor)
     deepspeed.init_distributed(dist_backend=dist.get_backend())  # uses the process group of Ray Train
     scratch = scratch_folder(config)
     _clean_up(scratch, config.output)
     arguments = _arguments(config, scratch)  # before the model: ZeRO-3 shards it while it is loaded
-    trainer = AnswerTrainer(config, processor, examples, arguments)
+    trainer = AnswerTrainer(config, processor, samples, arguments)
     _run(trainer)
     state = gather_weights(trainer)
     skipped += trainer.skipped_in_training()
     if rank == 0:
         processor.image_processor.max_patches = config.max_tiles  # so that inference cuts images as training did
         export_checkpoint(trainer.model, state, config.lora, processor, config.output / "model")
-        summary = {"samples": sum(example.copies for example in examples), "skipped": _by_set(skipped)}
+        summary = {"samples": sum(example.copies for example in samples.examples), "skipped": _by_set(skipped)}
         write_atomically(config.output / "summary.json", json.dumps(summary))
     dist.barrier()
     shutil.rmtree(scratch, ignore_errors=True)
@@ -66,14 +69,13 @@ def train_on_rank(settings: dict[str, Any]) -> None:
 class AnswerTrainer(Trainer):
     """Hugging Face Trainer over planned batches; the loss is averaged over all learned tokens of a step."""
 
-    def __init__(
-        self, config: TrainConfig, processor: Any, examples: list[Example], arguments: TrainingArguments
-    ) -> None:
+    def __init__(self, config: TrainConfig, processor: Any, samples: SampleUses, arguments: TrainingArguments) -> None:
         rank = ray.train.get_context().get_world_rank()
         shape = BatchShape(config.workers, config.per_device_batch, config.batch_tokens, config.group_by)
-        lengths, groups = [len(example.ids) for example in examples], [example.dataset for example in examples]
-        rounds = plan_rounds(lengths, groups, [example.copies for example in examples], shape, config.seed)
+        groups, copies = zip(*((example.dataset, example.copies) for example in samples.examples), strict=True)
+        rounds = plan_rounds(samples.tokens, groups, copies, shape, config.seed, _ratios(config))
         count = config.steps * arguments.gradient_accumulation_steps
+        self.config = config
         self.batches = [ranks[rank] for ranks in islice(rounds, count)]
         self.datasets = sorted(set(groups))
         self.tally = torch.zeros(len(self.datasets), 2, dtype=torch.float64, device=arguments.device)  # loss, tokens
@@ -83,7 +85,7 @@ class AnswerTrainer(Trainer):
             model=build_model(config),
             args=arguments,
             data_collator=Collator(processor, self.datasets, config.seed + rank),
-            train_dataset=examples,
+            train_dataset=samples,
             callbacks=[ReportCallback(self, config)],
         )
         self.model_accepts_loss_kwargs = True  # so the learned tokens are counted over all ranks and rounds of a step
@@ -95,6 +97,19 @@ class AnswerTrainer(Trainer):
         return DataLoader(
             self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator, num_workers=workers
         )
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """The learning rate of `schedule.py` (the Trainer's own schedules begin at 0)."""
+        config = self.config
+        scheduler = LambdaLR(
+            optimizer or self.optimizer, lambda step: learning_rate(config, step) / config.learning_rate
+        )
+        self.lr_scheduler, self._created_lr_scheduler = scheduler, True
+        return scheduler
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """The weights that decay, by `schedule.py`."""
+        return decaying(model)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -133,12 +148,22 @@ class AnswerTrainer(Trainer):
         return sum(by_rank, Counter())
 
 
-def _examples(config: TrainConfig, processor: Any) -> tuple[list[Example], Counter[tuple[str, str]]]:
-    conversations, skipped = mixture.draw(mixture.entries(config), config.max_tiles, config.seed)
-    examples = encode_all(conversations, Encoder(processor, config.sequence_length, config.system), skipped)
+def _samples(config: TrainConfig, processor: Any) -> tuple[SampleUses, Counter[tuple[str, str]]]:
+    sets = mixture.entries(config)
+    by_batch = config.group_by == "dataset"
+    conversations, skipped = mixture.draw(sets, config.max_tiles, config.seed, whole_sets=by_batch)
+    encoder = Encoder(processor, config.sequence_length, config.system)
+    examples = encode_all(conversations, encoder, skipped)
     if not examples:
         raise ConfigError(f"mixture: no sample can be trained on: {_by_set(skipped)}; fix the annotation files")
-    return examples, skipped
+    return SampleUses(examples, encoder, config.seed), skipped
+
+
+def _ratios(config: TrainConfig) -> dict[str, float]:
+    """The ratios by which batches are drawn; empty if they are not: then samples are, if the sets have ratios."""
+    if config.group_by != "dataset":
+        return {}
+    return {name: entry.ratio for name, entry in mixture.entries(config).items() if entry.ratio is not None}
 
 
 def _run(trainer: AnswerTrainer) -> None:
@@ -184,8 +209,6 @@ def _arguments(config: TrainConfig, scratch: Path) -> TrainingArguments:
         gradient_accumulation_steps=config.global_batch // (config.workers * config.per_device_batch),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        warmup_steps=round(config.warmup_ratio * config.steps),
-        lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
         adam_beta1=config.betas[0],
         adam_beta2=config.betas[1],
         bf16=config.precision == "bf16",

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "benchmark import": "tests/unit/test_public_benchmarks.py",
     "compare": "tests/unit/test_compare.py",
     "evaluate speed": "tests/unit/test_evaluate_speed.py",
+    "instruct rows": "tests/unit/test_instruct_rows.py",
     "labels layout": "tests/unit/test_layout_labels.py",
     "demo": "tests/ray/test_demo.py",
     "init": "tests/unit/test_starters.py",

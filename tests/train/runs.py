@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def settings(folder: Path, name: str, **change: Any) -> TrainConfig:
-    sets = {name: {"root": folder, "annotation": folder / f"{name}.jsonl"} for name in ("pictures", "text")}
+    sets: dict[str, dict[str, Any]] = {
+        "pictures": {"root": folder, "annotation": folder / "pictures.jsonl", "augment": "crop_flip"},
+        "text": {"annotation": folder / "text.jsonl", "repeat_time": 2},  # the second use draws anew
+    }
     values = {
         "model": str(folder / "model"),
         "output": folder / name,
@@ -27,6 +30,9 @@ def settings(folder: Path, name: str, **change: Any) -> TrainConfig:
         "global_batch": 8,
         "per_device_batch": 2,
         "learning_rate": 1e-3,
+        "min_learning_rate": 1e-4,
+        "warmup_ratio": 0.34,
+        "warmup_from": 5e-4,
         "precision": "fp32",
         "sequence_length": 256,
         "freeze": (),

@@ -11,8 +11,9 @@ import torch
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
 from imageref_ray.core.config import TrainConfig
+from imageref_ray.training.schedule import learning_rate
 from imageref_ray.training.train import train
-from tests.train.runs import command, losses, settings, workers
+from tests.train.runs import command, lines, losses, settings, workers
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -26,7 +27,7 @@ def weights(config: TrainConfig) -> dict[str, torch.Tensor]:
 
 def test_the_summary_tells_what_was_left_out(reference: tuple[TrainConfig, dict[str, Any]]) -> None:
     config, done = reference
-    assert done["samples"] == 46
+    assert done["samples"] == 22 + 2 * 24
     assert done["skipped"]["pictures"]["image is missing"] == 2
     assert done["skipped"]["pictures"]["image cannot be decoded"] >= 1
     assert (done["step"], Path(done["model"])) == (6, config.output / "model")
@@ -38,6 +39,9 @@ def test_the_summary_tells_what_was_left_out(reference: tuple[TrainConfig, dict[
 def test_training_learns_and_a_finished_run_is_not_done_again(reference: tuple[TrainConfig, dict[str, Any]]) -> None:
     config, done = reference
     assert losses(config)[-1] < losses(config)[0] - 0.5
+    rates = [learning_rate(config, step) for step in range(1, 7)]  # of the step after each line
+    assert [line["lr"] for line in lines(config)] == pytest.approx(rates)
+    assert (rates[0], rates[1], rates[-1]) == (7.5e-4, 1e-3, 1e-4)
     again = train(config)
     assert again["total_seconds"] < 1
     assert {**again, "total_seconds": done["total_seconds"]} == done

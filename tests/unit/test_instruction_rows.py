@@ -85,6 +85,43 @@ def test_topk_and_score_thr_bound_the_draw() -> None:
     assert failure.message == "no answer has a weight of 8 or more, the highest is 7; lower score_thr"
 
 
+def test_a_row_carries_all_that_it_may_be_for_trainers_that_draw_anew(tmp_path: Path) -> None:
+    vig, vic, vqg = made()
+    entry = MixtureEntry(root=tmp_path, annotation=tmp_path)
+    for row, humans in ((vig, EN.ask["knowledge"]), (vic, EN.short), (vqg, EN.reverse)):
+        choices = row["alternatives"]
+        assert len(choices["human"]) == len(humans)
+        assert (choices["answers"], choices["weights"]) == (("cat", "dog", "cow"), (7.0, 2.0, 1.0))
+        human, gpt = talk(row)
+        first = mixture.parse(json.dumps(row), "set", entry, 1)
+        drawn = [mixture.draw_again(first, f"{n}").turns for n in range(400)]
+        assert (("user", human), ("assistant", gpt)) in drawn  # the row itself is one of its draws
+        assert len({turns[0][1] for turns in drawn}) >= len(humans)
+        assert not any("<answer>" in text for turns in drawn for _, text in turns)
+    cats = sum(mixture.draw_again(mixture.parse(json.dumps(vic), "s", entry, 1), str(n)).turns[1][1] == "cat"
+               for n in range(1000))  # fmt: skip
+    assert cats / 1000 == pytest.approx(0.7, abs=0.05)
+
+
+def test_a_row_with_nothing_to_draw_is_left_plain_and_odd_texts_stay_themselves(tmp_path: Path) -> None:
+    question = VisualQuestion("d", IMAGE, "detail", "What is seen?", (Answer("Much."),))
+    assert "alternatives" not in made(question, uses=("vic",))[0]
+    odd = VisualQuestion("o", IMAGE, "okvqa", "Why <answer> {question}?", (Answer("<answer> <image>"), Answer(" ", 9)))
+    entry = MixtureEntry(root=tmp_path, annotation=tmp_path)
+    for row in made(odd):
+        again = mixture.draw_again(mixture.parse(json.dumps(row), "s", entry, 1), "1").turns
+        assert again[0][1].count("<image>") == 1
+        assert all(text.count("<answer>") <= 1 for _, text in again)
+        assert "Why < answer> {question}?" in again[0][1] + again[1][1]
+
+
+def test_questions_of_vqav2_are_about_the_content_and_answered_in_few_words() -> None:
+    question = VisualQuestion("v", IMAGE, "vqav2", "What colour?", (Answer("red", 10),))
+    vig, vic = made(question, uses=("vig", "vic"))
+    assert talk(vig)[0].removeprefix("<image>\n") in EN.ask["conversation"]
+    assert talk(vic)[0] != "<image>\nWhat colour?" and "What colour?" in talk(vic)[0]
+
+
 def test_our_own_output_is_an_annotation_like_any_other() -> None:
     item = Instruction("7:detail:0", IMAGE, "detail", "Ask.", "What?", "A draft.", corrected="A cat.", ended="end")
     quiz = Instruction("7:okvqa:0", IMAGE, "okvqa", "Ask.", "Who?", "cat", corrected="cat", candidates=CATS)

@@ -1,5 +1,7 @@
 """What the model reads and learns in training is what it reads and must write at inference."""
 
+import dataclasses
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,15 @@ from PIL import Image
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
 from imageref_ray.core.config import LoraConfig, TrainConfig
-from imageref_ray.dataset.mixture import Conversation
+from imageref_ray.dataset.mixture import Alternatives, Conversation
 from imageref_ray.picturenews.tiny_internvl import create
+from imageref_ray.training.augment import crop_and_flip
+from imageref_ray.training.batch_plan import Use
 from imageref_ray.training.checkpoint import merge_lora
 from imageref_ray.training.encode import IGNORED, Collator, Encoder, Example, TiledImage, encode_all
 from imageref_ray.training.model import DropPath, build_model
+from imageref_ray.training.sample_uses import SampleUses
+from imageref_ray.training.schedule import decaying
 
 TEXTS = ["Two red boats lie at the harbour of Velmora.", "IMAGE_1 shows a blue kite over the market.\n\n### Sky\n"]
 
@@ -38,7 +44,7 @@ def processor(folder: Path) -> Any:
 
 
 def row(folder: Path, *turns: tuple[str, str], images: tuple[str, ...] = (), max_tiles: int = 1) -> Conversation:
-    return Conversation("news", turns, tuple(folder / name for name in images), max_tiles, False)
+    return Conversation("news", turns, tuple(folder / name for name in images), max_tiles)
 
 
 CONVERSATION = (
@@ -252,11 +258,73 @@ def test_drop_path_leaves_out_whole_branches_and_keeps_the_mean(folder: Path) ->
     assert [layer.dropout.rate for layer in layers] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
-def test_an_augmented_image_is_another_jpeg_each_time(folder: Path, processor: Any) -> None:
-    example = Encoder(processor, 4096).encode(
-        Conversation("news", (("user", "<image>"), ("assistant", "A")), (folder / "square.png",), 1, augment=True)
+@pytest.mark.parametrize("augment", ["jpeg", "crop_flip"])
+@pytest.mark.parametrize(("name", "max_tiles"), [("square.png", 1), ("wide.png", 6)])
+def test_an_augmented_image_is_another_at_every_use_with_as_many_tiles_and_the_same_again_after_a_resume(
+    folder: Path, processor: Any, augment: str, name: str, max_tiles: int
+) -> None:
+    turns = (("user", "<image>"), ("assistant", "A"))
+    encoder = Encoder(processor, 4096)
+    plain, example = (
+        encoder.encode(Conversation("news", turns, (folder / name,), max_tiles, kinds)) for kinds in ((), (augment,))
     )
-    collate = Collator(processor, ["news"], 0)
-    once, again = (collate([example])["pixel_values"] for _ in range(2))
+    uses = SampleUses([example], encoder, 0)
+    once, again, after = (
+        Collator(processor, ["news"], 0)([uses[Use(0, number, 1)]])["pixel_values"] for number in (0, 1, 1)
+    )
     assert not torch.equal(once, again)
-    assert once.shape == again.shape
+    assert torch.equal(again, after)
+    assert once.shape == again.shape == Collator(processor, ["news"], 0)([plain])["pixel_values"].shape
+
+
+def test_a_crop_keeps_half_or_more_of_the_image_in_about_its_shape_and_half_are_mirrored() -> None:
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (100, 1))
+    image = Image.fromarray(ramp)
+    mirrored = 0
+    for seed in range(300):
+        cut = crop_and_flip(image, random.Random(seed))
+        assert cut.width * cut.height / image.width / image.height > 0.49
+        assert 0.74 < cut.width / cut.height / 2 < 1.35
+        row = np.asarray(cut)[0].astype(int)
+        step = set(np.diff(row).tolist())
+        assert step in ({1}, {-1})
+        mirrored += step == {-1}
+    assert 120 < mirrored < 180
+    assert crop_and_flip(Image.new("RGB", (1, 1)), random.Random(0)).size == (1, 1)
+
+
+def test_a_later_use_of_a_sample_has_another_wording_and_answer_with_its_own_length_and_mask(
+    folder: Path, processor: Any
+) -> None:
+    choices = Alternatives(
+        ("<image>\nWhat?", "<image>\nWhich boats lie there?"), "<answer>", ("Two.", "Red boats."), (1, 1)
+    )
+    plain = row(folder, ("system", "S"), ("user", "<image>\nWhat?"), ("assistant", "Two."), images=("square.png",))
+    encoder = Encoder(processor, 4096)
+    example = encoder.encode(dataclasses.replace(plain, alternatives=choices))
+    uses = SampleUses([example, encoder.encode(plain)], encoder, 42)
+    assert uses[Use(0, 0, 1)].ids.tolist() == uses[Use(1, 0, 1)].ids.tolist() == example.ids.tolist()
+    assert uses[Use(1, 7, 1)].ids.tolist() == example.ids.tolist()
+    seen = set()
+    for number in range(1, 40):
+        drawn = uses[Use(0, number, uses.tokens(0, number))]
+        assert len(drawn.ids) == len(drawn.learned) == uses.tokens(0, number)
+        assert drawn.ids.tolist() == SampleUses([example], encoder, 42)[Use(0, number, 1)].ids.tolist()
+        seen.add((len(drawn.ids), processor.tokenizer.decode(drawn.ids[drawn.learned])))
+    assert {answer for _, answer in seen} == {"Two.<|im_end|>", "Red boats.<|im_end|>"}
+    assert len(seen) == 4
+
+
+def test_a_draw_that_is_too_long_is_the_line_as_it_is(folder: Path, processor: Any) -> None:
+    choices = Alternatives(("<image>\nWhat?",), "<answer>", ("Two.", "boats " * 300), (1, 1))
+    plain = row(folder, ("user", "<image>\nWhat?"), ("assistant", "Two."), images=("square.png",))
+    encoder = Encoder(processor, 100)
+    uses = SampleUses([encoder.encode(dataclasses.replace(plain, alternatives=choices))], encoder, 0)
+    assert {uses.tokens(0, number) for number in range(30)} == {len(encoder.encode(plain).ids)}
+
+
+def test_weights_that_are_vectors_do_not_decay(folder: Path) -> None:
+    model = build_model(config(folder))
+    names = set(decaying(model))
+    for name, weight in model.named_parameters():
+        assert (name in names) == (weight.ndim > 1), name

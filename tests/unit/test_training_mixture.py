@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.core.config import ConfigError, MixtureEntry, TrainConfig, load
+from imageref_ray.commands.cli import main
+from imageref_ray.core.config import ConfigError, MixtureEntry, TrainConfig, check, load
 from imageref_ray.dataset import mixture
+from imageref_ray.dataset.export.instruction_rows import RATIOS
 from imageref_ray.training import progress
-from imageref_ray.training.batch_plan import BatchShape, plan_rounds
+from imageref_ray.training.batch_plan import BatchShape, Use, plan_rounds
+from imageref_ray.training.schedule import learning_rate
 from imageref_ray.training.train import _begin_run, train
 
 ROOT = Path(__file__).parents[2]
@@ -96,12 +100,97 @@ def test_a_meta_json_file_is_a_mixture_too(tmp_path: Path) -> None:
     assert found["news"].repeat_time == 0.5
 
 
+def test_keys_of_internvls_meta_files_that_mean_nothing_here_are_named_and_not_refused(tmp_path: Path) -> None:
+    meta = tmp_path / "meta.json"
+    path = annotation(tmp_path / "a.jsonl", 2)
+    more = {"conv_style": "internvl2_5", "vqa": True, "max_dynamic_patch": 12}
+    meta.write_text(json.dumps({"a": {"annotation": str(path), **more}, "b": {"annotation": str(path), "vqa": False}}))
+    config = TrainConfig(model="m", output=tmp_path, mixture=meta)
+    assert mixture.entries(config)["a"].max_dynamic_patch == 12
+    told = f"mixture {meta}: not used: conv_style (in 1 of 2 sets), vqa (in 2 of 2 sets)"
+    assert mixture.unused_keys(config) == told
+    assert mixture.unused_keys(config.model_copy(update={"mixture": {"a": entry(path)}})) == ""
+    with pytest.raises(ConfigError, match=r"unknown key mixture.*\.a\.conv_style"):
+        check(TrainConfig, {"model": "m", "output": "o", "mixture": {"a": {"annotation": "a.jsonl", **more}}}, "c")
+    for text, message in (("{", "is not valid JSON"), ("[1]", "sets: "), ('{"a": 1}', r"sets\.a: ")):
+        meta.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            mixture.entries(config)
+
+
+CHOICES = {
+    "human": ["<image>A", "<image>B <answer>"],
+    "gpt": "It is <answer>.",
+    "answers": ["x", "y"],
+    "weights": [1, 3],
+}
+ROW = {
+    "image": "a.png",
+    "conversations": [{"from": "human", "value": "<image>A"}, {"from": "gpt", "value": "It is x."}],
+    "alternatives": CHOICES,
+}
+
+
+def test_a_use_draws_a_wording_and_an_answer_by_weight_and_the_same_with_the_same_seed(tmp_path: Path) -> None:
+    row = mixture.parse(json.dumps(ROW), "s", entry(tmp_path), 1)
+    assert row.turns == (("user", "<image>A"), ("assistant", "It is x."))
+    turns = [mixture.draw_again(row, str(seed)).turns for seed in range(800)]
+    assert turns == [mixture.draw_again(row, str(seed)).turns for seed in range(800)]
+    asked, answers = Counter(human for (_, human), _ in turns), Counter(gpt for _, (_, gpt) in turns)
+    assert asked.keys() == {"<image>A", "<image>B x", "<image>B y"} and answers.keys() == {"It is x.", "It is y."}
+    assert asked["<image>A"] / 800 == pytest.approx(0.5, abs=0.07)
+    assert answers["It is y."] / 800 == pytest.approx(0.75, abs=0.07)
+    plain = mixture.parse(json.dumps({**ROW, "alternatives": None}), "s", entry(tmp_path), 1)
+    assert mixture.draw_again(plain, "1") is plain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"human": []},
+        {"human": ["no tag"]},
+        {"human": [1]},
+        {"gpt": " "},
+        {"gpt": None},
+        {"answers": []},
+        {"answers": ["x", " "]},
+        {"weights": [1]},
+        {"weights": [1, 0]},
+        {"weights": [1, "NaN"]},
+        {"weights": None},
+    ],
+)
+def test_alternatives_that_do_not_fit_are_a_reason_to_leave_a_line_out(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    line = json.dumps({**ROW, "alternatives": {**CHOICES, **change}})
+    with pytest.raises(mixture.SampleError, match="alternatives do not fit the conversation"):
+        mixture.parse(line, "s", entry(tmp_path), 1)
+    several = {**ROW, "conversations": [*ROW["conversations"], *ROW["conversations"]], "image": ["a.png", "b.png"]}
+    with pytest.raises(mixture.SampleError, match="alternatives do not fit the conversation"):
+        mixture.parse(json.dumps(several), "s", entry(tmp_path), 1)
+
+
+def test_sets_with_ratios_are_used_whole_where_batches_are_drawn(tmp_path: Path) -> None:
+    sets = {
+        "small": entry(annotation(tmp_path / "small.jsonl", 10), ratio=3),
+        "large": entry(annotation(tmp_path / "large.jsonl", 90), ratio=1),
+    }
+    rows, _ = mixture.draw(sets, 1, seed=0, whole_sets=True)
+    assert Counter((row.dataset, row.copies) for row in rows) == {("small", 1): 10, ("large", 1): 90}
+
+
 def test_a_file_of_another_length_than_told_is_refused(tmp_path: Path) -> None:
     annotation(tmp_path / "a.jsonl", 3)
     counted = MixtureEntry(annotation=tmp_path / "a.jsonl", length=4)
     with pytest.raises(ConfigError, match=r"mixture.news.length is 4, but .*a.jsonl has 3 samples"):
         mixture.draw({"news": counted}, 1, 0)
     assert mixture.draw({"news": counted.model_copy(update={"length": 3})}, 1, 0)
+
+
+def always(lengths: Sequence[int]) -> Callable[[int, int], int]:
+    """The same tokens in every use."""
+    return lambda sample, number: lengths[sample]
 
 
 lengths_and_groups = st.lists(st.tuples(st.integers(1, 60), st.sampled_from("abc")), min_size=1, max_size=40)
@@ -118,14 +207,14 @@ def test_every_rank_gets_as_many_samples_and_no_batch_is_over_the_limit(
 ) -> None:
     lengths, groups = [length for length, _ in samples], [group for _, group in samples]
     shape = BatchShape(ranks, 2, tokens, group_by)
-    for batches in islice(plan_rounds(lengths, groups, [1] * len(samples), shape, 0), 30):
+    for batches in islice(plan_rounds(always(lengths), groups, [1] * len(samples), shape, 0), 30):
         assert len({len(batch) for batch in batches}) == 1
         for batch in batches:
             assert batch
-            longest = max(lengths[number] for number in batch)
+            longest = max(lengths[use.sample] for use in batch)
             assert len(batch) == 2 if tokens is None else len(batch) == 1 or longest * len(batch) <= tokens
         if group_by == "dataset":
-            assert len({groups[number] for batch in batches for number in batch}) == 1
+            assert len({groups[use.sample] for batch in batches for use in batch}) == 1
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.sampled_from(["length", "dataset", "none"]))
@@ -134,26 +223,57 @@ def test_samples_are_used_equally_often_and_repeated_ones_as_often_as_they_repea
 ) -> None:
     copies = [1 + number % 3 for number in range(len(lengths))]
     shape = BatchShape(2, 2, None, group_by)
-    rounds = islice(plan_rounds(lengths, ["s"] * len(lengths), copies, shape, 1), sum(copies))  # 4 a round: four epochs
-    used = Counter(number for batches in rounds for batch in batches for number in batch)
+    rounds = plan_rounds(always(lengths), ["s"] * len(lengths), copies, shape, 1)
+    uses = [use for batches in islice(rounds, sum(copies)) for batch in batches for use in batch]  # 4 a round: 4 epochs
+    assert len({(use.sample, use.number) for use in uses}) == len(uses)  # no use comes twice
+    used = Counter(use.sample for use in uses)
     assert all(abs(used[number] - 4 * count) <= 2 * count for number, count in enumerate(copies))
     assert used.total() == 4 * sum(copies)
 
 
 def test_batches_of_like_length_hardly_pad() -> None:
     lengths = [10 + (number * 37) % 490 for number in range(2000)]
-    rounds = islice(plan_rounds(lengths, ["s"] * 2000, [1] * 2000, BatchShape(2, 8, 4000, "length"), 3), 50)
-    batches = [[lengths[number] for number in batch] for both in rounds for batch in both]
+    rounds = islice(plan_rounds(always(lengths), ["s"] * 2000, [1] * 2000, BatchShape(2, 8, 4000, "length"), 3), 50)
+    batches = [[use.tokens for use in batch] for both in rounds for batch in both]
     padded = sum(max(batch) * len(batch) for batch in batches)
     assert sum(map(sum, batches)) / padded > 0.95
 
 
 def test_the_plan_is_the_same_on_every_rank_and_another_with_another_seed() -> None:
-    def first(seed: int) -> list[list[list[int]]]:
-        return list(islice(plan_rounds([5] * 50, ["s"] * 50, [1] * 50, BatchShape(2, 2, None, "length"), seed), 5))
+    def first(seed: int) -> list[list[list[Use]]]:
+        shape = BatchShape(2, 2, None, "length")
+        return list(islice(plan_rounds(always([5] * 50), ["s"] * 50, [1] * 50, shape, seed), 5))
 
     assert first(0) == first(0)
     assert first(0) != first(1)
+
+
+def test_every_batch_is_from_one_set_drawn_by_its_ratio_and_all_samples_of_a_set_come_in_turn() -> None:
+    groups = ["small"] * 10 + ["large"] * 90 + ["tiny"]
+    ratios = {"small": 5.0, "large": 3.0, "tiny": 2.0, "empty": 9.0}
+    shape = BatchShape(2, 4, None, "dataset")
+    rounds = list(islice(plan_rounds(always([5] * 101), groups, [1] * 101, shape, 42, ratios), 2000))
+    drawn = Counter(groups[batches[0][0].sample] for batches in rounds)
+    assert {name: drawn[name] / 2000 for name in drawn} == pytest.approx(
+        {"small": 0.5, "large": 0.3, "tiny": 0.2}, abs=0.04
+    )
+    for batches in rounds:
+        assert [len(batch) for batch in batches] == [4, 4]
+        assert len({groups[use.sample] for batch in batches for use in batch}) == 1
+    used = Counter(use.sample for batches in rounds for batch in batches for use in batch)
+    for name in ("small", "large"):
+        counts = [used[sample] for sample in range(101) if groups[sample] == name]
+        assert max(counts) - min(counts) <= 2  # none is left out, none comes much more often
+    again = islice(plan_rounds(always([5] * 101), groups, [1] * 101, shape, 42, ratios), 2000)
+    assert list(again) == rounds
+
+
+def test_a_batch_is_planned_with_the_length_that_every_use_has() -> None:
+    shape = BatchShape(1, 4, 100, "length")
+    plan = plan_rounds(lambda sample, number: 10 + 30 * (number % 2), ["s"] * 40, [1] * 40, shape, 0)
+    for (batch,) in islice(plan, 40):
+        assert all(use.tokens == 10 + 30 * (use.number % 2) for use in batch)
+        assert max(use.tokens for use in batch) * len(batch) <= 100
 
 
 def ready(folder: Path) -> dict[str, object]:
@@ -219,6 +339,37 @@ def test_the_recipes_are_the_papers(
     assert {entry.repeat_time for entry in general.values()} == {share}
     own = [entry for key, entry in recipe.mixture.items() if key.startswith("imageref")]
     assert [(entry.repeat_time, entry.max_dynamic_patch) for entry in own] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(("name", "own"), [("llava", {}), ("aokvqa", {"a_okvqa": 131}), ("okvqa", {"okvqa": 300})])
+def test_the_vigc_recipes_are_the_releases_and_dry_run(
+    name: str,
+    own: dict[str, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = ROOT / "jobs" / "configs" / f"vigc-{name}.yaml"
+    recipe = load(TrainConfig, path)
+    ratios = {"reasoning": 277, "detail": 152, "conversation": 507, **own}
+    assert isinstance(recipe.mixture, dict)
+    assert {key: entry.ratio for key, entry in recipe.mixture.items()} == {
+        f"{task}.{use}": ratio for task, ratio in ratios.items() for use in ("vic", "vig")
+    }
+    assert all(RATIOS[task] == ratio for task, ratio in ratios.items())
+    assert {entry.augment for entry in recipe.mixture.values()} == {"crop_flip"}
+    assert (recipe.workers, recipe.per_device_batch, recipe.global_batch) == (8, 8, 8 * 8 * 2)
+    assert (recipe.steps, round(recipe.steps * recipe.warmup_ratio)) == (60_000 / 2, 1_000 / 2)
+    rates = [learning_rate(recipe, step) for step in (0, 500, 30_000)]
+    assert (rates, recipe.schedule, recipe.weight_decay) == ([1e-6, 3e-5, 1e-5], "cosine", 0.05)
+    assert (recipe.group_by, recipe.seed, recipe.betas) == ("dataset", 42, (0.9, 0.999))
+    monkeypatch.chdir(tmp_path)
+    for entry in recipe.mixture.values():
+        entry.root.mkdir(parents=True, exist_ok=True)
+        entry.annotation.parent.mkdir(parents=True, exist_ok=True)
+        entry.annotation.touch()
+    assert main(["train", "--config", str(path), "--dry-run"]) == 0
+    assert "MISSING" not in capsys.readouterr().out
 
 
 def test_sets_with_a_ratio_come_by_it_whatever_their_sizes(tmp_path: Path) -> None:

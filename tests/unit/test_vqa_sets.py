@@ -191,11 +191,33 @@ def test_broken_conversations_cost_only_themselves(tmp_path: Path) -> None:
         good,
     ]
     found, failures = parted(vqa_sets.read_llava(write(tmp_path / "c.json", [good, *bad]), ROOT, "detail"))
-    assert [question.id for question in found] == ["good:0"]
+    assert [question.id for question in found] == ["good:0", "good#7:0"]
     assert [f.error for f in failures] == [
-        *("BrokenEntry", "BrokenEntry", "BrokenEntry", "MissingKey", "MissingKey", "BrokenEntry", "RepeatedQuestion")
+        *("BrokenEntry", "BrokenEntry", "BrokenEntry", "MissingKey", "MissingKey", "BrokenEntry")
     ]
     assert failures[0].message == "c.json[1]: turns are from ['human']; expected human and gpt alternating"
+
+
+def test_repeated_ids_of_llava_are_all_kept_under_ids_that_say_which_entry_they_are(tmp_path: Path) -> None:
+    def entry(id: str, answer: str) -> dict[str, Any]:
+        turns = [{"from": "human", "value": "Q"}, {"from": "gpt", "value": answer}]
+        return {"id": id, "image": "9.jpg", "conversations": turns}
+
+    entries = [entry("9", "a"), entry("9", "b"), entry("9#3", "c"), entry("9", "d"), entry("9#3", "e")]
+    found, failures = parted(vqa_sets.read_llava(write(tmp_path / "c.json", entries), ROOT, "conversation"))
+    assert [(q.id, q.answers[0].text) for q in found] == [
+        *(("9:0", "a"), ("9#1:0", "b"), ("9#3:0", "c"), ("9#3#3:0", "d"), ("9#3#4:0", "e"))
+    ]
+    assert not failures
+
+
+def test_the_releases_lists_of_llava_are_read_too(tmp_path: Path) -> None:
+    entries = [{"image": "9.jpg", "question": "What?", "answer": ["A cat."]}, {"image": "9.jpg", "question": "Why?"}]
+    found, failures = parted(vqa_sets.read_llava(write(tmp_path / "c.json", entries), ROOT, "detail"))
+    assert found == [VisualQuestion("0:0", Image("9.jpg", "/coco/9.jpg"), "detail", "What?", (Answer("A cat."),))]
+    assert [(f.record_id, f.message) for f in failures] == [
+        ("1", "c.json[1]: key answer is missing; give the list of answers")
+    ]
 
 
 def test_flat_lists_hold_label_lists_and_choices(tmp_path: Path) -> None:

@@ -23,9 +23,14 @@ class MixtureEntry(Config):
         None,
         gt=0,
         description="sampling weight, instead of repeat_time: a sample is from this data set with probability ratio / "
-        "sum of all ratios",
+        "sum of all ratios (with group_by: dataset, a batch is)",
     )
     data_augment: bool = Field(False, description="recompress images as JPEG of random quality (75 to 100)")
+    augment: Literal["crop_flip"] | None = Field(
+        None,
+        description="crop_flip: at every use another random part of an image (half to all of its area), mirrored half "
+        "of the time; not for answers that tell left from right, or read text",
+    )
     length: int | None = Field(
         None, description="number of samples in the file; training is refused if it differs; default: not checked"
     )
@@ -71,8 +76,12 @@ class TrainConfig(Config):
         description="fill batches up to this many padded tokens per worker instead of per_device_batch samples",
     )
     learning_rate: float = Field(4e-5, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW (not on biases and norms)")
+    min_learning_rate: float = Field(0.0, ge=0, description="learning rate at the end of a cosine or linear schedule")
+    weight_decay: float = Field(
+        0.01, ge=0, description="weight decay of AdamW (not on biases, norms and other weights that are vectors)"
+    )
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="fraction of the steps for linear warm-up")
+    warmup_from: float = Field(0.0, ge=0, description="learning rate at which warm-up begins")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="learning-rate schedule after warm-up"
     )
@@ -107,8 +116,8 @@ class TrainConfig(Config):
     gradient_checkpointing: bool = Field(True, description="recompute activations in the backward pass to save memory")
     group_by: Literal["length", "dataset", "none"] = Field(
         "length",
-        description="what the samples of one batch have in common: similar length, one data set (and similar length), "
-        "or nothing",
+        description="what the samples of one batch, on all workers, have in common: similar length, one data set (and "
+        "similar length), or nothing",
     )
     max_tiles: int = Field(
         6,
@@ -120,6 +129,24 @@ class TrainConfig(Config):
     keep_checkpoints: int = Field(2, ge=1, description="number of latest checkpoints to keep")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     seed: int = Field(42, description="seed of sampling, data order and dropout")
+
+    @model_validator(mode="after")
+    def _learning_rates_fit(self) -> TrainConfig:
+        for name in ("min_learning_rate", "warmup_from"):
+            if getattr(self, name) > self.learning_rate:
+                raise ValueError(
+                    f"{name}: {getattr(self, name):g} is above learning_rate ({self.learning_rate:g}), which is the "
+                    "highest; lower it"
+                )
+        if self.min_learning_rate and self.schedule == "constant":
+            raise ValueError(
+                "min_learning_rate: a constant schedule never gets there; remove it, or set schedule: cosine"
+            )
+        if self.warmup_from and not self.warmup_ratio:
+            raise ValueError(
+                "warmup_from: there is no warm-up with warmup_ratio: 0; set warmup_ratio or remove warmup_from"
+            )
+        return self
 
     @model_validator(mode="after")
     def _flash_attention_can_run(self) -> TrainConfig:

@@ -4,7 +4,8 @@
     vic   question (of a knowledge task: with a request for a short answer) ─▶ answer
     vqg   answer, with a request for its question ─▶ question
 
-If a question has several answers, one is sampled by weight per row; the random seed depends on the question.
+A row has one wording and one answer, drawn by weight; the random seed depends on the question. All that it may have is
+beside it as `alternatives` (`dataset/mixture.py`), so that our training draws anew at every use.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 from imageref_ray.core.records import Answer, Failure, Image, Instruction, VisualQuestion
 from imageref_ray.dataset.export.rows import TAG, path
+from imageref_ray.dataset.mixture import ANSWER_TAG, Alternatives
 from imageref_ray.engines.base import Message
 from imageref_ray.stages.prompts import instruct
 from imageref_ray.stages.prompts.instruct import TASKS, InstructPack
@@ -25,6 +27,18 @@ STAGE = "export"
 
 RATIOS = {"reasoning": 277, "detail": 152, "conversation": 507, "a_okvqa": 131, "okvqa": 300}
 """The mixture ratios of the release's data sets, each of them used once as vig and once as vic."""
+
+WORDED_AS = {"vqav2": "conversation"}
+"""Annotated sets that are no task of `instruct` → the task whose wordings ask for such questions."""
+
+SHORT = {*WORDED_AS, *(task for task, kind in TASKS.items() if kind == "knowledge")}
+"""Tasks whose answers are a few words, so that a question asks for a short answer."""
+
+UNTAGGED = "< image>"
+"""An image tag of a text's own, broken up: trainers take every tag for an image."""
+
+REQUEST = "<request>"
+"""Where a frame has its request."""
 
 
 def as_questions(items: Iterable[Instruction], corrected: bool = True) -> Iterator[VisualQuestion | Failure]:
@@ -55,11 +69,13 @@ def rows(
     topk: int | None = None,
     score_thr: float = 0.0,
 ) -> Iterator[dict[str, Any] | Failure]:
-    """`draws` rows per question and use: `{"id", "image", "conversations"}`, image paths relative to `root`.
+    """`draws` rows per question and use: `{"id", "image", "conversations", "alternatives"?}`.
 
-    Answers are sampled from the `topk` with the highest weight, if at least `score_thr`; a question without any such
-    answer becomes a failure.
+    Ids are `<question>:<use>:<draw>`, image paths are relative to `root`. `alternatives` are left out where there is
+    but one wording and one answer. Answers are those of the `topk` with the highest weight, if at least `score_thr`; a
+    question without any such answer becomes a failure.
     """
+    frame = [_turn(message) for message in instruct.turn(pack, Image("", ""), REQUEST)]
     for question in questions:
         answers = eligible(question.answers, topk, score_thr)
         if not answers:
@@ -67,39 +83,49 @@ def rows(
             message = f"no answer has a weight of {score_thr:g} or more, the highest is {best:g}; lower score_thr"
             yield Failure(question.id, STAGE, "NoAnswer", message)
             continue
+        image = [path(question.image, root)]
         for use in uses:
+            choices = _alternatives(use, question, answers, pack, frame[-1]["value"])
             for draw in range(draws):
                 name = f"{question.id}:{use}:{draw}"
-                yield _row(name, use, question, answers, pack, root, random.Random(f"{seed}:{name}"))
+                turns = _draw(choices, random.Random(f"{seed}:{name}"))
+                row = {"id": name, "image": image, "conversations": [*frame[:-1], *turns]}
+                several = len(choices.human) * len(choices.answers) > 1
+                yield {**row, "alternatives": vars(choices)} if several else row
 
 
 def eligible(answers: Sequence[Answer], topk: int | None, score_thr: float) -> list[Answer]:
     """The answers that may be sampled, highest weight first; of equals the earlier."""
     heaviest = sorted(answers, key=lambda answer: -answer.weight)[:topk]
-    return [answer for answer in heaviest if answer.weight > 0 and answer.weight >= score_thr]
+    return [answer for answer in heaviest if answer.text.strip() and answer.weight > 0 and answer.weight >= score_thr]
 
 
-def _row(
-    name: str,
-    use: Use,
-    question: VisualQuestion,
-    answers: Sequence[Answer],
-    pack: InstructPack,
-    root: Path,
-    rng: random.Random,
-) -> dict[str, Any]:
-    (answer,) = rng.choices([answer.text for answer in answers], weights=[answer.weight for answer in answers])
-    knowledge = TASKS.get(question.task) == "knowledge"
+def _alternatives(
+    use: Use, question: VisualQuestion, answers: Sequence[Answer], pack: InstructPack, frame: str
+) -> Alternatives:
+    """All that a question may become in training; `frame` is the text of a human turn around its request."""
+    asked = question.question.replace(ANSWER_TAG, "< answer>")
     if use == "vig":
-        prompt, reply = instruct.wording(pack, question.task, rng), instruct.pair(pack, question.question, answer)
+        task = WORDED_AS.get(question.task, question.task)
+        requests, reply = instruct.wordings(pack, task), instruct.pair(pack, asked, ANSWER_TAG)
     elif use == "vic":
-        prompt, reply = instruct.short(pack, question.question, rng) if knowledge else question.question, answer
+        requests, reply = instruct.shorts(pack, asked) if question.task in SHORT else (asked,), ANSWER_TAG
     else:
-        prompt, reply = instruct.reverse(pack, answer, rng), question.question
-    turns = [*map(_turn, instruct.turn(pack, question.image, prompt)), {"from": "gpt", "value": reply}]
-    return {"id": name, "image": [path(question.image, root)], "conversations": turns}
+        requests, reply = instruct.reverses(pack, ANSWER_TAG), asked
+    return Alternatives(
+        tuple(frame.replace(REQUEST, request.replace(TAG, UNTAGGED)) for request in requests),
+        reply.replace(TAG, UNTAGGED),
+        tuple(answer.text.replace(TAG, UNTAGGED) for answer in answers),
+        tuple(answer.weight for answer in answers),
+    )
+
+
+def _draw(choices: Alternatives, rng: random.Random) -> list[dict[str, str]]:
+    (answer,) = rng.choices(choices.answers, choices.weights)
+    human = rng.choice(choices.human).replace(ANSWER_TAG, answer)
+    return [{"from": "human", "value": human}, {"from": "gpt", "value": choices.gpt.replace(ANSWER_TAG, answer)}]
 
 
 def _turn(message: Message) -> dict[str, str]:
-    texts = [TAG if isinstance(part, Image) else part.replace(TAG, "< image>") for part in message.parts]
+    texts = [TAG if isinstance(part, Image) else part.replace(TAG, UNTAGGED) for part in message.parts]
     return {"from": "system" if message.role == "system" else "human", "value": "".join(texts)}

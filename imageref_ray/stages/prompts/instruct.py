@@ -86,14 +86,25 @@ def wording(pack: InstructPack, task: str, rng: random.Random | None = None) -> 
     return _one(pack.ask[TASKS[task]], rng)
 
 
-def short(pack: InstructPack, question: str, rng: random.Random | None = None) -> str:
+def wordings(pack: InstructPack, task: str) -> tuple[str, ...]:
+    """All of the task's wordings, to draw one of for training. Raises ConfigError for an unknown task."""
+    wording(pack, task)
+    return tuple(text.strip() for text in pack.ask[TASKS[task]])
+
+
+def short(pack: InstructPack, question: str) -> str:
     """The question, worded for a short answer."""
-    return _worded(_one(pack.short, rng), question=question)
+    return _worded(pack.short[0], question=question)
 
 
-def reverse(pack: InstructPack, answer: str, rng: random.Random | None = None) -> str:
-    """The answer, worded to ask for its question."""
-    return _worded(_one(pack.reverse, rng), answer=answer)
+def shorts(pack: InstructPack, question: str) -> tuple[str, ...]:
+    """The question in all wordings for a short answer."""
+    return tuple(_worded(template, question=question) for template in pack.short)
+
+
+def reverses(pack: InstructPack, answer: str) -> tuple[str, ...]:
+    """The answer in all wordings that ask for its question."""
+    return tuple(_worded(template, answer=answer) for template in pack.reverse)
 
 
 def turn(pack: InstructPack, image: Image, request: str, text: str = "") -> tuple[Message, ...]:
