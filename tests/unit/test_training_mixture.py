@@ -249,6 +249,17 @@ def test_what_is_wrong_is_said_before_ray_starts(change: dict[str, object], mess
         train(TrainConfig.model_validate(values))
 
 
+def test_keys_that_are_not_used_are_said_once_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = tmp_path / "meta.json"
+    values = {**ready(tmp_path), "mixture": meta, "global_batch": 3}
+    meta.write_text(json.dumps({"a": {"annotation": str(tmp_path / "a.jsonl"), "vqa": True}}))
+    with pytest.raises(ConfigError, match="not a multiple"):
+        train(TrainConfig.model_validate(values))
+    assert capsys.readouterr().err == f"train: mixture {meta}: not used: vqa (in 1 of 1 sets)\n"
+
+
 def test_another_training_does_not_take_over_a_folder(tmp_path: Path) -> None:
     values = ready(tmp_path)
     held = TrainConfig.model_validate({**values, "learning_rate": 1.0})
