@@ -32,7 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         turns = [{"from": "human", "value": "What is there?"}, {"from": "gpt", "value": answer}]
         others = [" ".join(generator.choice(WORDS, 2 + k)) for k in range(4)]
         choices = {"human": ["What is there?", "Red boats?"], "gpt": "<answer>", "answers": others, "weights": [1] * 4}
-        rows["text"].append({"conversations": turns, "alternatives": choices})
+        if number % 2:
+            rows["text"].append({"conversations": turns, "alternatives": choices})
         rows["pictures"].append({"image": f"{number % 9}.png", "conversations": turns})  # 8.png does not exist
     for name, lines in rows.items():
         (made / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
