@@ -19,7 +19,7 @@ WINDOW = 64  # rounds sorted by length together: similar lengths within a round,
 
 
 class Use(NamedTuple):
-    """One use of a sample: the sample's index, the number of this use of it in the run (from 0), and its tokens then."""
+    """One use of a sample: the sample's index, the number of the use in the run (from 0), and its tokens then."""
 
     sample: int
     number: int

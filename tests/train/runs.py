@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def settings(folder: Path, name: str, **change: Any) -> TrainConfig:
     sets: dict[str, dict[str, Any]] = {
         "pictures": {"root": folder, "annotation": folder / "pictures.jsonl", "augment": "crop_flip"},
-        "text": {"annotation": folder / "text.jsonl", "repeat_time": 2},  # the second use draws anew
+        "text": {"root": folder, "annotation": folder / "text.jsonl", "repeat_time": 2},  # the second use draws anew
     }
     values = {
         "model": str(folder / "model"),
