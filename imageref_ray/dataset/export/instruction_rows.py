@@ -11,7 +11,8 @@ beside it as `alternatives` (`dataset/mixture.py`), so that our training draws a
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +77,7 @@ def rows(
     question without any such answer becomes a failure.
     """
     frame = [_turn(message) for message in instruct.turn(pack, Image("", ""), REQUEST)]
+    framed = lru_cache(partial(_framed, frame[-1]["value"]))  # vig and vqg ask all questions of a task alike
     for question in questions:
         answers = eligible(question.answers, topk, score_thr)
         if not answers:
@@ -85,7 +87,7 @@ def rows(
             continue
         image = [path(question.image, root)]
         for use in uses:
-            choices = _alternatives(use, question, answers, pack, frame[-1]["value"])
+            choices = _alternatives(use, question, answers, pack, framed)
             for draw in range(draws):
                 name = f"{question.id}:{use}:{draw}"
                 turns = _draw(choices, random.Random(f"{seed}:{name}"))
@@ -101,9 +103,13 @@ def eligible(answers: Sequence[Answer], topk: int | None, score_thr: float) -> l
 
 
 def _alternatives(
-    use: Use, question: VisualQuestion, answers: Sequence[Answer], pack: InstructPack, frame: str
+    use: Use,
+    question: VisualQuestion,
+    answers: Sequence[Answer],
+    pack: InstructPack,
+    framed: Callable[[tuple[str, ...]], tuple[str, ...]],
 ) -> Alternatives:
-    """All that a question may become in training; `frame` is the text of a human turn around its request."""
+    """All that a question may become in training; `framed` makes human turns of requests."""
     asked = question.question.replace(ANSWER_TAG, "< answer>")
     if use == "vig":
         task = WORDED_AS.get(question.task, question.task)
@@ -113,11 +119,15 @@ def _alternatives(
     else:
         requests, reply = instruct.reverses(pack, ANSWER_TAG), asked
     return Alternatives(
-        tuple(frame.replace(REQUEST, request.replace(TAG, UNTAGGED)) for request in requests),
+        framed(requests),
         reply.replace(TAG, UNTAGGED),
         tuple(answer.text.replace(TAG, UNTAGGED) for answer in answers),
         tuple(answer.weight for answer in answers),
     )
+
+
+def _framed(frame: str, requests: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(frame.replace(REQUEST, request.replace(TAG, UNTAGGED)) for request in requests)
 
 
 def _draw(choices: Alternatives, rng: random.Random) -> list[dict[str, str]]:
