@@ -17,7 +17,8 @@ from rich.console import Console
 from imageref_ray.batch import manifest, outcome
 from imageref_ray.batch.budget import Cost, over_budget_by_now
 from imageref_ray.batch.worker import Pass, Prepare, Row, Work
-from imageref_ray.core.config import EngineConfig, PassConfig
+from imageref_ray.core.config import CheckpointConfig, EngineConfig, PassConfig
+from imageref_ray.core.tiles import notice
 
 Summary = dict[str, Any]
 
@@ -47,6 +48,10 @@ def run_job(job: Job, console: Console | None = None) -> Summary:
     """
     console, config = console or Console(), job.config
     values = config.model_dump(mode="json")
+    if isinstance(config.engine, CheckpointConfig) and (
+        different := notice(config.engine.model, config.engine.max_tiles)
+    ):
+        console.print(different, highlight=False, soft_wrap=True)
     done = manifest.begin(config.output, job.settings, values)
     if done is not None:
         summary = job.repeat(done, console)

@@ -16,13 +16,15 @@ import math
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import Config, ConfigError, MixtureEntry, TrainConfig, check, check_places
 from imageref_ray.core.files import read_text
+from imageref_ray.core.records import Image
+from imageref_ray.engines.base import Message
 
 IMAGE_TAG = "<image>"
 ANSWER_TAG = "<answer>"
@@ -221,6 +223,29 @@ def _alternatives(values: Any, roles: list[str], images: int) -> Alternatives:
     if not fits:
         raise SampleError("alternatives do not fit the conversation")
     return found
+
+
+def messages(turns: Iterable[tuple[str, str]]) -> list[Message]:
+    """The turns, as (role, text), as a request has them: an image for every tag of a question, and the text between.
+
+    An answer loses white space before it: where a whole prompt is tokenized, it would join the template's line break in
+    one token that is never learned.
+    """
+    return [_message(role, text) for role, text in turns]
+
+
+def _message(role: str, text: str) -> Message:
+    if role == "user":
+        return Message("user", tuple(_parts(text)))
+    return Message("assistant", (text.lstrip(),)) if role == "assistant" else Message("system", (text,))
+
+
+def _parts(text: str) -> Iterator[str | Image]:
+    for number, piece in enumerate(text.split(IMAGE_TAG)):
+        if number:
+            yield Image("", "")
+        if piece:
+            yield piece
 
 
 def _with_tags(turns: tuple[tuple[str, str], ...], count: int) -> tuple[tuple[str, str], ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import CheckpointConfig, ConfigError, EngineConfig, OpenAIConfig
+from imageref_ray.engines import tiles
 from imageref_ray.engines.base import Engine
 from imageref_ray.engines.chat_template import INTERNVL
 
@@ -40,7 +41,7 @@ def check(config: EngineConfig) -> None:
     if not 1 <= least <= most:
         raise ConfigError(f"engine.actors is {[least, most]}; expected [least, most] with 1 <= least <= most")
     if isinstance(config, CheckpointConfig):
-        check_checkpoint(config.model)
+        check_checkpoint(config)
     elif config.kind == "openai":
         check_endpoint(config)
     elif config.kind == "scripted":
@@ -76,10 +77,20 @@ def check_endpoint(config: OpenAIConfig) -> None:
         raise ConfigError(f"engine.args sets {', '.join(taken)}, which every request sets itself; leave it out")
 
 
-def check_checkpoint(model: str) -> None:
-    """Raise ConfigError unless `engine.model` is a folder in Hugging Face format, of any model, or may be a name."""
-    if _architectures(model, "engine.model") == []:
-        raise ConfigError(f"engine.model: {model}/config.json names no architecture; give a Hugging Face checkpoint")
+def check_checkpoint(config: CheckpointConfig) -> None:
+    """Raise ConfigError unless `engine.model` is a folder in Hugging Face format, of any model, or may be a name.
+
+    Also for tiles of a model that has none, and for tiles that are set twice.
+    """
+    names = _architectures(config.model, "engine.model")
+    if names == []:
+        raise ConfigError(
+            f"engine.model: {config.model}/config.json names no architecture; give a Hugging Face checkpoint"
+        )
+    if names is not None:
+        tiles.check(config, names)
+    if "max_patches" in (config.args.get("mm_processor_kwargs") or {}):
+        raise ConfigError("engine.args.mm_processor_kwargs sets max_patches; set engine.max_tiles instead")
 
 
 def check_model(model: str, key: str = "engine.model", *, ask_hub: bool = False) -> None:

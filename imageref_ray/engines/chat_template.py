@@ -71,16 +71,23 @@ class ChatTemplate:
         """
         if request.images and self._placeholder is None:
             raise RequestError(f"{len(request.images)} images in a request to a model that reads text only")
+        return self.conversation(request.messages) + self._plain(request.prefix)
+
+    def conversation(self, messages: Iterable[Message], open_turn: bool = True) -> str:
+        """The text of the turns, and of the beginning of the assistant's next one (`open_turn`).
+
+        Training reads its samples as this writes them: what is learned is what is asked. Raises RequestError for a
+        conversation that the template refuses.
+        """
         number = 0
         chat = []
-        for message in request.messages:
+        for message in messages:
             chat.append({"role": message.role, "content": self._written(message, number)})
             number += len(message.images)
         try:
-            text = self._apply(chat)
+            return self._apply(chat, open_turn)
         except (TemplateError, TypeError, ValueError) as error:
             raise RequestError(f"the model's chat template refuses the conversation: {error}") from error
-        return text + self._plain(request.prefix)
 
     def prefix(self, request: Request) -> list[int]:
         """The tokens of the open turn's prefix: all from where the prompt with it differs from the prompt without it.
@@ -94,9 +101,9 @@ class ChatTemplate:
             raise RequestError(f"nothing to score: the prefix {request.prefix!r} has no tokens")
         return list(whole[common:])
 
-    def _apply(self, chat: list[dict[str, Any]]) -> str:
+    def _apply(self, chat: list[dict[str, Any]], open_turn: bool = True) -> str:
         text: str = self._tokenizer.apply_chat_template(
-            chat, chat_template=self._template, tokenize=False, add_generation_prompt=True, **self._variables
+            chat, chat_template=self._template, tokenize=False, add_generation_prompt=open_turn, **self._variables
         )
         return text if text.startswith(self._begin) else self._begin + text
 

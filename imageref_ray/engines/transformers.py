@@ -31,7 +31,7 @@ from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, TransformersConfig
 from imageref_ray.core.images import DECODE_ERRORS, open_rgb
 from imageref_ray.core.records import Usage
-from imageref_ray.engines import chat_template
+from imageref_ray.engines import chat_template, tiles
 from imageref_ray.engines.base import EngineDied, Reply, Request, RequestError
 from imageref_ray.engines.chat_template import ChatTemplate
 from imageref_ray.engines.generation_steps import Guides, Outcome, Steps
@@ -56,7 +56,11 @@ class TransformersEngine:
             reader = (AutoProcessor if sees else AutoTokenizer).from_pretrained(name, **_source(config.args))
         self._processor = reader if sees else None
         self._tokenizer = tokenizer = reader.tokenizer if sees else reader
-        self._template = _template(tokenizer, self._processor, shape.architectures or [], config.template_args)
+        architectures = shape.architectures or []
+        self._template = _template(tokenizer, self._processor, architectures, config.template_args)
+        image_processor = getattr(reader, "image_processor", None)
+        self.tiles = tiles.of_checkpoint(config, architectures, image_processor.to_dict() if image_processor else {})
+        """How the images of a request are cut; None: in the model's own way."""
         with _loading(config.model):
             kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
             self._model = kind.from_pretrained(name, dtype=config.dtype, **config.args).eval()
@@ -104,7 +108,7 @@ class TransformersEngine:
     def _next_batch(self) -> list[_Waiting]:
         """The oldest requests of one kind, taken from those that wait; empty when none does."""
         waiting = [one for one in self._waiting if not one.reply.done()]
-        batch = [one for one in waiting if _kind(one.request) == _kind(waiting[0].request)][: self._most]
+        batch = [one for one in waiting if self._kind(one.request) == self._kind(waiting[0].request)][: self._most]
         self._waiting = [one for one in waiting if one not in batch]
         return batch
 
@@ -125,7 +129,7 @@ class TransformersEngine:
 
     def _together(self, requests: Sequence[Request]) -> list[Reply]:
         """One `generate` (or, to score, one forward pass) for requests of one kind."""
-        inputs, first = self._inputs(requests), requests[0]
+        inputs, first = self.inputs(requests), requests[0]
         if first.scored:
             return [self._scored(first, inputs)]
         room = _room(self._limit, inputs["attention_mask"].sum(1).tolist(), first.sampling.max_tokens)
@@ -148,7 +152,7 @@ class TransformersEngine:
             for at in range(len(requests))
         ]
 
-    def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
+    def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """What the model reads: token ids (padded on the left), attention mask and the images' tensors."""
         texts = [self._template.render(request) for request in requests]
         given: dict[str, Any] = {"return_tensors": "pt", "padding": True, "add_special_tokens": False}
@@ -156,6 +160,9 @@ class TransformersEngine:
             inputs = self._tokenizer(texts, **given)
         else:
             images = [_opened(request) for request in requests] if requests[0].images else None
+            most = self._tiles_each(requests[0])
+            if most:
+                given["max_patches"] = most
             inputs = self._processor(text=texts, images=images, **given)
         model = self._model
         return {
@@ -163,6 +170,17 @@ class TransformersEngine:
             for name, value in inputs.items()
             if name != "token_type_ids" or name in self._arguments
         }
+
+    def _tiles_each(self, request: Request) -> int | None:
+        """Maximum tiles of each of the request's images; None where there are none, or no tiles."""
+        return self.tiles.per_image(len(request.images)) if self.tiles and request.images else None
+
+    def _kind(self, request: Request) -> Hashable:
+        """Requests of one kind go together; what is scored, or drawn from a seed, goes alone."""
+        wanted = request.sampling
+        alone = request.scored or (wanted.seed is not None and wanted.temperature > 0)
+        images = bool(request.images), self._tiles_each(request)
+        return id(request) if alone else (wanted, request.n, request.logprobs, request.guide is None, images)
 
     def _scored(self, request: Request, inputs: dict[str, Any]) -> Reply:
         """The log-probabilities of the prefix's tokens, each given everything before it."""
@@ -206,14 +224,6 @@ def reply(prompt: Usage, outcomes: Sequence[Outcome], logprobs: bool) -> Reply:
         logprobs=tuple(one.logprobs for one in outcomes) if logprobs else (),
         openings=tuple(one.opening for one in outcomes) if logprobs else (),
     )
-
-
-def _kind(request: Request) -> Hashable:
-    """Requests of one kind go together; what is scored, or drawn from a seed, goes alone."""
-    wanted = request.sampling
-    alone = request.scored or (wanted.seed is not None and wanted.temperature > 0)
-    together = wanted, request.n, request.logprobs, request.guide is None, not request.images
-    return id(request) if alone else together
 
 
 def _room(limit: int | None, lengths: Sequence[int], wanted: int) -> int:

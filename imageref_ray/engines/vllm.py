@@ -1,7 +1,7 @@
 """vLLM inside the process that makes it (a Ray actor, a Serve replica): Request → chat text + images → Reply.
 
-Any model that vLLM runs: what is asked of it is written by `chat_template.py`. Images carry their sha256 as vLLM's
-multimodal uuid: its processor, encoder and prefix caches then hit across requests.
+Any model that vLLM runs: what is asked of it is written by `chat_template.py`. Images carry their sha256, and into how
+many tiles they may be cut, as multimodal uuid: vLLM's processor, encoder and prefix caches then hit across requests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, VllmConfig
 from imageref_ray.core.images import open_rgb
 from imageref_ray.core.records import Image, Usage
-from imageref_ray.engines import chat_template, cpu_affinity
+from imageref_ray.engines import chat_template, cpu_affinity, tiles
 from imageref_ray.engines.base import EngineDied, Guide, Reply, Request, RequestError
 from imageref_ray.engines.chat_template import ChatTemplate
 
@@ -68,6 +68,11 @@ class VllmEngine:
         # Before the weights are loaded: without a template nothing can be asked.
         self._template = template(model, config.template_args)
         self._image_token = chat_template.image_token(model.hf_config)
+        self.tiles = tiles.of_checkpoint(config, model.architectures, model.hf_image_processor_config)
+        """How the images of a request are cut; None: in the model's own way."""
+        if self.tiles:  # for the memory that vLLM sets aside; each request says its own number
+            largest = {"max_patches": self.tiles.max_tiles, "crop_to_patches": True}
+            args.mm_processor_kwargs = {**(args.mm_processor_kwargs or {}), **largest}
         with cpu_affinity.apart() if current_platform.is_cpu() else nullcontext():
             # vLLM's defaults go by what it is used for. Without a word of that they are those of no card: on an H200
             # 2,048 tokens and 128 requests at once, where it would take 16,384 and 1,024.
@@ -80,7 +85,7 @@ class VllmEngine:
         prefix = self._template.prefix(request) if request.scored else []
         final: RequestOutput | None = None
         kind = RequestOutputKind.CUMULATIVE if request.until else RequestOutputKind.FINAL_ONLY
-        async with aclosing(self._outputs(request, kind)) as outputs:
+        async with aclosing(self.outputs(request, kind)) as outputs:
             async for final in outputs:
                 if request.until and not final.finished and request.until(final.outputs[0].text):
                     break
@@ -97,19 +102,23 @@ class VllmEngine:
         Raises what `generate` raises.
         """
         generated = 0
-        async with aclosing(self._outputs(request, RequestOutputKind.DELTA)) as outputs:
+        async with aclosing(self.outputs(request, RequestOutputKind.DELTA)) as outputs:
             async for output in outputs:
                 reply = self._reply(output)
                 generated += reply.usage.generated_tokens
                 usage = dataclasses.replace(reply.usage, generated_tokens=generated)
                 yield dataclasses.replace(reply, finish_reasons=(output.outputs[0].finish_reason or "",), usage=usage)
 
-    async def _outputs(self, request: Request, kind: RequestOutputKind) -> AsyncGenerator[RequestOutput, None]:
+    async def outputs(self, request: Request, kind: RequestOutputKind) -> AsyncGenerator[RequestOutput, None]:
+        """vLLM's own outputs, the tokens of the prompt among them. Raises what `generate` raises."""
         prompt: dict[str, Any] = {"prompt": self._template.render(request)}
         images = request.images
         if images:
             prompt["multi_modal_data"] = {"image": await self._open(images)}
-            prompt["multi_modal_uuids"] = {"image": [image.sha256 or None for image in images]}
+            most = self.tiles.per_image(len(images)) if self.tiles else None
+            prompt["multi_modal_uuids"] = {"image": [_uuid(image, most) for image in images]}
+            if most:
+                prompt["mm_processor_kwargs"] = {"max_patches": most}
         name = f"{id(self):x}-{next(self._numbers)}"
         try:
             # Closed at once when its reader stops reading: that is what ends the request inside the engine.
@@ -153,6 +162,11 @@ class VllmEngine:
             logprobs=tuple(_chosen(one) for one in output.outputs if one.logprobs is not None),
             openings=tuple(_opening(one) for one in output.outputs if one.logprobs is not None),
         )
+
+
+def _uuid(image: Image, max_tiles: int | None) -> str | None:
+    """The name in vLLM's caches of what an image becomes, which depends on its tiles; None: vLLM makes one."""
+    return f"{image.sha256}:{max_tiles}" if image.sha256 and max_tiles else image.sha256 or None
 
 
 def template(model: ModelConfig, variables: Mapping[str, Any] | None = None) -> ChatTemplate:

@@ -19,10 +19,11 @@ from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.job import Job, Summary, pass_of, run_job, show_again
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.worker import Pass, Row, stage
-from imageref_ray.core import markdown
+from imageref_ray.core import markdown, tiles
 from imageref_ray.core.config import EvaluateConfig, SourceConfig
 from imageref_ray.core.images import Problem, verify
 from imageref_ray.core.records import Failure, Image, from_row, to_row
+from imageref_ray.core.tiles import Tiles
 from imageref_ray.dataset import paper_formats
 from imageref_ray.dataset.paper_formats import Placed, Question
 from imageref_ray.engines.base import Generate, RequestError, Sampling
@@ -86,7 +87,7 @@ def _make_pass(config: EvaluateConfig) -> Pass:
         "evaluate placement",
         partial(answer_question, manner=manner),
         prepare=partial(prepare, max_images=config.max_images),
-        weight=weight,
+        weight=partial(weight, tiles=tiles.expected(config.engine)),
     )
 
 
@@ -142,10 +143,14 @@ def _measure(
         return {"problem": f"{mode}: {error}"}
 
 
-def weight(row: Row) -> float:
-    """A rough length of a question's prompts in tokens: four characters per token, 256 tokens per image."""
-    parts = [*row["prompt"], row["reference"]]
-    return sum(len(part) / 4 if isinstance(part, str) else 256 for part in parts)
+def weight(row: Row, tiles: Tiles | None = None) -> float:
+    """A rough length of a question's prompts in tokens: four characters per token, 256 tokens per tile.
+
+    An image has one tile where `tiles` are not known, else as many as it may have.
+    """
+    texts = [part for part in (*row["prompt"], row["reference"]) if isinstance(part, str)]
+    images = len(row["prompt"]) + 1 - len(texts)
+    return sum(map(len, texts)) / 4 + 256 * (tiles.at_most(images) if tiles else images)
 
 
 def prepare(row: Row, max_images: int | None = None) -> tuple[Row, tuple[Failure, ...]]:

@@ -19,6 +19,7 @@ from ray import serve
 from ray.serve import Application
 
 from imageref_ray.core.config import CheckpointConfig, ConfigError, ServeConfig
+from imageref_ray.core.tiles import notice
 from imageref_ray.engines import check as check_engine
 from imageref_ray.engines import check_model, make
 from imageref_ray.engines.base import Message, Request, Sampling
@@ -65,6 +66,8 @@ def checked_settings(args: dict[str, Any]) -> ServeConfig:
     check_engine(settings.engine)
     if isinstance(settings.engine, CheckpointConfig):
         check_model(settings.engine.model)
+        if different := notice(settings.engine.model, settings.engine.max_tiles):
+            logger.warning("%s", different)
     if settings.images and not settings.images.is_dir():
         logger.warning("images: %s is not a folder; requests can only send data URLs", settings.images)
     return settings

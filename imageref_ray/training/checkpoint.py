@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,11 @@ import torch
 from transformers import InternVLForConditionalGeneration
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from imageref_ray.core.config import LoraConfig
+from imageref_ray.core import tiles
+from imageref_ray.core.config import LoraConfig, TrainConfig
+from imageref_ray.core.tiles import Tiles
+from imageref_ray.dataset import mixture
+from imageref_ray.training.encode import Example
 
 PEFT_PREFIX = "base_model.model."  # peft's prefix of every weight name
 
@@ -21,16 +27,32 @@ def gather_weights(trainer: Any) -> dict[str, torch.Tensor]:
     return state
 
 
+def trained_tiles(config: TrainConfig, examples: Iterable[Example]) -> Tiles:
+    """What the checkpoint records of how images were cut (`core/tiles.py`)."""
+    by_set = {name: entry.max_dynamic_patch or config.max_tiles for name, entry in mixture.entries(config).items()}
+    images = Counter[str]()
+    for example in examples:
+        images[example.dataset] += len(example.images) * example.copies
+    return tiles.trained(by_set, images, config.share_tiles, config.max_tiles)
+
+
 def export_checkpoint(
-    model: Any, state: dict[str, torch.Tensor], lora: LoraConfig | None, processor: Any, folder: Path
+    model: Any, state: dict[str, torch.Tensor], lora: LoraConfig | None, processor: Any, trained: Tiles, folder: Path
 ) -> None:
-    """Write weights (LoRA merged), config, processor and tokenizer; `folder` appears complete or not at all."""
+    """Write weights (LoRA merged), config, processor, tokenizer and record; `folder` appears complete or not at all.
+
+    Whatever loads the processor then cuts an image as training did; the images of a request share the tiles only where
+    the record is read too, as all engines here do.
+    """
     if lora:
         model, state = model.get_base_model(), merge_lora(state, lora)
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     as_internvl(model.config, state).save_pretrained(temporary)
+    processor.image_processor.max_patches = trained.max_tiles
+    processor.image_processor.crop_to_patches = trained.max_tiles > 1
     processor.save_pretrained(temporary)
+    tiles.write(temporary, trained)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 

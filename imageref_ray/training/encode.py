@@ -1,7 +1,7 @@
 """Conversations and a processor → token ids with a loss mask, and image tiles.
 
-The token layout is the checkpoint's: its chat template renders the turns, and every image becomes
-`<img>` + `<IMG_CONTEXT>` × (tokens per tile × tiles) + `</img>`, as its processor and vLLM write it at inference.
+The text is the one that inference writes for the same turns (`engines/chat_template.py`), and every image becomes
+`<img>` + `<IMG_CONTEXT>` × (tokens per tile × tiles) + `</img>` where its tag stands, as its processor and vLLM do it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from PIL import Image
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from imageref_ray.core.images import DECODE_ERRORS, open_rgb, upright_size
-from imageref_ray.dataset.mixture import IMAGE_TAG, Conversation, SampleError
+from imageref_ray.core.tiles import Tiles
+from imageref_ray.dataset.mixture import Conversation, SampleError, messages
+from imageref_ray.engines.base import Message, RequestError
+from imageref_ray.engines.chat_template import internvl
 from imageref_ray.training.augment import crop_and_flip
 
 IGNORED = -100
@@ -61,22 +64,25 @@ class Example:
 
 
 class Encoder:
-    """Conversations → examples, with the checkpoint's processor; caches image sizes."""
+    """Conversations → examples, with the checkpoint's processor; caches image sizes.
 
-    def __init__(self, processor: Any, sequence_length: int, system: str = "") -> None:
+    `share_tiles`: the images of a conversation share its `max_tiles` (`Tiles.per_image`).
+    """
+
+    def __init__(self, processor: Any, sequence_length: int, system: str = "", share_tiles: bool = True) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.sequence_length = sequence_length
         self.system = system
+        self.share_tiles = share_tiles
+        self.template = internvl(self.tokenizer)
         self.size = int(processor.image_processor.size["height"])
         self.image_size = lru_cache(maxsize=None)(_image_size)
 
     def encode(self, conversation: Conversation) -> Example:
         """Tokenize one conversation. Raises SampleError if it cannot be used for training."""
-        images = tuple(
-            TiledImage(path, self._grid(path, conversation.max_tiles), conversation.augment)
-            for path in conversation.images
-        )
+        most = Tiles(conversation.max_tiles, self.share_tiles).per_image(len(conversation.images))
+        images = tuple(TiledImage(path, self._grid(path, most), conversation.augment) for path in conversation.images)
         tiles = iter([image.tiles for image in images])
         ids: list[int] = []
         learned: list[bool] = []
@@ -91,17 +97,17 @@ class Encoder:
             conversation.dataset, np.array(ids, np.int32), np.array(learned, bool), images, conversation.copies, again
         )
 
-    def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
+    def _messages(self, conversation: Conversation) -> list[Message]:
         turns = conversation.turns
         system = [("system", self.system)] if self.system and turns[0][0] != "system" else []
-        return [{"role": role, "content": _parts(text, role)} for role, text in (*system, *turns)]
+        return messages((*system, *turns))
 
-    def _pieces(self, messages: list[dict[str, Any]]) -> Iterable[tuple[str, bool]]:
+    def _pieces(self, messages: list[Message]) -> Iterable[tuple[str, bool]]:
         """The rendered text in pieces: (text, is it learned); an answer includes the end-of-turn token."""
         done = 0
         whole = ""
         for number, message in enumerate(messages, 1):
-            if message["role"] != "assistant":
+            if message.role != "assistant":
                 continue
             opened = self._render(messages[: number - 1], True)
             whole = self._render(messages[:number], False)
@@ -113,10 +119,11 @@ class Encoder:
             done = end
         yield whole[done:], False
 
-    def _render(self, messages: list[dict[str, Any]], open_turn: bool) -> str:
-        text = self.processor.apply_chat_template(messages, add_generation_prompt=open_turn, tokenize=False)
-        assert isinstance(text, str)
-        return text
+    def _render(self, messages: list[Message], open_turn: bool) -> str:
+        try:
+            return self.template.conversation(messages, open_turn)
+        except RequestError:
+            raise SampleError("the chat template refuses the conversation") from None
 
     def _tokens(self, text: str, tiles: Iterable[int]) -> list[int]:
         context = self.processor.image_token
@@ -228,19 +235,6 @@ class Collator:
 
     def _blank(self, tiles: int) -> np.ndarray:
         return np.zeros((tiles, 3, self.tiles.size, self.tiles.size), np.uint8)
-
-
-def _parts(text: str, role: str) -> list[dict[str, str]]:
-    """The content parts of a turn: an image part for every tag of a question, and the text between."""
-    if role != "user":
-        return [{"type": "text", "text": text}]
-    parts: list[dict[str, str]] = []
-    for number, piece in enumerate(text.split(IMAGE_TAG)):
-        if number:
-            parts.append({"type": "image"})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    return parts
 
 
 def _image_size(path: Path) -> tuple[int, int]:

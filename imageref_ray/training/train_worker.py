@@ -27,7 +27,7 @@ from imageref_ray.core.files import write_atomically
 from imageref_ray.dataset import mixture
 from imageref_ray.training.batch_plan import BatchShape, plan_rounds
 from imageref_ray.training.callback import COUNTS_FILE, ReportCallback
-from imageref_ray.training.checkpoint import export_checkpoint, gather_weights
+from imageref_ray.training.checkpoint import export_checkpoint, gather_weights, trained_tiles
 from imageref_ray.training.deepspeed_config import deepspeed_config
 from imageref_ray.training.encode import IGNORED, Collator, Encoder, encode_all
 from imageref_ray.training.model import build_model, choose_attention, why_flash_attn_is_missing
@@ -49,6 +49,7 @@ def train_on_rank(settings: dict[str, Any]) -> None:
     set_seed(config.seed + rank)
     processor = AutoProcessor.from_pretrained(resolve_model(config.model))
     samples, skipped = _samples(config, processor)
+    trained = trained_tiles(config, samples.examples)
     deepspeed.init_distributed(dist_backend=dist.get_backend())  # uses the process group of Ray Train
     scratch = scratch_folder(config)
     _clean_up(scratch, config.output)
@@ -58,8 +59,7 @@ def train_on_rank(settings: dict[str, Any]) -> None:
     state = gather_weights(trainer)
     skipped += trainer.skipped_in_training()
     if rank == 0:
-        processor.image_processor.max_patches = config.max_tiles  # so that inference cuts images as training did
-        export_checkpoint(trainer.model, state, config.lora, processor, config.output / "model")
+        export_checkpoint(trainer.model, state, config.lora, processor, trained, config.output / "model")
         summary = {"samples": sum(example.copies for example in samples.examples), "skipped": _by_set(skipped)}
         write_atomically(config.output / "summary.json", json.dumps(summary))
     dist.barrier()
@@ -152,7 +152,7 @@ def _samples(config: TrainConfig, processor: Any) -> tuple[SampleUses, Counter[t
     sets = mixture.entries(config)
     by_batch = config.group_by == "dataset"
     conversations, skipped = mixture.draw(sets, config.max_tiles, config.seed, whole_sets=by_batch)
-    encoder = Encoder(processor, config.sequence_length, config.system)
+    encoder = Encoder(processor, config.sequence_length, config.system, config.share_tiles)
     examples = encode_all(conversations, encoder, skipped)
     if not examples:
         raise ConfigError(f"mixture: no sample can be trained on: {_by_set(skipped)}; fix the annotation files")

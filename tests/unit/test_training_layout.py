@@ -72,7 +72,7 @@ def spoken(turns: tuple[tuple[str, str], ...]) -> list[dict[str, Any]]:
 def test_training_reads_the_tokens_and_pixels_that_the_processor_gives_at_inference(
     folder: Path, processor: Any, max_tiles: int
 ) -> None:
-    example = Encoder(processor, 4096).encode(
+    example = Encoder(processor, 4096, share_tiles=False).encode(
         row(folder, *CONVERSATION, images=("square.png", "wide.png"), max_tiles=max_tiles)
     )
     text = processor.apply_chat_template(spoken(CONVERSATION), tokenize=False)

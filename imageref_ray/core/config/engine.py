@@ -39,6 +39,23 @@ class CheckpointConfig(PoolConfig):
     template_args: dict[str, Any] = Field(
         {}, description="variables of the model's chat template, e.g. {enable_thinking: false} for Qwen3"
     )
+    max_tiles: int | None = Field(
+        None,
+        ge=1,
+        description="InternVL only: maximum tiles per image; default: what the checkpoint was trained with "
+        "(imageref.json in its folder, else max_patches of its processor)",
+    )
+    share_tiles: bool | None = Field(
+        None,
+        description="InternVL only: the images of a request share the maximum, each gets max(1, max_tiles // images); "
+        "default: as in the checkpoint's training, true for a checkpoint that does not say",
+    )
+
+    args: dict[str, Any] = Field({}, description="arguments of the library that runs the model")
+
+    def tiling(self) -> dict[str, Any]:
+        """The settings of tiles that are given: they change replies, as the checkpoint does where they are not."""
+        return self.model_dump(mode="json", include={"max_tiles", "share_tiles"}, exclude_none=True)
 
 
 class VllmConfig(CheckpointConfig):
@@ -73,7 +90,7 @@ class VllmConfig(CheckpointConfig):
         """The settings that change replies, as plain values: part of a run's fingerprint."""
         args = {key: value for key, value in self.args.items() if key not in self.OPERATIONAL}
         template = {"template_args": self.template_args} if self.template_args else {}
-        return {"kind": self.kind, "model": self.model, "args": args, **template}
+        return {"kind": self.kind, "model": self.model, "args": args, **template, **self.tiling()}
 
 
 class TransformersConfig(CheckpointConfig):
@@ -94,7 +111,8 @@ class TransformersConfig(CheckpointConfig):
 
     def identity(self) -> dict[str, Any]:
         """As `VllmConfig.identity`."""
-        return self.model_dump(mode="json", include={"kind", "model", "args", "dtype", "template_args"})
+        values = self.model_dump(mode="json", include={"kind", "model", "args", "dtype", "template_args"})
+        return {**values, **self.tiling()}
 
 
 class RateLimitConfig(Config):

@@ -124,6 +124,10 @@ class TrainConfig(Config):
         ge=1,
         description="maximum tiles per image (of 448 px in released models); a thumbnail is added to more than one",
     )
+    share_tiles: bool = Field(
+        True,
+        description="the images of a sample share the maximum, as in InternVL: each gets max(1, max_tiles // images)",
+    )
     system: str = Field("", description="system prompt of conversations that have none of their own")
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="number of latest checkpoints to keep")
@@ -146,6 +150,14 @@ class TrainConfig(Config):
             raise ValueError(
                 "warmup_from: there is no warm-up with warmup_ratio: 0; set warmup_ratio or remove warmup_from"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> TrainConfig:
+        if self.lora and "language" in self.freeze:
+            raise ValueError("lora trains adapters of the language model, which freeze lists; remove one of the two")
+        if {"vision", "projector", "language"} <= set(self.freeze):
+            raise ValueError("freeze lists all parts of the model, so nothing would be trained; remove one")
         return self
 
     @model_validator(mode="after")

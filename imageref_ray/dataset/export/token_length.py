@@ -13,6 +13,8 @@ from imageref_ray.core import tokens
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError
 from imageref_ray.dataset.export.rows import ROLES, TAG, Row
+from imageref_ray.dataset.mixture import messages
+from imageref_ray.engines.chat_template import internvl
 
 Count = Callable[[Row], int]
 
@@ -46,19 +48,12 @@ def _counter(name: str) -> Count:
     if not tokenizer.chat_template:
         raise ConfigError(f"export.tokenizer: {name} has no chat template; give the checkpoint to be trained")
 
+    template = internvl(tokenizer)
+
     def count(row: Row) -> int:
-        turns = [{"role": ROLES[turn["from"]], "content": _parts(turn["value"])} for turn in row["conversations"]]
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
+        turns = messages((ROLES[turn["from"]], turn["value"]) for turn in row["conversations"])
+        text = template.conversation(turns, open_turn=False)
         # every image token is replaced by <img>, the tile's tokens and </img>
         return len(tokenizer(text, add_special_tokens=False)["input_ids"]) + len(row["image"]) * (tile + 1)
 
     return count
-
-
-def _parts(text: str) -> list[dict[str, str]]:
-    """The text as content parts, with an image part for every tag."""
-    first, *rest = text.split(TAG)
-    parts = [{"type": "text", "text": first}]
-    for piece in rest:
-        parts += [{"type": "image"}, {"type": "text", "text": piece}]
-    return [part for part in parts if part.get("text") != ""]
