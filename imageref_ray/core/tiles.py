@@ -110,10 +110,10 @@ def notice(model: str, max_tiles: int | None = None) -> str:
     if len(names) < 2:
         return ""
     said = "; ".join(f"{each} in {_listed(names[each])}" for each in sorted(names))
-    chosen = tiles.max_tiles if max_tiles is None else max_tiles
+    number = tiles.max_tiles if max_tiles is None else max_tiles
     origin = "what most of its images had" if max_tiles is None else "engine.max_tiles"
     return (
-        f"{model} was trained with different maximum numbers of tiles per image ({said}): requests get {chosen}, "
+        f"{model} was trained with different maximum numbers of tiles per image ({said}): requests get {number}, "
         f"{origin}; set engine.max_tiles for a task that was trained with another"
     )
 

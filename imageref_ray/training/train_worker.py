@@ -36,8 +36,11 @@ from imageref_ray.training.sample_uses import SampleUses
 from imageref_ray.training.schedule import decaying, learning_rate
 
 
-def train_on_rank(settings: dict[str, Any]) -> None:
-    """Train on this rank; `settings` is the TrainConfig as plain values. Raises ConfigError if no sample is usable."""
+def train_on_rank(settings: dict[str, Any], resume: bool = True) -> None:
+    """Train on this rank; `settings` is the TrainConfig as plain values. Raises ConfigError if no sample is usable.
+
+    `resume`: begin with the latest checkpoint of the Ray Train run, where it has one.
+    """
     config = TrainConfig.model_validate(settings)
     _redirect_output(config.output / "train.log")
     implementation = choose_attention(config, why_flash_attn_is_missing())  # may refuse, before anything is read
@@ -55,7 +58,7 @@ def train_on_rank(settings: dict[str, Any]) -> None:
     _clean_up(scratch, config.output)
     arguments = _arguments(config, scratch)  # before the model: ZeRO-3 shards it while it is loaded
     trainer = AnswerTrainer(config, processor, samples, arguments)
-    _run(trainer)
+    _run(trainer, ray.train.get_checkpoint() if resume else None)
     state = gather_weights(trainer)
     skipped += trainer.skipped_in_training()
     if rank == 0:
@@ -166,8 +169,7 @@ def _ratios(config: TrainConfig) -> dict[str, float]:
     return {name: entry.ratio for name, entry in mixture.entries(config).items() if entry.ratio is not None}
 
 
-def _run(trainer: AnswerTrainer) -> None:
-    latest = ray.train.get_checkpoint()
+def _run(trainer: AnswerTrainer, latest: ray.train.Checkpoint | None) -> None:
     if latest is None:
         trainer.train()
         return

@@ -172,7 +172,7 @@ def test_a_job_and_the_endpoint_say_first_that_the_sets_of_their_checkpoint_diff
     assert "(1 in imageref; 6 in dvqa): requests get 1" in caplog.text
     config = PassConfig.model_validate({"output": tmp_path / "run", "engine": {**engine, "max_tiles": 6}})
     screen = io.StringIO()
-    job = Job(config, {}, _not_now, dict, print, print)  # type: ignore[arg-type]
+    job = Job(config, {}, _not_now, dict, print, print)
     with pytest.raises(EngineError, match="not now"):
         run_job(job, Console(file=screen))
     assert "(1 in imageref; 6 in dvqa): requests get 6, engine.max_tiles" in screen.getvalue()
