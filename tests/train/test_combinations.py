@@ -1,5 +1,6 @@
 """Whatever the config allows trains: full and LoRA, under every ZeRO stage, in bf16 and fp32, with parts frozen."""
 
+import gc
 import json
 import math
 import traceback
@@ -97,6 +98,7 @@ def train_all(given: dict[str, Any]) -> None:
     """In the worker."""
     from imageref_ray.training.train_worker import train_on_rank
 
+    gc.freeze()  # every training collects garbage, which takes longer than its steps: what is loaded by now is none
     problems = {}
     for run in given["runs"]:
         problems[run["output"]] = ""
