@@ -1,7 +1,7 @@
 """Uses of samples, as planned → examples: every use of a sample with alternatives has another wording and answer.
 
-What a use draws depends on the seed, the sample and the number of the use alone, so all ranks, a resumed run and the
-plan of the batches, which needs its exact length, see the same.
+What a use draws depends on the seed, the sample and the number of the use alone, so all ranks, a resumed run and a plan
+of batches by tokens, which needs the exact length, see the same.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class SampleUses(Dataset[Example]):
     def tokens(self, sample: int, number: int) -> int:
         """The tokens of a sample in its use `number` (from 0)."""
         return len(self._drawn(sample, number).ids)
+
+    def tokens_as_written(self, sample: int, number: int) -> int:
+        """The tokens of a sample's annotation line. To draw millions of uses before the first step takes an hour."""
+        return len(self.examples[sample].ids)
 
     def _drawn(self, sample: int, number: int) -> Example:
         example = self.examples[sample]

@@ -76,7 +76,8 @@ class AnswerTrainer(Trainer):
         rank = ray.train.get_context().get_world_rank()
         shape = BatchShape(config.workers, config.per_device_batch, config.batch_tokens, config.group_by)
         groups, copies = zip(*((example.dataset, example.copies) for example in samples.examples), strict=True)
-        rounds = plan_rounds(samples.tokens, groups, copies, shape, config.seed, _ratios(config))
+        tokens = samples.tokens if config.batch_tokens else samples.tokens_as_written
+        rounds = plan_rounds(tokens, groups, copies, shape, config.seed, _ratios(config))
         count = config.steps * arguments.gradient_accumulation_steps
         self.config = config
         self.batches = [ranks[rank] for ranks in islice(rounds, count)]

@@ -6,38 +6,20 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-import yaml
 
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Sample
 from imageref_ray.picturenews import corpus as picturenews
 from imageref_ray.picturenews.events import make_event
-from tests.head import free_port
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "serve.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def served(local_ray: None) -> Iterator[str]:
-    """The address of the running endpoint (`http://…`): real Serve, real vLLM, as `make serve` starts it."""
-    from ray import serve
-
-    from serve.app import build
-
-    config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
-    port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build(config["applications"][0]["args"]), name="imageref")
-    yield f"http://127.0.0.1:{port}"
-    serve.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -309,6 +309,7 @@ def test_a_later_use_of_a_sample_has_another_wording_and_answer_with_its_own_len
     for number in range(1, 40):
         drawn = uses[Use(0, number, uses.tokens(0, number))]
         assert len(drawn.ids) == len(drawn.learned) == uses.tokens(0, number)
+        assert uses.tokens_as_written(0, number) == len(example.ids)
         assert drawn.ids.tolist() == SampleUses([example], encoder, 42)[Use(0, number, 1)].ids.tolist()
         seen.add((len(drawn.ids), processor.tokenizer.decode(drawn.ids[drawn.learned])))
     assert {answer for _, answer in seen} == {"Two.<|im_end|>", "Red boats.<|im_end|>"}
