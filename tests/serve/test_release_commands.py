@@ -111,7 +111,8 @@ def settings(words: list[str], root: Path, engine: dict[str, Any]) -> dict[str, 
             return {**data, "prompts": "compact", "max_tokens": 200, "engine": engine}
         case "evaluate", "cluster-judge":
             answers = {"student": str(root / "runs/free/free.jsonl"), "teacher": str(root / "runs/guided/guided.jsonl")}
-            judge = {"kind": "scripted", "model": "none", "script": "tests.scripted:grader"}  # nor to judge
+            # nor has it to judge
+            judge = {"kind": "scripted", "model": "none", "script": "tests.scripted:grader", "cpus": 0.3}
             read = {"data": made["annotation"], "root": str(root)}
             return {**read, "answers": answers, "engine": judge, "output": str(root / "runs/judge"), "max_budget": None}
         case "evaluate", "cluster-vqa":
