@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 from imageref_ray.batch.manifest import write_json
 from imageref_ray.core.config import ExportConfig, Format
 from imageref_ray.core.records import Record, to_row
-from imageref_ray.dataset.export import rows, split, writers
+from imageref_ray.dataset.export import columns, rows, split, writers
 from imageref_ray.dataset.export.dataset_card import Origin, Written, card, measure
 from imageref_ray.dataset.export.rows import VARIANTS, Row, Variant, annotation, answer, insertion
 from imageref_ray.dataset.export.token_length import Count, counter
@@ -95,9 +95,13 @@ def export(
     for path in sorted(temporary.iterdir()):
         os.replace(path, folder / path.name)
     temporary.rmdir()
+    by_name: list[tuple[str, Mapping[str, str]]] = [
+        *written.files.items(),
+        ("records.lines", _record_lines(target.config)),
+    ]
     paths = {
         f"{name}.{split_name}" if split_name else name: str(folder / file)
-        for name, parts in written.files.items()
+        for name, parts in by_name
         for split_name, file in parts.items()
     }
     extra = {"mixture": str(folder / "mixture.json")} if "mixture" in target.config.formats else {}
@@ -111,6 +115,7 @@ def _write(folder: Path, read_records: Callable[[], Iterable[Record]], target: T
     assignment = split.assign(map(_event, read_records()), shares) if shares else {}
     names = _file_names(target.config)
     counts: dict[str, Counter[str]] = {split_name: Counter() for split_name in split.names(shares)}
+    row_counts: Counter[tuple[Format, str]] = Counter()
     left_out: list[str] = []
     seen: dict[str, dict[str, int]] = {}
     with ExitStack() as stack:
@@ -124,7 +129,8 @@ def _write(folder: Path, read_records: Callable[[], Iterable[Record]], target: T
             counts[split_name].update(measure(record))
             for name, row in _rows(record, target, seen, left_out):
                 outputs[name, split_name](row)
-    return Written(counts, names, left_out)
+                row_counts[name, split_name] += 1
+    return Written(counts, names, row_counts, left_out)
 
 
 def _event(record: Record) -> tuple[str, list[str]]:
@@ -180,11 +186,10 @@ def _parquet_row(row: Row, target: Target) -> Row:
 
 
 def _open_writer(name: Format, path: Path, config: ExportConfig) -> AbstractContextManager[writers.Write]:
-    if name == "records":
-        schema = writers.record_schema(Record)
-        return writers.parquet(path, schema.remove(schema.get_field_index("usage")))  # a run's, not the data set's
-    if name == "parquet":
-        return writers.parquet(path, writers.conversations_schema(config.embed_images))
+    if path.suffix == ".parquet":
+        table = writers.parquet(path, columns.schema(name, config.embed_images))
+        lines = name == "records" and columns.as_lines(config)
+        return writers.both(table, writers.jsonl(path.with_suffix(".jsonl"))) if lines else table
     return writers.json_list(path) if path.suffix == ".json" else writers.jsonl(path)
 
 
@@ -200,9 +205,16 @@ def _file_names(config: ExportConfig) -> dict[Format, dict[str, str]]:
     }
 
 
+def _record_lines(config: ExportConfig) -> dict[str, str]:
+    """Split → file name of the records as JSON lines, if they are written."""
+    tables = _file_names(config)["records"] if columns.as_lines(config) else {}
+    return {split_name: Path(file).with_suffix(".jsonl").name for split_name, file in tables.items()}
+
+
 def _contents(config: ExportConfig) -> dict[str, str]:
     """File name → its content, for the card."""
     rows = {path: FILES[name][2] for name, parts in _file_names(config).items() for path in parts.values()}
+    rows |= dict.fromkeys(_record_lines(config).values(), "the records once more, for `datasets.load_dataset`")
     return rows | {"mixture.json": FILES["mixture"][2], "dataset_info.json": "LLaMA-Factory's register of data sets"}
 
 

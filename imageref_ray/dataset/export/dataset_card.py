@@ -6,22 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from imageref_ray.core.config import ExportConfig, Format
 from imageref_ray.core.records import Record
+from imageref_ray.dataset.export import columns
 from imageref_ray.dataset.export.rows import chosen
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 """Bound → the hub's size category for fewer samples."""
-
-LOADABLE: tuple[Format, ...] = (
-    *("plain", "caption", "messages", "sharegpt", "llava", "parquet", "records"),
-    *("insertion", "responses"),
-)
-"""Formats whose rows all have the same columns, as `datasets` requires; the first one written is the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +33,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The result of an export: split → counts (`measure`), format → split → file name, and the ids missing from the
-    Parquet file because an image file is missing."""
+    """The result of an export: split → counts (`measure`), format → split → file name, (format, split) → rows, and the
+    ids missing from the Parquet file because an image file is missing."""
 
     counts: Mapping[str, Counter[str]]
     files: Mapping[Format, Mapping[str, str]]
+    rows: Mapping[tuple[Format, str], int]
     left_out: Sequence[str] = ()
 
 
@@ -67,9 +64,7 @@ def card(written: Written, contents: Mapping[str, str], origin: Origin, config: 
     total = Counter[str]()
     for counts in written.counts.values():
         total.update(counts)
-    matter = yaml.safe_dump(
-        _front_matter(written, total["samples"], config.license), sort_keys=False, allow_unicode=True
-    )
+    matter = yaml.safe_dump(_front_matter(written, total["samples"], config), sort_keys=False, allow_unicode=True)
     split_fact = f"by event, seed {config.split.seed}" if config.split else "none"
     parts = [
         f"---\n{matter}---",
@@ -78,6 +73,7 @@ def card(written: Written, contents: Mapping[str, str], origin: Origin, config: 
         _table(["", ""], (*origin.facts.items(), ("split", split_fact))),
         _counts(written.counts, total),
         _table(["file", "content"], ((f"`{name}`", content) for name, content in contents.items())),
+        *_loading(written, config),
         "## Licence",
         _license(config.license),
         "## Known limits",
@@ -86,25 +82,47 @@ def card(written: Written, contents: Mapping[str, str], origin: Origin, config: 
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(written: Written, samples: int, license: str) -> dict[str, Any]:
-    configs: list[dict[str, Any]] = []
-    for name in LOADABLE:
-        filled = {
-            split_name: path
-            for split_name, path in written.files.get(name, {}).items()
-            if written.counts[split_name]["samples"]
-        }
-        if filled:
-            files = [{"split": split_name or "train", "path": path} for split_name, path in filled.items()]
-            configs.append({"config_name": name, "data_files": files} | ({} if configs else {"default": True}))
+def _front_matter(written: Written, samples: int, config: ExportConfig) -> dict[str, Any]:
+    configs = _configs(written, config)
+    typed = [found["config_name"] for found in configs if found["config_name"] != "parquet"]  # whose file has its types
+    features = [{"config_name": name, "features": columns.declared(name)} for name in typed]
     return {
         "pretty_name": "Image-referencing training set",
-        **_license_keys(license),
+        **_license_keys(config.license),
         "task_categories": ["image-text-to-text", "visual-question-answering"],
         "annotations_creators": ["machine-generated"],
         "size_categories": [next((name for bound, name in SIZES if samples < bound), "10M<n<100M")],
         "configs": configs,
+        **({"dataset_info": features} if features else {}),
     }
+
+
+def _configs(written: Written, config: ExportConfig) -> list[dict[str, Any]]:
+    """What `datasets` loads by name: only files with rows, for it refuses an empty one."""
+    suffix = ".jsonl" if columns.as_lines(config) else ".parquet"
+    configs: list[dict[str, Any]] = []
+    for name in columns.on_card(config):
+        files = [
+            {"split": split_name or "train", "path": str(Path(path).with_suffix(suffix)) if name == "records" else path}
+            for split_name, path in written.files[name].items()
+            if written.rows.get((name, split_name))
+        ]
+        if files:
+            configs.append({"config_name": name, "data_files": files} | ({} if configs else {"default": True}))
+    return configs
+
+
+def _loading(written: Written, config: ExportConfig) -> list[str]:
+    """How to load what the card offers, and what it cannot offer."""
+    offered = [found["config_name"] for found in _configs(written, config)]
+    others = [name for name in columns.LOADABLE if name in config.formats and name not in columns.on_card(config)]
+    lines = [f"`datasets.load_dataset(FOLDER, NAME)` loads {', '.join(offered)}."] if offered else []
+    if others:
+        lines.append(
+            "It reads a folder with one reader, here Parquet's; what is in JSON lines "
+            f"({', '.join(others)}) is loaded with `datasets.load_dataset('json', data_files=FILE)`."
+        )
+    return [" ".join(lines)] if lines else []
 
 
 def _license_keys(license: str) -> dict[str, str]:

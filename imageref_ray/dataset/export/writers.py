@@ -1,20 +1,13 @@
 """Rows, one at a time → files: JSON lines, a JSON list, Parquet. Each context manager opens a path and yields a write
 function.
-
-The Parquet file for trainers can be loaded with `datasets.load_dataset("parquet", data_files=…)`: if the images are
-embedded, its schema metadata (`huggingface`) declares the `images` column, and `datasets` decodes it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
-import typing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,37 +67,13 @@ def parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
         flush()
 
 
-def conversations_schema(embed_images: bool) -> pa.Schema:
-    """Columns id, images (paths, or path and bytes), conversations (from, value), length (tokens)."""
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())]) if embed_images else pa.string()
-    turn = pa.struct([("from", pa.string()), ("value", pa.string())])
-    columns = [
-        ("id", pa.string()),
-        ("images", pa.list_(image)),
-        ("conversations", pa.list_(turn)),
-        ("length", pa.int64()),
-    ]
-    # every version of `datasets` knows the list feature `Sequence`; the other columns need no declaration
-    features = {"images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})} if embed_images else None
-    return pa.schema(columns, metadata=metadata)
+@contextmanager
+def both(first: AbstractContextManager[Write], second: AbstractContextManager[Write]) -> Iterator[Write]:
+    """Every row into two files."""
+    with first as write_first, second as write_second:
 
+        def write(row: Row) -> None:
+            write_first(row)
+            write_second(row)
 
-def record_schema(kind: type) -> pa.Schema:
-    """The Arrow schema of a dataclass's rows, so that empty lists have a type."""
-    return pa.schema(_struct(kind))
-
-
-def _struct(kind: type) -> list[tuple[str, pa.DataType]]:
-    hints = typing.get_type_hints(kind)
-    return [(field.name, _arrow(hints[field.name])) for field in dataclasses.fields(kind)]
-
-
-def _arrow(hint: Any) -> pa.DataType:
-    if isinstance(hint, types.UnionType):
-        return _arrow(next(option for option in typing.get_args(hint) if option is not types.NoneType))
-    if typing.get_origin(hint) is tuple:
-        return pa.list_(_arrow(typing.get_args(hint)[0]))
-    if dataclasses.is_dataclass(hint):
-        return pa.struct(_struct(hint))  # type: ignore[arg-type]
-    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[hint]
+        yield write
