@@ -4,13 +4,13 @@
     record ─▶ response | captions | insertion (the ImageRef-VL release's; `inputs` of a build)
 
 Images are named by their path relative to the source's root. A question has one `<image>` tag per image, in the
-images' order; an answer has none.
+images' order; an answer has none. The formats of other trainers have no tag of a video or sound either.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ Row = dict[str, Any]
 Variant = Literal["plain", "caption"]
 VARIANTS: tuple[Variant, ...] = ("plain", "caption")
 TAG = "<image>"
+OTHER_TAGS = ("<video>", "<audio>")
+"""What ms-swift, LLaMA-Factory and LLaVA's successors take for a medium in any turn, besides `<image>`."""
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
 
@@ -51,20 +53,20 @@ def question(sample: Sample, reply: str, root: Path, pack: Pack) -> Row:
 
 def messages(row: Row) -> Row:
     """An annotation in ms-swift's format: `{"id", "messages": [{"role", "content"}], "images": [path]}`."""
-    turns = [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in row["conversations"]]
+    turns = [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in _without_media(row)]
     return {"id": row["id"], "messages": turns, "images": row["image"]}
 
 
 def sharegpt(row: Row) -> Row:
     """An annotation in ShareGPT's format: `{"id", "conversations": [{"from", "value"}], "images": [path]}`."""
-    return {"id": row["id"], "conversations": row["conversations"], "images": row["image"]}
+    return {"id": row["id"], "conversations": _without_media(row), "images": row["image"]}
 
 
 def llava(row: Row) -> Row:
     """An annotation in LLaVA's format: `image` is one path, a list of several, or missing."""
     images = row["image"]
     image = {"image": images[0] if len(images) == 1 else images} if images else {}
-    return {"id": row["id"], **image, "conversations": row["conversations"]}
+    return {"id": row["id"], **image, "conversations": _without_media(row)}
 
 
 def response(record: Record) -> Row:
@@ -128,9 +130,16 @@ def path(image: Image, root: Path) -> str:
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else image.uri
 
 
-def _untagged(text: str) -> str:
+def _untagged(text: str, tags: Sequence[str] = (TAG,)) -> str:
     """The text with its own `<image>` broken up: trainers take every tag in a turn for an image."""
-    return text.replace(TAG, "< image>")
+    for tag in tags:
+        text = text.replace(tag, f"< {tag[1:]}")
+    return text
+
+
+def _without_media(row: Row) -> list[dict[str, str]]:
+    """The turns of an annotation without tags of media that it does not have."""
+    return [{**turn, "value": _untagged(turn["value"], OTHER_TAGS)} for turn in row["conversations"]]
 
 
 def _numbered(record: Record) -> dict[int, Caption]:
