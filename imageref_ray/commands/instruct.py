@@ -28,6 +28,7 @@ from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
 from imageref_ray.core.records import Failure, Image, Instruction, from_row, to_row
 from imageref_ray.dataset.export.instruction_rows import RATIOS, as_questions, rows
 from imageref_ray.dataset.mixture import repeat_times
+from imageref_ray.dataset.mixture_paths import relative
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.sources import image_sets, question_files
 from imageref_ray.stages.prompts.instruct import TASKS, InstructPack, load_instruct, wording
@@ -223,8 +224,8 @@ def _export_rows(config: InstructConfig, pack: InstructPack, ids: Sequence[str],
     times = repeat_times(lengths, ratios) if lengths else {}  # for trainers that do not read ratios
     entries = {
         name: {
-            "root": str(root),
-            "annotation": str(files[name]),
+            "root": relative(root, folder),
+            "annotation": files[name].name,
             "ratio": ratios[name],
             "repeat_time": round(times[name], 6),
             "length": length,

@@ -24,6 +24,7 @@ from imageref_ray.core.files import write_atomically
 from imageref_ray.core.records import Failure, VisualQuestion, json_text, to_row
 from imageref_ray.dataset.export.instruction_rows import RATIOS, Use, rows
 from imageref_ray.dataset.mixture import repeat_times
+from imageref_ray.dataset.mixture_paths import relative
 from imageref_ray.sources import vqa_sets
 from imageref_ray.stages.prompts.instruct import load_instruct
 
@@ -176,7 +177,8 @@ def _write_mixture(out: Path, images: Path, task: str, lengths: dict[str, int]) 
     sets = {name: entry for name, entry in earlier.items() if name.rpartition(".")[0] != task}
     for name, length in lengths.items():
         ratio = RATIOS.get(task) or round(math.sqrt(length))  # which the release's are, of the sizes of its sets
-        sets[name] = {"root": str(images), "annotation": f"{out / name}.jsonl", "ratio": ratio, "length": length}
+        places = {"root": relative(images, out), "annotation": f"{name}.jsonl"}
+        sets[name] = {**places, "ratio": ratio, "length": length}
     counts = {name: int(entry["length"]) for name, entry in sets.items()}
     times = repeat_times(counts, {name: float(entry["ratio"]) for name, entry in sets.items()})
     mixture = {name: {**entry, "repeat_time": round(times[name], 6)} for name, entry in sets.items()}

@@ -1,8 +1,9 @@
 """InternVL annotation files → sampled training conversations; unusable lines are counted, never replaced by others.
 
-A mixture is `name → {root, annotation, repeat_time | ratio, …}` (InternVL's meta JSON, and our `ratio`). An annotation
-line is `{"id", "image"?: path or [paths], "conversations": [{"from": "human" | "gpt" | "system", "value"}]}`; the
-`<image>` tags of the human turns are the places of the images in order. No torch here.
+A mixture is `name → {root, annotation, repeat_time | ratio, …}` (InternVL's meta JSON, and our `ratio`), in a config or
+in a file (`mixture_paths.py`). An annotation line is `{"id", "image"?: path or [paths], "conversations": [{"from":
+"human" | "gpt" | "system", "value"}]}`; the `<image>` tags of the human turns are the places of the images in order.
+No torch here.
 
 A line with one question and one answer may have `"alternatives": {"human": [texts], "gpt": text, "answers": [texts],
 "weights": [numbers]}`, which other trainers ignore: `conversations` is what its first use reads; every later use draws
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import sys
 from collections import Counter
@@ -24,6 +26,7 @@ from typing import Any
 from imageref_ray.core.config import Config, ConfigError, MixtureEntry, TrainConfig, check, check_places
 from imageref_ray.core.files import read_text
 from imageref_ray.core.records import Image
+from imageref_ray.dataset.mixture_paths import placed
 from imageref_ray.engines.base import Message
 
 IMAGE_TAG = "<image>"
@@ -77,14 +80,14 @@ def entries(config: TrainConfig) -> dict[str, MixtureEntry]:
         path = sets
         values = _read_meta(path)
         if isinstance(values, dict):
-            values = {name: _known(entry) for name, entry in values.items()}
+            values = {name: placed(_known(entry), path.parent) for name, entry in values.items()}
         mixture = check(Mixture, {"sets": values}, str(path))
         check_places(mixture, str(path))
         sets = mixture.sets
     if not sets:
         raise ConfigError("mixture has no data set; give at least one with its annotation file")
     for name, entry in sets.items():
-        if not entry.annotation.is_file():
+        if not os.path.isfile(entry.annotation):  # unlike Path's, it answers whatever the name is
             raise ConfigError(f"mixture.{name}.annotation: {entry.annotation} does not exist; fix the path")
     return dict(sets)
 

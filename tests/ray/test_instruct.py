@@ -58,7 +58,9 @@ def test_images_become_rows_that_the_trainer_reads(local_ray: None, images_root:
     assert sorted(meta) == ["conversation.vic", "conversation.vig"]
     rows = [
         json.loads(line)
-        for line in Path(meta["conversation.vic"]["annotation"]).read_text(encoding="utf-8").splitlines()
+        for line in (tmp_path / "run" / "dataset" / meta["conversation.vic"]["annotation"])
+        .read_text(encoding="utf-8")
+        .splitlines()
     ]
     assert len(rows) == 12
     assert all((images_root / row["image"][0]).is_file() for row in rows)

@@ -111,7 +111,8 @@ def test_coco_gives_corrected_instructions_about_images_that_llava_does_not_have
     assert {name.split(".")[1] for name in meta} == {"vig", "vic"} and len(meta) == 6
     found = rows(summary, "reasoning.vic")
     assert [row["image"] for row in found] == [[f"{name}.jpg"] for name in sorted({OKVQA, AOKVQA, *OTHERS})]
-    assert all((Path(meta["reasoning.vic"]["root"]) / row["image"][0]).is_file() for row in found)
+    folder = Path(summary["files"]["mixture"]).parent
+    assert all((folder / meta["reasoning.vic"]["root"] / row["image"][0]).is_file() for row in found)
 
 
 def test_objects365_keeps_the_version_of_every_image(run: Run) -> None:
@@ -181,6 +182,6 @@ def test_images_behind_addresses_are_in_the_training_set(run: Run, data: Path, t
     assert {(item.image.id, item.image.origin) for item in items} == {(names[0], names[0])}
     meta = json.loads(Path(summary["files"]["mixture"]).read_text(encoding="utf-8"))["detail.vic"]
     (row,) = rows(summary, "detail.vic")
-    stored = Path(meta["root"]) / row["image"][0]
+    stored = (Path(summary["files"]["mixture"]).parent / meta["root"] / row["image"][0]).resolve()
     assert stored.is_relative_to(tmp_path / "run" / "images")
     assert stored.read_bytes() == (data / "coco" / "train2017" / f"{OTHERS[0]}.jpg").read_bytes()

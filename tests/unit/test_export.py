@@ -197,7 +197,7 @@ def test_a_split_gives_every_format_a_file_a_split_and_the_mixture_trains_on_one
     assert {row["nid"][1:] for row in lines(files["captions.test"])} == ids["test"]
     assert files["plain.train"].endswith("annotation.plain.train.jsonl")
     (entry,) = json.loads(Path(files["mixture"]).read_text(encoding="utf-8")).values()
-    assert (entry["annotation"], entry["length"]) == (files["plain.train"], len(ids["train"]))
+    assert (entry["annotation"], entry["length"]) == ("annotation.plain.train.jsonl", len(ids["train"]))
     configs = front_matter(files["card"])["configs"]
     assert configs[0]["data_files"] == [
         {"split": "train", "path": "annotation.plain.train.jsonl"},

@@ -96,4 +96,4 @@ def _exported_root(path: Path) -> Path | None:
         roots = {entry["root"] for entry in entries.values()}
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
-    return Path(roots.pop()) if len(roots) == 1 else None
+    return path.parent / roots.pop() if len(roots) == 1 else None

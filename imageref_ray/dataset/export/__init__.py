@@ -24,6 +24,7 @@ from imageref_ray.dataset.export import columns, rows, split, writers
 from imageref_ray.dataset.export.dataset_card import Origin, Written, card, measure
 from imageref_ray.dataset.export.rows import VARIANTS, Row, Variant, annotation, answer, insertion
 from imageref_ray.dataset.export.token_length import Count, counter
+from imageref_ray.dataset.mixture_paths import relative
 from imageref_ray.stages.prompts import Pack
 
 __all__ = [
@@ -219,13 +220,13 @@ def _contents(config: ExportConfig) -> dict[str, str]:
 
 
 def _mixture(folder: Path, written: Written, root: Path) -> dict[str, Any]:
-    """The training annotations as InternVL's meta JSON; paths are absolute, so that it works from any directory."""
+    """The training annotations as InternVL's meta JSON, with paths relative to `folder`."""
     split_name = "train" if "train" in written.counts else ""
     names: dict[Format, str] = {"plain": "imageref", "caption": "imageref_captions"}
     return {
         entry: {
-            "root": str(root.resolve()),
-            "annotation": str((folder / written.files[name][split_name]).resolve()),
+            "root": relative(root, folder),
+            "annotation": written.files[name][split_name],
             "data_augment": False,
             "repeat_time": 1,
             "max_dynamic_patch": 1,
