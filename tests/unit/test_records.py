@@ -1,8 +1,18 @@
-"""Records become rows of plain values and come back as they were."""
+"""Records become rows of plain values and come back as they were, also through JSON and Parquet."""
 
+import dataclasses
+import json
 from dataclasses import dataclass
+from typing import Any
 
-from imageref_ray.core.records import Image, from_row, to_row
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imageref_ray.core import records
+from imageref_ray.core.records import Image, Record, from_row, json_text, to_row
+from imageref_ray.dataset.export import columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +25,38 @@ class Shown:
     note: str | None = None
 
 
-def test_a_field_that_may_be_missing_comes_back_as_what_it_is() -> None:
-    image = Image("1/0.jpg", "/a/0.jpg", width=3, height=4)
-    for value in (Shown(), Shown(image), Shown(None, (image, image), ("a",), "note")):
-        row = to_row(value)
-        assert from_row(Shown, row) == value
-        assert from_row(Shown, {**row, "unknown": 1}) == value
+KINDS: list[type] = [
+    kind for kind in vars(records).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+]
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+NUMBERS = st.floats(allow_nan=False)
+TEXTS = st.text(st.characters(codec="utf-8"))  # what `well_formed` lets in
+st.register_type_strategy(str, TEXTS)
+st.register_type_strategy(int, WHOLE)
+st.register_type_strategy(float, NUMBERS)
+
+
+def test_every_record_class_is_tried() -> None:
+    assert {"Sample", "Record", "VisualQuestion", "Instruction", "Failure", "Unit", "Usage"} <= {
+        kind.__name__ for kind in KINDS
+    }
+    assert len(KINDS) == 13
+
+
+@pytest.mark.parametrize("kind", [*KINDS, Shown])
+@given(st.data())
+@settings(deadline=None, max_examples=25)
+def test_a_record_comes_back_as_it_was_also_through_json(kind: type[Any], data: st.DataObject) -> None:
+    value = data.draw(st.from_type(kind))
+    row = to_row(value)
+    assert from_row(kind, row) == value
+    assert from_row(kind, {**row, "unknown": 1}) == value
+    assert from_row(kind, json.loads(json_text(row))) == value
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.from_type(Record), max_size=3))
+def test_records_come_back_through_the_table_that_is_exported(made: list[Record]) -> None:
+    without_costs = [dataclasses.replace(record, usage=records.Usage()) for record in made]
+    table = pa.Table.from_pylist([to_row(record) for record in made], schema=columns.schema("records"))
+    assert [from_row(Record, row) for row in table.to_pylist()] == without_costs
