@@ -21,6 +21,7 @@ import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
+import PIL.PngImagePlugin
 
 from imageref_ray.core.records import Image
 
@@ -50,6 +51,10 @@ DECODE_ERRORS = (
     OverflowError,
 )
 """Exceptions of PIL's decoders on damaged files."""
+
+PIL.PngImagePlugin.MAX_TEXT_CHUNK = PIL.PngImagePlugin.MAX_TEXT_MEMORY
+"""One text of a PNG (a prompt, a workflow, XMP) may be as long as Pillow lets all of them be together (64 MiB): beside
+a long text it would refuse the picture."""
 
 SWAPPED_SIDES = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""

@@ -1,7 +1,8 @@
 """Images of a request → verified `Image` values on this machine's disk.
 
 An image is a base64 data URL (written to the request's own folder) or a path in the configured folder. URLs are never
-fetched: an endpoint that fetches any URL gives its clients access to its network.
+fetched: an endpoint that fetches any URL gives its clients access to its network. Clients are told what is wrong in our
+words only: a decoder's and the system's say what runs here, and where.
 """
 
 from __future__ import annotations
@@ -9,13 +10,25 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import urllib.parse
 from pathlib import Path
 
 from imageref_ray.core.config import ServeConfig
-from imageref_ray.core.images import Problem, verify
+from imageref_ray.core.images import FORMATS, Problem, verify
 from imageref_ray.core.records import Image
 
-DATA_URL = re.compile(r"data:image/[a-zA-Z0-9.+-]{1,40};base64,", re.ASCII)
+DATA_URL = re.compile(r"\s*data:image/[a-z0-9.+-]{1,40}(?:;[^;,]{1,200}){0,8};base64,", re.ASCII | re.IGNORECASE)
+"""RFC 2397, with parameters (`;charset=utf-8`, `;name=a.png`), which say nothing here."""
+
+SPACE = str.maketrans("", "", " \t\r\n\f")
+"""Line breaks of MIME's base64, and what else may stand in a URL that was wrapped."""
+
+REASONS = {
+    "BrokenImage": f"cannot be decoded; send a whole, undamaged {', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
+    "MissingImage": "does not exist",
+    "UnreadableImage": "cannot be read",
+}
+"""Problem → what a client is told of it; the others' own messages have only numbers."""
 
 
 class ImageError(ValueError):
@@ -27,10 +40,9 @@ def receive_image(url: str, image_id: str, file: Path, settings: ServeConfig) ->
 
     Raises ImageError.
     """
-    data_url = DATA_URL.match(url)
-    if data_url:
+    if data_url := DATA_URL.match(url):
         path = _write_image(url[data_url.end() :], file, settings.max_image_bytes)
-    elif url.startswith("data:"):
+    elif _is_data(url):
         raise ImageError("has an invalid data URL; it must be data:image/<type>;base64,<data>")
     elif re.match(r"(?!file:)[a-zA-Z][a-zA-Z0-9+.-]*:", url):
         raise ImageError("is a URL, and URLs are not fetched; send a data URL or a path in the configured folder")
@@ -38,20 +50,26 @@ def receive_image(url: str, image_id: str, file: Path, settings: ServeConfig) ->
         path = _path_in(settings.images, url.removeprefix("file://"))
     image = verify(Image(image_id, str(path)), settings.max_image_bytes, settings.max_image_pixels)
     if isinstance(image, Problem):
-        raise ImageError(image.message.removeprefix(f"{path} "))
+        raise ImageError(REASONS.get(image.error) or image.message.removeprefix(f"{path} "))
     return image
 
 
 def public_uri(url: str, image: Image) -> str:
     """The image's uri in an answer: the path as it was sent, or `sha256:…` for a data URL."""
-    return f"sha256:{image.sha256}" if url.startswith("data:") else url
+    return f"sha256:{image.sha256}" if _is_data(url) else url
+
+
+def _is_data(url: str) -> bool:
+    return url.lstrip()[:5].lower() == "data:"
 
 
 def _write_image(data: str, path: Path, max_bytes: int) -> Path:
+    """The decoded data in `path`; line breaks, percent-encoding and missing padding are accepted, as in browsers."""
+    data = urllib.parse.unquote(data).translate(SPACE)
     if len(data) > max_bytes * 4 // 3 + 4:
         raise ImageError(f"has about {len(data) * 3 // 4} bytes, more than the {max_bytes} allowed")
     try:
-        path.write_bytes(base64.b64decode(data, validate=True))
+        path.write_bytes(base64.b64decode(data + "=" * (-len(data) % 4), validate=True))
     except (binascii.Error, ValueError):
         raise ImageError("has a data URL that is not valid base64") from None
     return path
@@ -60,7 +78,10 @@ def _write_image(data: str, path: Path, max_bytes: int) -> Path:
 def _path_in(root: Path | None, name: str) -> Path:
     if root is None:
         raise ImageError("is a path, and no folder is configured; send a data URL (or set `images: FOLDER`)")
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+    except (OSError, ValueError):  # a zero byte, half a surrogate pair
+        raise ImageError(REASONS["MissingImage"]) from None
     if not path.is_relative_to(root.resolve()):
         raise ImageError("is outside the configured folder")
     return path
