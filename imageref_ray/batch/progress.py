@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from imageref_ray.core.config import EngineConfig
 from imageref_ray.core.records import Usage, from_row
 
 LINE_SECONDS = 5.0
@@ -26,6 +27,8 @@ COSTS = {
     "generated_tokens": "generated tokens",
 }
 
+REPORTED = ("image_tokens", "cached_tokens")
+"""Costs that an endpoint may leave out of its replies: zero of them in all may mean that nobody counted."""
 
 PLANNED = ("requests", "prompt_tokens", "generated_tokens")
 """Costs that a build's plan predicted and its closing table compares."""
@@ -89,8 +92,14 @@ class Display:
         self._console.print(f"{self._name}: {text}", highlight=False, soft_wrap=True)
 
 
+def unreported(counts: Mapping[str, float], engines: Iterable[EngineConfig]) -> dict[str, list[str]]:
+    """`{"unreported": [costs]}`, for a summary, where an endpoint has counted none of a cost in `REPORTED`; else {}."""
+    names = [name for name in REPORTED if not counts[name]]
+    return {"unreported": names} if names and any(engine.kind == "openai" for engine in engines) else {}
+
+
 def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
-    """A run's summary as a table: records, what was quarantined and why, costs, time."""
+    """A run's summary as a table: records, what was quarantined and why, costs (– where not reported), time."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -106,9 +115,9 @@ def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
         table.add_row(f"  {error}", f"{count:,}")
     table.add_section()
     for key, words in COSTS.items():
-        part = key in ("image_tokens", "cached_tokens") and summary["prompt_tokens"] > 0
+        part = key in REPORTED and summary["prompt_tokens"] > 0
         share = f" ({summary[key] / summary['prompt_tokens']:.0%})" if part else ""
-        table.add_row(words, f"{summary[key]:,}{share}")
+        table.add_row(words, "–" if key in summary.get("unreported", ()) else f"{summary[key]:,}{share}")
     table.add_section()
     table.add_row("generated tokens/s", f"{summary['tokens_per_second']:,.0f}")
     table.add_row("seconds", f"{summary['seconds']:,.1f}", end_section="plan" in summary)

@@ -18,7 +18,7 @@ from rich.console import Console
 from imageref_ray import sources
 from imageref_ray.batch import manifest, store
 from imageref_ray.batch.job import Job, Summary, nothing_left, run_job
-from imageref_ray.batch.progress import closing_table
+from imageref_ray.batch.progress import closing_table, unreported
 from imageref_ray.commands.annotation.example_files import identity
 from imageref_ray.commands.annotation.input_files import open_inputs
 from imageref_ray.commands.annotation.passes import passes, records, run_passes
@@ -41,7 +41,8 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     Records in the quarantine stay there, except those whose ids are in `again`. Where a run is finished and only its
     settings of `export` have changed, the new files are written from its records, without any engine. Keys of the
     summary: records, quarantined, problems, requests, prompt_tokens, image_tokens, cached_tokens, generated_tokens,
-    tokens_per_second, seconds, files. Raises as `run_job`.
+    tokens_per_second, seconds, files, `unreported` if the engine's endpoint does not count images or cached tokens.
+    Raises as `run_job`.
     """
     recipe, inputs = make_recipe(config), open_inputs(config.inputs)
     export_target = make_target(config.source.root, recipe.pack, _export_config(config))
@@ -51,6 +52,7 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
 
     def finish(run: Summary) -> Summary:
         origin = _origin(config, settings, run, manifest.git_revision())
+        run = {**run, **unreported(run, (engine for _, engine, _ in passes(config)))}
         summary = {**run, "files": export(config.output / DATASET, read_records, export_target, origin)}
         deviations = compare(config, ids)
         return summary if deviations is None else {**summary, "plan": deviations}

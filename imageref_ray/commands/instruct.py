@@ -21,7 +21,7 @@ from imageref_ray import engines
 from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.job import Job, Summary, nothing_left, pass_of, run_job
 from imageref_ray.batch.outcome import RunFailed
-from imageref_ray.batch.progress import closing_table
+from imageref_ray.batch.progress import closing_table, unreported
 from imageref_ray.batch.worker import Pass
 from imageref_ray.commands.instruct_work import annotate, prepare, to_work
 from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
@@ -59,6 +59,7 @@ def instruct(
 
     def finish(summary: Summary) -> Summary:
         counts = count_instructions(instructions(config.output))
+        summary = {**summary, **unreported(summary, [config.engine])}
         return {**summary, "instructions": counts, "files": _export(config, pack, [image.id for image in images])}
 
     def show(summary: Summary, console: Console) -> None:

@@ -20,6 +20,7 @@ from rich.table import Table
 from imageref_ray.batch import manifest, outcome, store
 from imageref_ray.batch.budget import Cost, gpu_seconds
 from imageref_ray.batch.outcome import RunFailed
+from imageref_ray.batch.progress import unreported
 from imageref_ray.commands import cost_estimator
 from imageref_ray.commands.annotation.input_files import open_inputs
 from imageref_ray.commands.annotation.passes import passes, records, run_passes
@@ -66,7 +67,9 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     measured = costs(trial, [record.id for record in trial_records])
     estimates = cost_estimator.estimate(covariates, measured, config.prices, gpus=1, seed=seed)
     manifest.write_json(directory / FILE, dataclasses.asdict(estimates))
-    console.print(_table(estimates, config.prices.currency))
+    spent = {name: figure.value for name, figure in estimates.figures.items()}
+    unknown = unreported(spent, (engine for _, engine, _ in passes(config)))
+    console.print(_table(estimates, config.prices.currency, unknown.get("unreported", ())))
     return estimates
 
 
@@ -126,8 +129,8 @@ def compare(config: BuildConfig, ids: Sequence[str]) -> dict[str, Any] | None:
     return {name: dataclasses.asdict(deviation) for name, deviation in cost_estimator.compare(planned, actual).items()}
 
 
-def _table(plan: Plan, currency: str) -> Table:
-    """The plan as a table for the terminal."""
+def _table(plan: Plan, currency: str, unknown: Sequence[str]) -> Table:
+    """The plan as a table for the terminal, – for figures that are `unknown`."""
     table = Table(
         title=f"plan for {plan.records:,} records, from {plan.measured} of them", title_justify="left", box=None
     )
@@ -137,6 +140,9 @@ def _table(plan: Plan, currency: str) -> Table:
     for name, label in LABELS.items():
         figure = plan.figures[name]
         if name in ("gpu_hours", "money") and not figure.value:
+            continue
+        if name in unknown:
+            table.add_row(label, "–", "–")
             continue
         unit = f" {currency}" if name == "money" else ""
         table.add_row(

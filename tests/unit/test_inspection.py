@@ -181,6 +181,15 @@ def test_a_finished_run_shows_its_time_and_costs(tmp_path: Path) -> None:
     assert "prompt tokens 1,210 median 605 per record" in text
 
 
+def test_costs_that_the_endpoint_did_not_report_are_a_dash(tmp_path: Path) -> None:
+    run = build(tmp_path, [record("1", tmp_path)])
+    values = {"records": 1, "seconds": 75, "tokens_per_second": 904, "unreported": ["image_tokens"]}
+    manifest.finish(run, {}, {}, values)
+    text = words(page_of(run))
+    assert "prompt tokens of images – the endpoint does not report them" in text
+    assert "– prompt tokens of images · 32 prompt tokens from the cache" in text
+
+
 def test_a_failed_run_says_what_stopped_it_and_how_to_resume(tmp_path: Path) -> None:
     failures = [Failure(str(k), "place", "ParseError", f"no slot {k}") for k in range(9)]
     failures.append(Failure("1", "verify", "MissingImage", "1/7.png does not exist", item="1/7.png"))

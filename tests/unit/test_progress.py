@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from imageref_ray.batch.progress import closing_table
+from imageref_ray.batch.progress import closing_table, unreported
+from imageref_ray.core.config import OpenAIConfig, ScriptedConfig
 
 
 def shown(**more: Any) -> list[str]:
@@ -33,6 +34,17 @@ def test_a_build_with_a_plan_ends_with_how_far_the_plan_was_off() -> None:
     ]
     nothing = {name: {"relative": math.inf, "inside": False} for name in plan}
     assert "plan, requests predicted, but there were none (outside its interval)" in shown(plan=nothing)
+
+
+def test_what_an_endpoint_does_not_report_is_a_dash() -> None:
+    openai, own = OpenAIConfig(model="m"), ScriptedConfig(script="tests.scripted:annotator")
+    counted = {"prompt_tokens": 100, "image_tokens": 0, "cached_tokens": 0}
+    lines = shown(**counted, **unreported(counted, [own, openai]))
+    assert "… of images –" in lines and "… from the cache –" in lines and "prompt tokens 100" in lines
+    assert unreported({**counted, "image_tokens": 7}, [openai]) == {"unreported": ["cached_tokens"]}
+    assert unreported({**counted, "image_tokens": 7, "cached_tokens": 5}, [openai]) == {}
+    assert unreported(counted, [own]) == {}  # our engines count: nothing is nothing
+    assert "… of images 0 (0%)" in shown(**counted)
 
 
 def test_a_run_without_a_plan_says_nothing_of_one() -> None:

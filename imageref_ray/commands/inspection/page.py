@@ -31,7 +31,9 @@ SECRET_KEY = re.compile(r"(?:^|[._-])(?:key|token|secret|password|passwd|credent
 """Names of settings whose values are hidden: the page may be sent to others."""
 
 FOLDER = Path(__file__).parent
-SHOWN_ELSEWHERE = frozenset({*COSTS, "records", "quarantined", "problems", "seconds", "tokens_per_second", "files"})
+SHOWN_ELSEWHERE = frozenset(
+    {*COSTS, "unreported", "records", "quarantined", "problems", "seconds", "tokens_per_second", "files"}
+)
 """Keys of a summary that the page shows in sections of their own."""
 
 COST_LABELS = {**COSTS, "cached_tokens": "prompt tokens from the cache", "image_tokens": "prompt tokens of images"}
@@ -80,7 +82,7 @@ def _render_cards(run: Run, max_bytes: int) -> list[Markup]:
     cards: list[Markup] = []
     for result in sorted(run.samples, key=_numeric_order):
         card = make_card(result, run.failures.get(result.id, ()), run.directory)
-        html = template.render(card=card, number=len(cards) + 1, costs=COST_LABELS)
+        html = template.render(card=card, number=len(cards) + 1, costs=COST_LABELS, unknown=_unreported(run))
         size = len(html.encode("utf-8", "replace"))
         if size <= max_bytes:
             max_bytes -= size
@@ -111,6 +113,7 @@ def _render_page(run: Run, cards: Sequence[Markup], events: Section | None) -> s
         cards=cards,
         megabytes=MAX_BYTES // 1_000_000,
         costs=_cost_charts(run.costs),
+        unknown=_unreported(run),
         records_over_time=Markup(figures.records_over_time(run.progress)),
         speed=_time_and_speed(run),
         left_out=sum(group.items for group in run.failure_groups),
@@ -125,6 +128,11 @@ def _pass_summary(run: Run) -> Mapping[str, Any]:
     """The part of a summary about the pass itself: an evaluation has it under `run`."""
     nested = run.summary.get("run")
     return nested if isinstance(nested, Mapping) else run.summary
+
+
+def _unreported(run: Run) -> Sequence[str]:
+    """Costs that the run's endpoint does not count."""
+    return list(_pass_summary(run).get("unreported", ()))
 
 
 def _outcome(run: Run) -> dict[str, list[tuple[str, str]]]:
@@ -167,7 +175,9 @@ def _cost_charts(costs: Sequence[Usage]) -> list[dict[str, Any]]:
         values = [getattr(cost, key) for cost in costs]
         if values:
             chart = Markup(figures.histogram(values, label))
-            charts.append({"label": label, "total": sum(values), "median": statistics.median(values), "chart": chart})
+            charts.append(
+                {"key": key, "label": label, "total": sum(values), "median": statistics.median(values), "chart": chart}
+            )
     return charts
 
 
