@@ -74,7 +74,7 @@ def test_three_steps_over_files_give_the_data_set_of_one_go(
     assert sorted(written) == ["captions", "responses"]
     steps = run(config(news, tmp_path / "place", stages=["place"], inputs=written))
     assert contents(tmp_path / "place") == contents(folder)
-    assert len(contents(folder)) == 7
+    assert len(contents(folder)) == 8
     assert steps["requests"] == steps["records"] == together["records"]
     assert steps["quarantined"] == together["quarantined"]
     assert steps["problems"].keys() == {"MissingImage", "MissingResponse", "MissingCaption"}

@@ -89,7 +89,10 @@ def _turns(role: str, text: str) -> pa.DataType:
 
 
 def _with_images(embed_images: bool) -> pa.Schema:
-    """Columns id, images (paths, or path and bytes), conversations (from, value), length (tokens)."""
+    """Columns id, images (paths, or path and bytes), conversations (from, value), length (tokens).
+
+    Where images are embedded, the metadata (`huggingface`) declare their column, and `datasets` decodes it.
+    """
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())]) if embed_images else pa.string()
     columns = [_ID, ("images", pa.list_(image)), ("conversations", _turns("from", "value")), ("length", pa.int64())]
     # every version of `datasets` knows the list feature `Sequence`; the other columns need no declaration
