@@ -59,7 +59,7 @@ def turns(images: int) -> list[dict[str, str]]:
 
 def trained(folder: Path, images: int, max_tiles: int, share_tiles: bool = True) -> Example:
     """The row as training reads it from an annotation file."""
-    line = json.dumps({"image": [f"{k}.png" for k in range(images)], "conversations": turns(images)})
+    line = {"image": [f"{k}.png" for k in range(images)], "conversations": turns(images)}
     entry = MixtureEntry(root=folder, annotation=folder / "row.jsonl")
     encoder = Encoder(AutoProcessor.from_pretrained(folder / "model"), 4096, share_tiles=share_tiles)
     return encoder.encode(mixture.parse(line, "row", entry, max_tiles))

@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all, and text files as people save them."""
+"""Files that are there completely or not at all, and text and CSV files as people save them (JSON: json_files.py)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,29 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from imageref_ray.core.config.base import ConfigError
 
-MARKS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-"""Byte order mark → encoding; that of UTF-32-LE begins with that of UTF-16-LE."""
+
+class Encoding(NamedTuple):
+    """How a text is written: its name, Python's codec, and the byte order mark that the file begins with."""
+
+    name: str
+    codec: str
+    mark: bytes
+
+
+UTF_8 = Encoding("UTF-8", "utf-8", b"")
+
+_MARKED = (
+    Encoding("UTF-8", "utf-8", codecs.BOM_UTF8),
+    Encoding("UTF-32", "utf-32-le", codecs.BOM_UTF32_LE),
+    Encoding("UTF-32", "utf-32-be", codecs.BOM_UTF32_BE),
+    Encoding("UTF-16", "utf-16-le", codecs.BOM_UTF16_LE),
+    Encoding("UTF-16", "utf-16-be", codecs.BOM_UTF16_BE),
+)
+"""The mark of UTF-32-LE begins with that of UTF-16-LE."""
 
 LARGEST_CELL = 2**31 - 1
 """In characters, instead of csv's 131,072: a label's cell may name hundreds of images with long addresses."""
@@ -47,32 +59,55 @@ def write_atomically(path: Path, text: str) -> None:
     part.replace(path)
 
 
+def encoding_of(begin: bytes) -> Encoding:
+    """The encoding of a file that begins so: the one that its byte order mark names, else UTF-8."""
+    return next((encoding for encoding in _MARKED if begin.startswith(encoding.mark)), UTF_8)
+
+
+def not_text(error: UnicodeDecodeError, encoding: Encoding) -> str:
+    """What is wrong with bytes that are not of the encoding, for messages."""
+    perhaps = ", perhaps Windows-1252 or GBK" if encoding.name == "UTF-8" else ""
+    return f"byte 0x{error.object[error.start]:02x} is not {encoding.name}{perhaps}"
+
+
 def read_text(path: Path) -> str:
     """The text of a user's file: UTF-8, or the encoding that its byte order mark names (spreadsheets write UTF-16).
 
     Raises ConfigError for bytes in any other encoding.
     """
     data = path.read_bytes()
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in data:
-        raise ConfigError(f"{path} has NUL bytes, as UTF-16 without a byte order mark has; save the file as UTF-8")
+    encoding = encoding_of(data)
+    if encoding.codec == "utf-8" and b"\0" in data:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        what = "has NUL bytes, as UTF-16 without a byte order mark has"
+        raise ConfigError(f"{path} line {line}: {what}; save the file as UTF-8")
     try:
-        return data.decode(encoding)
+        return data[len(encoding.mark) :].decode(encoding.codec)
     except UnicodeDecodeError as error:
-        line, name = data.count(b"\n", 0, error.start) + 1, encoding.removesuffix("-sig").upper()
-        found = f"byte 0x{data[error.start]:02x} is not {name}"
-        raise ConfigError(f"{path} line {line}: {found}, perhaps Windows-1252 or GBK; save the file as UTF-8") from None
+        before = error.object[: error.start].decode(encoding.codec, "ignore")
+        line = before.count("\n") + 1
+        raise ConfigError(f"{path} line {line}: {not_text(error, encoding)}; save the file as UTF-8") from None
 
 
 def read_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
     """The names of the columns, and every row, missing cells empty, with the number of its last line.
 
-    Raises ConfigError as `read_text`, and for a row that is not CSV.
+    Raises ConfigError as `read_text`, for a row that is not CSV or has more cells than there are columns, and for two
+    columns of one name.
     """
     csv.field_size_limit(LARGEST_CELL)
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
+    rows: list[tuple[int, dict[str, str]]] = []
     try:
-        rows = [(reader.line_num, row) for row in reader]
+        names = reader.fieldnames or ()
+        if repeated := [name for name in names if name and names.count(name) > 1]:
+            raise ConfigError(f"{path} line 1: two columns are named {shown(repeated[0])}; rename one of them")
+        for row in reader:
+            if any(row.pop(None, ())):
+                problem = f"more cells than the {len(names)} columns; write cells with commas between quotes"
+                raise ConfigError(f"{path} line {reader.line_num}: {problem}")
+            rows.append((reader.line_num, row))
     except csv.Error as error:
-        raise ConfigError(f"{path} line {reader.line_num + 1}: not a row of a CSV file ({error}); fix it") from None
-    return reader.fieldnames or (), rows
+        line = max(reader.line_num, 1)
+        raise ConfigError(f"{path} line {line}: not a row of a CSV file ({error}); fix it") from None
+    return names, rows

@@ -12,7 +12,6 @@ a human text, and an answer by weight, which takes the place of `<answer>` in th
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import Config, ConfigError, MixtureEntry, TrainConfig, check, check_places
-from imageref_ray.core.files import read_text
+from imageref_ray.core.json_files import BrokenJson, NotText, json_rows, read_json
 from imageref_ray.core.records import Image
 from imageref_ray.dataset.mixture_paths import placed
 from imageref_ray.engines.base import Message
@@ -108,10 +107,7 @@ def unused_keys(config: TrainConfig) -> str:
 def _read_meta(path: Path) -> Any:
     if not path.is_file():
         raise ConfigError(f"mixture {path} does not exist; give a meta JSON file or the data sets themselves")
-    try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"mixture {path} is not valid JSON: {error}; fix the file") from None
+    return read_json(path)
 
 
 def _known(entry: Any) -> Any:
@@ -143,7 +139,7 @@ def draw(
     """
     conversations: list[Conversation] = []
     skipped: Counter[tuple[str, str]] = Counter()
-    sizes = {name: sum(1 for _ in _lines(entry.annotation)) for name, entry in sets.items()}
+    sizes = {name: sum(1 for _ in json_rows(entry.annotation)) for name, entry in sets.items()}
     for name, entry in sets.items():
         if entry.length not in (None, sizes[name]):
             raise ConfigError(
@@ -156,11 +152,15 @@ def draw(
         times = dict.fromkeys(sets, 1.0)
     for name, entry in sets.items():
         copies = _copies(sizes[name], times[name], f"{seed}:{name}")
-        for number, line in enumerate(_lines(entry.annotation)):
+        for number, row in enumerate(json_rows(entry.annotation)):
             if not copies[number]:
                 continue
             try:
-                conversation = parse(line, name, entry, max_tiles)
+                conversation = parse(row.read(mend=False), name, entry, max_tiles)
+            except NotText as error:
+                skipped[name, str(error)] += copies[number]
+            except BrokenJson:
+                skipped[name, "not an annotation line"] += copies[number]
             except SampleError as error:
                 skipped[name, str(error)] += copies[number]
             else:
@@ -168,15 +168,16 @@ def draw(
     return conversations, skipped
 
 
-def parse(line: str, dataset: str, entry: MixtureEntry, max_tiles: int) -> Conversation:
-    """One annotation line as a Conversation. Raises SampleError with the reason if it cannot be used."""
+def parse(values: Any, dataset: str, entry: MixtureEntry, max_tiles: int) -> Conversation:
+    """One annotation line's value as a Conversation. Raises SampleError with the reason if it cannot be used."""
     try:
-        values = json.loads(line)
-        turns = tuple((ROLES[turn["from"]], str(turn["value"])) for turn in values["conversations"])
-    except (json.JSONDecodeError, KeyError, TypeError):
+        found = [(ROLES[turn["from"]], turn["value"]) for turn in values["conversations"]]
+    except (KeyError, TypeError):
         raise SampleError("not an annotation line") from None
-    paths = values.get("image") or []
-    names = [paths] if isinstance(paths, str) else list(paths)
+    turns = tuple((role, turn_text(value)) for role, value in found)
+    if next((role for role, _ in turns if role != "system"), "user") != "user":
+        raise SampleError("the first turn is the model's")
+    names = _image_names(values.get("image"))
     tags = sum(text.count(IMAGE_TAG) for role, text in turns if role == "user")
     if names and not tags:  # as in InternVL: images without tags go before the first question
         turns, tags = _with_tags(turns, len(names)), len(names)
@@ -190,6 +191,33 @@ def parse(line: str, dataset: str, entry: MixtureEntry, max_tiles: int) -> Conve
     alternatives = None if more is None else _alternatives(more, [role for role, _ in turns], len(names))
     tiles = entry.max_dynamic_patch or max_tiles
     return Conversation(dataset, turns, images, tiles, augment, alternatives=alternatives)
+
+
+def turn_text(value: Any) -> str:
+    """A turn's text: as it stands, or its parts ({"type": "text", "text"}, an image is its tag). Raises SampleError."""
+    parts = value if isinstance(value, list) else [{"type": "text", "text": value}]
+    texts = [text for part in parts if (text := _part_text(part)) is not None]
+    if len(texts) < len(parts):
+        what = "has a part that is neither text nor an image" if isinstance(value, list) else "is not text"
+        raise SampleError(f"a turn {what}")
+    return "".join(texts)
+
+
+def _part_text(part: Any) -> str | None:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("image", "image_url"):
+        return IMAGE_TAG
+    text = part.get("text") if kind == "text" else None
+    return text if isinstance(text, str) else None
+
+
+def _image_names(value: Any) -> list[str]:
+    """Paths: one, a list, or objects that have one. Raises SampleError for anything else."""
+    listed = value if isinstance(value, list) else [] if value is None or value == "" else [value]
+    names: list[Any] = [one.get("path") or one.get("url") if isinstance(one, dict) else one for one in listed]
+    if not all(isinstance(name, str) and name for name in names):
+        raise SampleError("an image is not a path")
+    return names
 
 
 def draw_again(conversation: Conversation, seed: str) -> Conversation:
@@ -221,7 +249,7 @@ def _alternatives(values: Any, roles: list[str], images: int) -> Alternatives:
             and all(math.isfinite(weight) and weight > 0 for weight in found.weights)
             and bool(found.gpt.strip())
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         fits = False
     if not fits:
         raise SampleError("alternatives do not fit the conversation")
@@ -265,8 +293,3 @@ def _copies(count: int, repeat_time: float, seed: str) -> list[int]:
     for number in random.Random(seed).sample(range(count), round(share * count)):
         copies[number] += 1
     return copies
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as file:
-        yield from (line for line in file if line.strip())

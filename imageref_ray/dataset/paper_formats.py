@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import io
 import itertools
 import json
 import re
@@ -19,7 +18,8 @@ from typing import Any, TypeVar
 
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.files import read_text, require_file, shown
+from imageref_ray.core.files import require_file, shown
+from imageref_ray.core.json_files import BrokenJson, NotText, json_rows
 from imageref_ray.core.label_rows import COLUMNS, label_rows
 from imageref_ray.core.records import Image
 
@@ -217,26 +217,26 @@ def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) ->
 
 
 def _keyed(path: Path, what: str, parse: Callable[[dict[str, Any], str], T], key: Callable[[T], str]) -> dict[str, T]:
-    """The objects of a JSONL file by their keys, which must be unique."""
+    """The objects of a JSONL file or a JSON list by their keys, which must be unique."""
     require_file(path, what)
     items: dict[str, T] = {}
-    for number, line in enumerate(io.StringIO(read_text(path), newline=None), 1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        item = parse(json_row(line, where), where)
+    for row in json_rows(path):
+        where = f"{path} {row.where}"
+        item = parse(json_row(row.read, where), where)
         if key(item) in items:
             raise ConfigError(f"{where}: id {key(item)} is repeated; keep one of its lines")
         items[key(item)] = item
     return items
 
 
-def json_row(line: str | bytes, where: str) -> dict[str, Any]:
-    """The object on one line of a JSONL file. Raises ConfigError, which names the line as `where`."""
+def json_row(read: Callable[[], Any], where: str) -> dict[str, Any]:
+    """The object that `read` gives of one line of a JSONL file. Raises ConfigError, which names the line as `where`."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: not valid JSON ({error}); write one JSON object per line") from None
+        row = read()
+    except NotText as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except BrokenJson as error:
+        raise ConfigError(f"{where}: {error}; write one JSON object per line") from None
     if not isinstance(row, dict):
         raise ConfigError(f"{where}: contains {type(row).__name__}; write one JSON object per line")
     return row

@@ -10,7 +10,6 @@ is left out of the metrics, has a row that says why.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from imageref_ray.batch import manifest
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.files import write_atomically
+from imageref_ray.core.json_files import json_lines
 from imageref_ray.core.markdown import Policy
 from imageref_ray.core.records import Failure, Image, from_row, json_text, to_row
 from imageref_ray.evaluation.placement_metrics import Verdict
@@ -96,15 +96,12 @@ def read(directory: Path) -> dict[str, dict[str, Event]]:
             f"{directory} has no {FILE} (not finished, or of an older version); evaluate into a new output"
         )
     events: dict[str, dict[str, Event]] = {}
-    with path.open(encoding="utf-8") as file:  # splitlines would also split at line separators inside strings
-        for number, line in enumerate(file, 1):
-            try:
-                event = from_row(Event, json.loads(line))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise ConfigError(
-                    f"{path} line {number} is not an event ({error}); evaluate into a new output"
-                ) from None
-            events.setdefault(event.mode, {})[event.id] = event
+    for row in json_lines(path):
+        try:
+            event = from_row(Event, row.read())
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path} line {row.line} is not an event ({error}); evaluate into a new output") from None
+        events.setdefault(event.mode, {})[event.id] = event
     return events
 
 

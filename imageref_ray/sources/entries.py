@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from imageref_ray.core.json_files import BrokenJson
 
 STAGE = "read"
 """The stage of every failure of a reader."""
@@ -24,13 +26,12 @@ class Unusable(ValueError):
         self.error = error
 
 
-def json_object(text: str, error: str) -> dict[str, Any]:
-    """The JSON object in `text`; raises Unusable(`error`) if it is not one."""
+def json_object(read: Callable[[], Any], error: str) -> dict[str, Any]:
+    """The JSON object that `read` gives; raises Unusable(`error`) if it is not one."""
     try:
-        value = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is valid JSON but not valid text
-    except (ValueError, RecursionError) as problem:
-        raise Unusable(error, f"not valid JSON: {problem}") from None
+        value = read()
+    except BrokenJson as problem:
+        raise Unusable(error, str(problem)) from None
     if not isinstance(value, dict):
         raise Unusable(error, f"expected a JSON object, found {type(value).__name__}")
     return value

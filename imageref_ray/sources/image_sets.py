@@ -11,7 +11,6 @@ Linked folders are searched as well; files and folders whose names begin with a 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from urllib.parse import quote
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.source import FetchConfig
 from imageref_ray.core.files import read_text
+from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows, parse_json
 from imageref_ray.core.records import Failure, Image
 from imageref_ray.sources import entries, fetch_object_store
 from imageref_ray.sources.entries import EXTENSIONS, resolve_address
@@ -93,9 +93,9 @@ def read_exclusions(path: Path) -> frozenset[str]:
     if text.lstrip()[:1] not in ("[", "{"):
         return frozenset(image_id(line.strip()) for line in text.splitlines() if line.strip())
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"exclusion list {path} is not valid JSON ({error}); fix the file") from None
+        value = parse_json(text)
+    except BrokenJson as error:
+        raise ConfigError(f"exclusion list {path} is {error}; fix the file") from None
     keys: tuple[str, ...] = ("image_id", "image")
     if isinstance(value, dict):
         name = next((name for name in _LISTS if isinstance(value.get(name), list)), None)
@@ -164,16 +164,15 @@ def _files(root: Path, below: str, above: frozenset[str]) -> Iterator[str | Fail
 def _manifest(path: Path) -> Iterator[Image | Failure]:
     if not path.is_file():
         raise ConfigError(f'manifest {path} does not exist; give a JSONL file of {{"image": "path", "id": "name"}}')
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if line.strip():
-            yield _entry(line, f"{path.name}:{number}", path.parent)
+    for row in json_rows(path):
+        yield _entry(row, f"{path.name}{row.place}", path.parent)
 
 
-def _entry(line: bytes, where: str, folder: Path) -> Image | Failure:
+def _entry(row: JsonRow, where: str, folder: Path) -> Image | Failure:
     try:
-        entry: Any = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        return Failure(where, STAGE, "BrokenLine", f"{where}: not valid JSON ({error}); write one JSON object per line")
+        entry: Any = row.read()
+    except BrokenJson as error:
+        return Failure(where, STAGE, "BrokenLine", f"{where}: {error}")
     name = entry.get("image") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name:
         message = f'{where}: key image is missing; write {{"image": "path", "id": "name"}}'

@@ -8,12 +8,13 @@ choice (paper_choice.py) is a failure of that part, not of a sample.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.files import read_text
+from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows, parse_json
 from imageref_ray.core.records import Document, Failure, Image, Sample
 from imageref_ray.sources.entries import STAGE, Unusable, json_object, safe_name
 from imageref_ray.sources.paper_choice import EVERYTHING, Choice
@@ -25,28 +26,25 @@ def read(
     """Samples in the file's order, each after the failures of its parts; `limit` counts events, without those that
     have no labels where only labelled ones are read.
 
-    Raises ConfigError if the event file does not exist.
+    Raises ConfigError if the event file does not exist or is UTF-16 without its mark.
     """
     path = root / events
     if not path.is_file():
         raise ConfigError(f"event file {path} does not exist; set source.root and source.events to the data")
     seen: set[str] = set()
     count = 0
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            if count == limit:
-                return
-            event = _parse_event(f"{events}:{number}", line, seen)
-            if isinstance(event, Failure):
-                yield event
-            elif choice.labels and (name := event["paasEventID"]) not in choice.labelled:
-                yield Failure(name, STAGE, "NotLabelled", f"{choice.labels} has no labels of event {name}", item=name)
-                continue
-            else:
-                yield from _event(root, event, choice)
-            count += 1
+    for row in json_rows(path):
+        if count == limit:
+            return
+        event = _parse_event(events + row.place, row, seen)
+        if isinstance(event, Failure):
+            yield event
+        elif choice.labels and (name := event["paasEventID"]) not in choice.labelled:
+            yield Failure(name, STAGE, "NotLabelled", f"{choice.labels} has no labels of event {name}", item=name)
+            continue
+        else:
+            yield from _event(root, event, choice)
+        count += 1
     for name in sorted(choice.labelled - seen):
         message = f"{choice.labels} has labels of event {name}, which is not in {events}"
         yield Failure(name, STAGE, "UnknownEvent", message, item=name)
@@ -63,9 +61,9 @@ def document(root: Path, news: str) -> Document:
 def responses(events: Path, ids: set[str]) -> dict[str, str]:
     """Event id → its reference text (`# title` and summary), for the given ids of an event file."""
     texts: dict[str, str] = {}
-    for line in events.read_text(encoding="utf-8").splitlines():
+    for row in json_rows(events):
         try:
-            event = json_object(line, "BrokenEvent")
+            event = json_object(row.read, "BrokenEvent")
         except Unusable:
             continue
         if (name := str(event.get("paasEventID"))) in ids:
@@ -73,10 +71,10 @@ def responses(events: Path, ids: set[str]) -> dict[str, str]:
     return texts
 
 
-def _parse_event(where: str, line: str, seen: set[str]) -> dict[str, Any] | Failure:
+def _parse_event(where: str, row: JsonRow, seen: set[str]) -> dict[str, Any] | Failure:
     """An event with its id as text, which is added to `seen`; or why the line has none."""
     try:
-        event = json_object(line, "BrokenEvent")
+        event = json_object(row.read, "BrokenEvent")
         name = safe_name(event.get("paasEventID"), "BrokenEvent", "paasEventID")
         if name in seen:
             raise Unusable("RepeatedEvent", f"event {name} is in the file more than once")
@@ -116,11 +114,14 @@ def _document(root: Path, news: str) -> tuple[Document, list[str]]:
     """One article with its images in index order, and the names (`newsID/index`) of listed images without a file."""
     path = root / "news" / f"{news}.json"
     try:
-        article = json_object(path.read_text(encoding="utf-8"), "BrokenDocument")
+        text_of_file = read_text(path)
+        article = json_object(lambda: parse_json(text_of_file), "BrokenDocument")
     except FileNotFoundError:
         raise Unusable("MissingDocument", f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise Unusable("BrokenDocument", f"{path} cannot be read: {error}") from None
+    except ConfigError as error:
+        raise Unusable("BrokenDocument", str(error)) from None
     except Unusable as problem:
         raise Unusable(problem.error, f"{path}: {problem}") from None
     text = article.get("article_text")
@@ -151,9 +152,10 @@ def _is_mpo(folder: Path, index: int) -> bool:
 
 
 def _category(event: dict[str, Any]) -> str:
+    attributes = event.get("attrs")
     try:
-        attributes = json.loads(event.get("attrs") or "{}")
-    except (TypeError, ValueError):
+        attributes = parse_json(attributes) if isinstance(attributes, str) else attributes
+    except BrokenJson:
         return ""
     return str(attributes.get("category", "")) if isinstance(attributes, dict) else ""
 

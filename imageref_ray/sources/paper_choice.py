@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.source import SourceConfig
 from imageref_ray.core.files import read_text, require_file, shown
+from imageref_ray.core.json_files import BrokenJson, parse_json
 from imageref_ray.core.label_rows import label_rows
 from imageref_ray.sources.entries import Unusable
 
@@ -61,9 +61,9 @@ def read_exclusions(path: Path) -> frozenset[str]:
     if not text.lstrip().startswith("["):
         return frozenset(line.strip() for line in text.splitlines() if line.strip())
     try:
-        ids = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid JSON ({error}); write one id per line, or a JSON list of ids") from None
+        ids = parse_json(text)
+    except BrokenJson as error:
+        raise ConfigError(f"{path} is {error}; write one id per line, or a JSON list of ids") from None
     for id in ids:
         if isinstance(id, bool) or not isinstance(id, str | int):
             raise ConfigError(f"{path}: {shown(repr(id))} is not the id of a document; write newsIDs")

@@ -9,7 +9,6 @@ Every entry that cannot be used is a failure. Image files are not opened here.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.files import read_text
+from imageref_ray.core.json_files import BrokenJson, JsonRow, json_lines, parse_json
 from imageref_ray.core.records import Failure, Image, Instruction
 from imageref_ray.sources.entries import STAGE, Unusable
 from imageref_ray.sources.image_sets import image_id
@@ -72,13 +72,11 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         raise ConfigError(f"question file {path} does not exist; give JSONL, or a JSON list of questions")
     text = read_text(path)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except BrokenJson as error:
         if not text.lstrip().startswith("{"):
-            raise ConfigError(f"question file {path} is not valid JSON ({error}); fix the file") from None
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield f"{path.name}:{number}", _line(line)
+            raise ConfigError(f"question file {path} is {error}; fix the file") from None
+        yield from ((path.name + row.place, _line(row)) for row in json_lines(path))
         return
     listed = value.get("questions", [value]) if isinstance(value, dict) else value
     if not isinstance(listed, list):
@@ -86,12 +84,12 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     yield from ((f"{path.name}[{number}]", entry) for number, entry in enumerate(listed))
 
 
-def _line(line: str) -> Any:
+def _line(row: JsonRow) -> Any:
     """A line's value; its error for one that is no JSON."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return Unusable("BrokenLine", f"not valid JSON ({error}); write one JSON object per line")
+        return row.read()
+    except BrokenJson as error:
+        return Unusable("BrokenLine", str(error))
 
 
 def _question(entry: Any, tasks: Sequence[str]) -> _Question:

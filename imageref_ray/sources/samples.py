@@ -12,22 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from imageref_ray.core import markdown
 from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import FilterConfig
+from imageref_ray.core.json_files import JsonRow, json_rows
+from imageref_ray.core.parquet_files import parquet_rows
 from imageref_ray.core.records import Document, Failure, Image, Record, Sample
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, resolve_address, safe_name
 
 SUFFIXES = (".jsonl", ".parquet")
-ROWS = 64
-"""Parquet rows in memory at a time."""
-
 Entry = tuple[str, dict[str, Any] | Unusable]
-"""The position of a sample (`file:number`, from 1) and its row, or why there is none."""
+"""The position of a sample (`file:number` from 1, in a JSON list `file[number]` from 0), and its row or why there is
+none."""
 
 
 def files(root: Path, patterns: Sequence[str]) -> list[Path]:
@@ -71,37 +68,21 @@ def read(
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    return _lines(path) if path.suffix == ".jsonl" else _rows(path)
-
-
-def _lines(path: Path) -> Iterator[Entry]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield f"{path.name}:{number}", _parsed(line)
-
-
-def _parsed(line: bytes) -> dict[str, Any] | Unusable:
+    """The rows of a file; one that cannot be read to its end adds an Unusable after the rows before."""
     try:
-        return json_object(line.decode("utf-8-sig"), "BrokenSample")
-    except UnicodeDecodeError as error:
-        return Unusable("BrokenSample", f"not UTF-8: {error}")
+        if path.suffix == ".jsonl":
+            yield from ((path.name + row.place, _parsed(row)) for row in json_rows(path))
+        else:
+            yield from ((f"{path.name}:{number}", row) for number, row in enumerate(parquet_rows(path), 1))
+    except (ConfigError, OSError) as problem:
+        yield path.name, Unusable("BrokenFile", str(problem))
+
+
+def _parsed(row: JsonRow) -> dict[str, Any] | Unusable:
+    try:
+        return json_object(row.read, "BrokenSample")
     except Unusable as problem:
         return problem
-
-
-def _rows(path: Path) -> Iterator[Entry]:
-    """The rows of a Parquet file; one that cannot be read to its end adds an Unusable after the rows before."""
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path.name}:{number}", row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        message = " ".join(str(error).split())
-        yield path.name, Unusable("BrokenFile", f"cannot be read as Parquet after row {number}: {message}")
 
 
 def _sample(

@@ -12,14 +12,13 @@ Image files are not opened here.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.files import read_text
+from imageref_ray.core.json_files import read_json
 from imageref_ray.core.records import Answer, Failure, Image, VisualQuestion
 from imageref_ray.sources.image_sets import STAGE, image_id
 
@@ -222,11 +221,7 @@ def _slim(value: dict[str, Any]) -> Any:
 def _json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     if not path.is_file():
         raise ConfigError(f"annotation file {path} does not exist; give the path of a JSON file")
-    text = read_text(path)
-    try:
-        return json.loads(text, object_hook=hook)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid JSON ({error}); fix the file") from None
+    return read_json(path, hook)
 
 
 def _value(value: Any, key: str, path: Path) -> Any:

@@ -171,9 +171,21 @@ def test_a_line_that_is_no_caption_line_is_broken(tmp_path: Path, row: dict[str,
 def test_a_file_that_cannot_be_read_at_all_is_the_users_to_fix(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.jsonl does not exist; give the path of inputs\.captions, or remove"):
         open_inputs(InputsConfig(captions=tmp_path / "none.jsonl"))
-    (tmp_path / "wide.jsonl").write_text("{}", encoding="utf-16")
-    with pytest.raises(ConfigError, match=r"wide\.jsonl is UTF-16; save the file as UTF-8"):
+    (tmp_path / "wide.jsonl").write_text("{}", encoding="utf-16-le")
+    with pytest.raises(ConfigError, match=r"wide\.jsonl line 1: NUL bytes, as UTF-16 without a byte order mark has"):
         open_inputs(InputsConfig(captions=tmp_path / "wide.jsonl"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("as_list", [False, True])
+def test_a_line_is_found_again_where_it_stands_in_any_encoding(tmp_path: Path, encoding: str, as_list: bool) -> None:
+    lines = [{"id": str(n), "result": f"# Ä\u2028\u0a0d{n}\nText." + "\u0a0a" * n} for n in range(9)]
+    written = [json.dumps(line, ensure_ascii=False) for line in lines]
+    text = "[\n" + ", ".join(written) + "]" if as_list else "\n\n".join(written)
+    (tmp_path / "responses.jsonl").write_text(text, encoding=encoding, newline="")
+    index = open_inputs(InputsConfig(responses=tmp_path / "responses.jsonl")).responses
+    assert index and not index.problems
+    assert [index.find((line["id"], "")) for line in lines] == [(line["id"], line["result"]) for line in lines]
 
 
 def test_documents_of_one_name_keep_the_captions_of_their_own_sample(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from imageref_ray.commands.cli import main
 from imageref_ray.core.config import ConfigError, ExportConfig
+from imageref_ray.core.json_files import json_list
 from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, to_row
 from imageref_ray.dataset.check import Finding, Report, check, summary_lines
-from imageref_ray.dataset.check.read import iterate_json_list
+from imageref_ray.dataset.check.read import values
 from imageref_ray.dataset.export import Origin, export, make_target
 from imageref_ray.picturenews import corpus
 from imageref_ray.stages import prompts
@@ -174,9 +175,9 @@ def test_a_json_list_is_read_piece_by_piece_with_line_numbers(chunk: int, tmp_pa
     whole = json.dumps(rows, indent=2, ensure_ascii=False)
     path.write_text("\n" + whole, encoding="utf-8")
     begins = [n for n, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if line == "  {"]
-    assert list(iterate_json_list(path, chunk)) == list(zip(begins, rows, strict=True))
+    assert list(values(json_list(path, chunk))) == list(zip(begins, rows, strict=True))
     path.write_text(whole[: len(whole) // 2], encoding="utf-8")
-    *read, (_, last) = iterate_json_list(path, chunk)
+    *read, (_, last) = values(json_list(path, chunk))
     assert [value for _, value in read] == rows[: len(read)] and len(read) >= 20
     assert isinstance(last, Finding) and last.message.startswith("not valid JSON from here on")
 

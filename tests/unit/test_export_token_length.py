@@ -1,6 +1,5 @@
 """A row's `length` is what training will make of it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,9 @@ def test_the_count_is_the_number_of_tokens_that_training_reads(tmp_path: Path, c
     for name in images:
         Image.new("RGB", (300, 200)).save(tmp_path / name)
     turns = TURNS if count else TURNS[2:]
-    line = json.dumps(row(turns, images))
     entry = MixtureEntry(root=tmp_path, annotation=tmp_path / "a.jsonl")
-    example = Encoder(AutoProcessor.from_pretrained(CHECKPOINT), 4096).encode(parse(line, "s", entry, max_tiles=1))
+    found = parse(row(turns, images), "s", entry, max_tiles=1)
+    example = Encoder(AutoProcessor.from_pretrained(CHECKPOINT), 4096).encode(found)
     assert counter(str(CHECKPOINT))(row(turns, images)) == len(example.ids)
 
 

@@ -57,7 +57,7 @@ def test_every_row_is_one_that_training_can_read(tmp_path: Path) -> None:
     odd = VisualQuestion("<image>", IMAGE, "okvqa", "What is <image>?", (Answer("an <image>"),))
     entry = MixtureEntry(root=tmp_path, annotation=tmp_path)
     for row in (*made(), *made(odd)):
-        read = mixture.parse(json.dumps(row), "set", entry, 6)
+        read = mixture.parse(row, "set", entry, 6)
         assert read.images == (tmp_path / "train/9.jpg",)
 
 
@@ -93,12 +93,12 @@ def test_a_row_carries_all_that_it_may_be_for_trainers_that_draw_anew(tmp_path: 
         assert len(choices["human"]) == len(humans)
         assert (choices["answers"], choices["weights"]) == (("cat", "dog", "cow"), (7.0, 2.0, 1.0))
         human, gpt = talk(row)
-        first = mixture.parse(json.dumps(row), "set", entry, 1)
+        first = mixture.parse(row, "set", entry, 1)
         drawn = [mixture.draw_again(first, f"{n}").turns for n in range(400)]
         assert (("user", human), ("assistant", gpt)) in drawn  # the row itself is one of its draws
         assert len({turns[0][1] for turns in drawn}) >= len(humans)
         assert not any("<answer>" in text for turns in drawn for _, text in turns)
-    cats = sum(mixture.draw_again(mixture.parse(json.dumps(vic), "s", entry, 1), str(n)).turns[1][1] == "cat"
+    cats = sum(mixture.draw_again(mixture.parse(vic, "s", entry, 1), str(n)).turns[1][1] == "cat"
                for n in range(1000))  # fmt: skip
     assert cats / 1000 == pytest.approx(0.7, abs=0.05)
 
@@ -109,7 +109,7 @@ def test_a_row_with_nothing_to_draw_is_left_plain_and_odd_texts_stay_themselves(
     odd = VisualQuestion("o", IMAGE, "okvqa", "Why <answer> {question}?", (Answer("<answer> <image>"), Answer(" ", 9)))
     entry = MixtureEntry(root=tmp_path, annotation=tmp_path)
     for row in made(odd):
-        again = mixture.draw_again(mixture.parse(json.dumps(row), "s", entry, 1), "1").turns
+        again = mixture.draw_again(mixture.parse(row, "s", entry, 1), "1").turns
         assert again[0][1].count("<image>") == 1
         assert all(text.count("<answer>") <= 1 for _, text in again)
         assert "Why < answer> {question}?" in again[0][1] + again[1][1]

@@ -65,7 +65,7 @@ def test_a_bad_line_costs_that_line_and_is_named(tmp_path: Path) -> None:
         sample("flat", response="No header"),
         sample("bare", instruction=None, documents=[{**DOCUMENT, "title": ""}]),
         sample("dark", documents=[{**DOCUMENT, "images": []}]),
-        '{"id": "half", "instruction": "\\ud800"}',
+        '{"id": "two", "id": "three"}',
     ]
     records, failures = read(tmp_path, *whole, sample("good"))
     assert [record.id for record in records] == ["twice", "good"]

@@ -79,14 +79,14 @@ def test_a_line_that_cannot_be_trained_on_is_counted_and_replaced_by_nothing(
 def test_images_may_be_absent_one_path_or_a_list_and_untagged_ones_come_first(tmp_path: Path) -> None:
     turns = '"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]'
     for given_image, names in [("", ()), ('"image": "a.png",', ("a.png",)), ('"image": ["a.png", "b.png"],', "ab")]:
-        row = mixture.parse("{" + given_image + turns + "}", "s", entry(tmp_path, root=tmp_path), 6)
+        row = mixture.parse(json.loads("{" + given_image + turns + "}"), "s", entry(tmp_path, root=tmp_path), 6)
         assert len(row.images) == len(names)
         assert row.turns[0][1] == "<image>\n" * len(names) + "Q"
         assert all(path.parent == tmp_path for path in row.images)
 
 
 def test_a_set_may_limit_its_own_tiles(tmp_path: Path) -> None:
-    line = '{"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}'
+    line = {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}
     assert mixture.parse(line, "s", entry(tmp_path), 6).max_tiles == 6
     assert mixture.parse(line, "s", entry(tmp_path, max_dynamic_patch=1), 6).max_tiles == 1
 

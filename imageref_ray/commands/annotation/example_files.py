@@ -22,6 +22,7 @@ from pydantic import ConfigDict, Field, model_validator
 from imageref_ray import sources
 from imageref_ray.core import markdown
 from imageref_ray.core.config import Config, ConfigError, ExamplesConfig, FilterConfig, SourceConfig, check
+from imageref_ray.core.json_files import read_json
 from imageref_ray.core.records import Document, Image, Record, Sample, to_row
 from imageref_ray.sources import paper, samples
 from imageref_ray.sources.entries import Unusable
@@ -139,11 +140,9 @@ def _read_entries(config: ExamplesConfig, key: str, kind: type[Entry], pack: Pac
             f"{key}: the prompt pack {pack.name} takes no examples; remove {key} or choose another prompt pack"
         )
     try:
-        values = json.loads(config.file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{key}: {config.file} cannot be read as JSON ({error}); fix the file or remove {key}"
-        ) from None
+        values = read_json(config.file)
+    except (OSError, ConfigError) as error:
+        raise ConfigError(f"{key}: cannot be read as JSON: {error}") from None
     if not isinstance(values, list):
         raise ConfigError(
             f"{key}: {config.file} holds {type(values).__name__}, not a list; fix the file or remove {key}"

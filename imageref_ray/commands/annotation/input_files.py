@@ -11,12 +11,13 @@ places of lines, not their texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from imageref_ray.core.config import ConfigError, InputsConfig
-from imageref_ray.core.files import MARKS, require_file
+from imageref_ray.core.files import require_file
+from imageref_ray.core.json_files import JsonRow, json_at, json_rows
 from imageref_ray.core.records import Failure, Record
 from imageref_ray.dataset import paper_formats
 from imageref_ray.dataset.paper_formats import DocumentCaptions, Insertion
@@ -34,7 +35,7 @@ class LineIndex(Generic[T]):
     """Where in a JSONL file the line of each key is. `problems` are the lines that cannot be used.
 
     `setting` names the file in messages; `parse` reads a line and raises ConfigError. Of two lines with one key the
-    first counts. Raises ConfigError for a file that is not there or not UTF-8.
+    first counts. Raises ConfigError for a file that is not there, or UTF-16 without its mark.
     """
 
     def __init__(
@@ -43,44 +44,42 @@ class LineIndex(Generic[T]):
         require_file(path, f"{setting}, or remove it")
         self._setting, self.problems = setting, list[Failure]()
         self._path, self._parse = path, parse
-        self._places: dict[Key, tuple[int, int]] = {}
-        _check_encoding(path)
-        for offset, number, line in _lines(path):
+        self._places: dict[Key, JsonRow] = {}
+        for row in json_rows(path):
+            place = replace(row, text="")
             try:
-                found = key(self._line(line, number))
+                found = key(self._line(row.read, place))
             except ConfigError as error:
-                self.problems.append(self._failure(number, "BrokenLine", str(error)))
+                self.problems.append(self._failure(place, "BrokenLine", str(error)))
                 continue
             if found in self._places:
-                message = f"{self._where(number)}: {_named(found)} has a line before this one, which is used"
-                self.problems.append(self._failure(number, "RepeatedLine", message))
+                message = f"{self._where(place)}: {_named(found)} has a line before this one, which is used"
+                self.problems.append(self._failure(place, "RepeatedLine", message))
             else:
-                self._places[found] = (offset, number)
+                self._places[found] = place
 
     def find(self, key: Key) -> T | None:
         """What the key's line says; None where there is none."""
         if key not in self._places:
             return None
-        offset, number = self._places[key]
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            return self._line(file.readline(), number)
+        place = self._places[key]
+        return self._line(lambda: json_at(self._path, place.offset, place.size), place)
 
     def unused(self, used: set[Key]) -> Iterator[Failure]:
         """A failure for every line whose key was not used."""
-        for key, (_, number) in self._places.items():
+        for key, place in self._places.items():
             if key not in used:
-                message = f"{self._where(number)} is of {_named(key)}, which is not among the samples that were read"
-                yield self._failure(number, "UnknownId", message)
+                message = f"{self._where(place)} is of {_named(key)}, which is not among the samples that were read"
+                yield self._failure(place, "UnknownId", message)
 
-    def _line(self, line: bytes, number: int) -> T:
-        return self._parse(paper_formats.json_row(line, self._where(number)), self._where(number))
+    def _line(self, read: Callable[[], Any], place: JsonRow) -> T:
+        return self._parse(paper_formats.json_row(read, self._where(place)), self._where(place))
 
-    def _where(self, number: int) -> str:
-        return f"{self._path} line {number}"
+    def _where(self, place: JsonRow) -> str:
+        return f"{self._path} {place.where}"
 
-    def _failure(self, number: int, error: str, message: str) -> Failure:
-        line = f"{self._setting}:{number}"
+    def _failure(self, place: JsonRow, error: str, message: str) -> Failure:
+        line = self._setting + place.place
         return Failure(line, STAGE, error, f"{self._setting}: {message}", item=line)
 
 
@@ -143,24 +142,6 @@ def _captions(index: LineIndex[DocumentCaptions], sample: str, document: str) ->
     """The texts of a document's images: from the line for this sample only, else from the one for all."""
     line = index.find((sample, document)) or index.find(("", document))
     return {image: [text, line.descriptions.get(image, "")] for image, text in line.captions.items()} if line else {}
-
-
-def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Every line that is not empty: where it begins (bytes), its number, its content."""
-    offset = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield offset, number, line
-            offset += len(line)
-
-
-def _check_encoding(path: Path) -> None:
-    with path.open("rb") as file:
-        begin = file.read(4)
-    name = next((name for mark, name in MARKS.items() if begin.startswith(mark)), "utf-8")
-    if not name.startswith("utf-8"):
-        raise ConfigError(f"{path} is {name.upper()}; save the file as UTF-8")
 
 
 def _named(key: Key) -> str:

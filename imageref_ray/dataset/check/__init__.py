@@ -7,7 +7,6 @@ Memory grows with the ids only.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 import PIL.Image
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.json_files import read_json
 from imageref_ray.dataset.check import rules
 from imageref_ray.dataset.check.read import AnnotatedSample, Finding, read_samples
 
@@ -92,7 +92,7 @@ def _repeated_id(sample: AnnotatedSample, lines: dict[str, int]) -> Iterator[Fin
 def _exported_root(path: Path) -> Path | None:
     """The image folder of a data set that we exported, from the `mixture.json` next to the file."""
     try:
-        entries = json.loads((path.parent / "mixture.json").read_text(encoding="utf-8"))
+        entries = read_json(path.parent / "mixture.json")
         roots = {entry["root"] for entry in entries.values()}
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None

@@ -13,7 +13,6 @@ that a search would add. What a script of the benchmark reads is not published, 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.json_files import json_lines, read_json
 from imageref_ray.core.records import Document, Image, Sample
-from imageref_ray.dataset.check.read import iterate_json_lines
+from imageref_ray.dataset.check.read import values
 from imageref_ray.dataset.public_benchmarks.case import Case, Read, Unusable, id_of, list_of, make_case, text_of
 
 PICTURE = "<PIC>"
@@ -45,12 +45,12 @@ def reader(data: Path, images: Path) -> Read:
         if not path.is_file():
             raise ConfigError(f"{path} does not exist; give the set's {name}_mqa.jsonl and the unpacked folder IMAGE")
     try:
-        listed = json.loads(info.read_text(encoding="utf-8"))
+        listed = read_json(info)
         folder = images / "images" / name.upper()
         paths = {id: folder / str(one["image_path"]) for id, one in listed.items()}
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+    except (AttributeError, TypeError, KeyError) as error:
         raise ConfigError(f"{info} is not a list of images by id ({error}); download it again") from None
-    lines = (row for _, row in iterate_json_lines(documents))
+    lines = (row for _, row in values(json_lines(documents)))
     rows = (row for row in lines if isinstance(row, list) and len(row) == 3 and isinstance(row[2], list))
     corpus = Corpus({str(id): (str(text), list(map(str, ids))) for id, text, ids in rows}, paths)
     return lambda number, row: read(row, corpus)
