@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -41,8 +42,8 @@ SHOWN = 60
 
 def require_file(path: Path, what: str) -> None:
     """Raise ConfigError unless the path is a file; `what` should be there."""
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
+        problem = "is a folder" if os.path.isdir(path) else "does not exist"
         raise ConfigError(f"{path} {problem}; give the path of {what}")
 
 

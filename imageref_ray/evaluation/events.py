@@ -99,9 +99,9 @@ def read(directory: Path) -> dict[str, dict[str, Event]]:
     for row in json_lines(path):
         try:
             event = from_row(Event, row.read())
+            events.setdefault(event.mode, {})[event.id] = event
         except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"{path} line {row.line} is not an event ({error}); evaluate into a new output") from None
-        events.setdefault(event.mode, {})[event.id] = event
     return events
 
 
