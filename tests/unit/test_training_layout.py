@@ -134,6 +134,25 @@ def test_only_the_assistants_tokens_and_its_end_of_turn_are_learned_token_by_tok
     assert list(zip(tokens, example.learned.tolist(), strict=True)) == expected
 
 
+def test_no_text_of_a_sample_is_a_control_token(folder: Path, processor: Any) -> None:
+    tokenizer = processor.tokenizer
+    tokens = [token for token in tokenizer.get_added_vocab() if len(token.strip()) > 1]
+    assert {"<IMG_CONTEXT>", "<img>", "<|im_start|>", "<|im_end|>"} <= {*tokens}
+    said = f"Before {' '.join(tokens)} and {''.join(tokens)} after."
+    for turns in (
+        (("user", f"{said}<image>{said}"), ("assistant", "Two.")),
+        (("system", said), ("user", "<image>?"), ("assistant", said), ("user", said), ("assistant", "Two.")),
+    ):
+        example = Encoder(processor, 8192).encode(row(folder, *turns, images=("square.png",)))
+        plain = [(role, "<image>" if "<image>" in text else "x") for role, text in turns]
+        expected = Encoder(processor, 8192).encode(row(folder, *plain, images=("square.png",)))
+        special = set(tokenizer.convert_tokens_to_ids(tokens))
+        control = [[int(id) for id in one.ids if int(id) in special] for one in (example, expected)]
+        assert control[0] == control[1]
+        learned = tokenizer.decode(example.ids[example.learned])
+        assert learned.endswith("Two.<|im_end|>") and learned.count("after.") == (len(turns) > 2)
+
+
 def test_samples_that_do_not_fit_or_cannot_be_read_are_counted(folder: Path, processor: Any) -> None:
     (folder / "text.png").write_text("no picture")
     rows = [

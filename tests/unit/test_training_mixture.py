@@ -76,6 +76,98 @@ def test_a_line_that_cannot_be_trained_on_is_counted_and_replaced_by_nothing(
     assert skipped == {("a", reason): 2}
 
 
+TEXT_PARTS = [{"type": "text", "text": "Two "}, {"type": "text", "text": "boats."}]
+NOT_TEXT, NO_PART = "a turn is not text", "a turn has a part that is neither text nor an image"
+
+
+@pytest.mark.parametrize(
+    ("image", "asked", "answered", "reason"),
+    [
+        ("a.png", "<image>?", None, NOT_TEXT),
+        ("a.png", None, "Two.", NOT_TEXT),
+        ("a.png", "<image>?", 2, NOT_TEXT),
+        ("a.png", "<image>?", {"text": "Two."}, NOT_TEXT),
+        ("a.png", "<image>?", ["Two."], NO_PART),
+        ("a.png", "<image>?", [{"type": "text", "text": None}], NO_PART),
+        ("a.png", "<image>?", [{"type": "audio", "text": "Two."}], NO_PART),
+        ("a.png", "<image>?", [], "no answer to train on"),
+        ([None], "<image>?", "Two.", "an image is not a path"),
+        ([7], "<image>?", "Two.", "an image is not a path"),
+        (7, "<image>?", "Two.", "an image is not a path"),
+        (["a.png", ""], "<image>?", "Two.", "an image is not a path"),
+        ({"bytes": "aGk="}, "<image>?", "Two.", "an image is not a path"),
+        ([["a.png"]], "<image>?", "Two.", "an image is not a path"),
+        (
+            "a.png",
+            "<image>?",
+            "Two\ud83d boats.",
+            "not text (an escape such as \\ud83d is half a character, or it is NUL)",
+        ),
+    ],
+)
+def test_what_is_not_sure_is_counted_under_its_reason(
+    image: object, asked: object, answered: object, reason: str, tmp_path: Path
+) -> None:
+    turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": answered}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"image": image, "conversations": turns}) + "\n", encoding="utf-8")
+    rows, skipped = mixture.draw({"a": entry(tmp_path / "a.jsonl", 3)}, 1, seed=0)
+    assert not rows
+    ((_, found), count), *more = skipped.items()
+    assert not more and found.startswith(reason) and count == 3
+
+
+def test_a_conversation_that_the_model_begins_is_counted(tmp_path: Path) -> None:
+    turns = [
+        {"from": "system", "value": "Be brief."},
+        {"from": "gpt", "value": "Hello."},
+        {"from": "human", "value": "?"},
+    ]
+    with pytest.raises(mixture.SampleError, match="the first turn is the model's"):
+        mixture.parse({"conversations": [*turns, turns[1]]}, "s", entry(tmp_path), 6)
+
+
+def test_what_is_sure_is_read_in_parts_and_from_objects_with_a_path(tmp_path: Path) -> None:
+    asked = [{"type": "image"}, {"type": "text", "text": "How many?"}]
+    turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": TEXT_PARTS}]
+    row = mixture.parse({"image": [{"path": "a.png", "bytes": None}], "conversations": turns}, "s", entry(tmp_path), 6)
+    assert row.turns == (("user", "<image>How many?"), ("assistant", "Two boats."))
+    assert row.images == (Path("a.png"),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("as_list", [False, True])
+def test_every_sample_counts_in_every_encoding_from_lines_and_from_a_list(
+    encoding: str, as_list: bool, tmp_path: Path
+) -> None:
+    values = [f"{n}\u2028\r港" for n in range(5)]
+    lines = [{"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": value}]} for value in values]
+    rows = [json.dumps(line, ensure_ascii=False).replace("\\r", "\r") for line in lines]
+    text = "[" + ",\n".join(rows) + "]" if as_list else "\n".join(rows)
+    (tmp_path / "a.jsonl").write_bytes(text.encode(encoding))
+    drawn, skipped = mixture.draw({"a": entry(tmp_path / "a.jsonl").model_copy(update={"length": 5})}, 1, seed=0)
+    assert [row.turns[1][1] for row in drawn] == values and not skipped
+
+
+def test_lines_of_another_encoding_are_counted_and_utf16_without_its_mark_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "Zwei Böte."}]
+    line = json.dumps({"conversations": turns}, ensure_ascii=False)
+    path.write_bytes(f"{line}\n{line.replace('ö', 'oo')}\n{line[:40]}".encode("latin-1"))
+    drawn, skipped = mixture.draw({"a": entry(path)}, 1, seed=0)
+    assert [row.turns[1][1] for row in drawn] == ["Zwei Boote."]
+    named = "byte 0xf6 is not UTF-8, perhaps Windows-1252 or GBK; save the file as UTF-8"
+    assert skipped == {("a", named): 1, ("a", "not an annotation line"): 1}
+    path.write_bytes(line.encode("utf-16-le"))
+    with pytest.raises(ConfigError, match=r"a\.jsonl line 1: NUL bytes, as UTF-16 without a byte order mark has"):
+        mixture.draw({"a": entry(path)}, 1, seed=0)
+
+
+def test_a_set_that_a_meta_file_names_twice_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text('{"a": {"annotation": "1"}, "a": {"annotation": "2"}}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="gives the key 'a' twice"):
+        mixture.entries(TrainConfig(model="m", output=tmp_path, mixture=tmp_path / "meta.json"))
+
+
 def test_images_may_be_absent_one_path_or_a_list_and_untagged_ones_come_first(tmp_path: Path) -> None:
     turns = '"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]'
     for given_image, names in [("", ()), ('"image": "a.png",', ("a.png",)), ('"image": ["a.png", "b.png"],', "ab")]:
