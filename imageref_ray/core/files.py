@@ -109,6 +109,6 @@ def read_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]
                 raise ConfigError(f"{path} line {reader.line_num}: {problem}")
             rows.append((reader.line_num, row))
     except csv.Error as error:
-        line = max(reader.line_num, 1)
+        line = reader.line_num + 1  # where the row begins
         raise ConfigError(f"{path} line {line}: not a row of a CSV file ({error}); fix it") from None
     return names, rows

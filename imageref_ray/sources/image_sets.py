@@ -22,7 +22,7 @@ from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.source import FetchConfig
 from imageref_ray.core.files import read_text
 from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows, parse_json
-from imageref_ray.core.records import Failure, Image
+from imageref_ray.core.records import Failure, Image, well_formed
 from imageref_ray.sources import entries, fetch_object_store
 from imageref_ray.sources.entries import EXTENSIONS, resolve_address
 
@@ -129,6 +129,10 @@ def _found(kind: str, root: Path | str, fetching: FetchConfig) -> Iterator[Image
         file = name.rpartition("/")[2]
         stem, dot, extension = file.rpartition(".")
         if f"{dot}{extension}".lower() not in EXTENSIONS or any(part[:1] == "." for part in name.split("/")):
+            continue
+        if (shown := well_formed(name)) != name:
+            message = f"{shown} has a name that is not UTF-8; rename it"
+            yield Failure(shown, STAGE, "UnreadableName", message)
             continue
         uri = str(root / name) if isinstance(root, Path) else f"{root.rstrip('/')}/{quote(name)}"
         match = _PATTERNS[kind].fullmatch(stem) if kind in _PATTERNS else None

@@ -17,7 +17,7 @@ from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import FilterConfig
 from imageref_ray.core.json_files import JsonRow, json_rows
 from imageref_ray.core.parquet_files import parquet_rows
-from imageref_ray.core.records import Document, Failure, Image, Record, Sample
+from imageref_ray.core.records import Document, Failure, Image, Record, Sample, well_formed
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, resolve_address, safe_name
 
@@ -69,13 +69,14 @@ def read(
 
 def _entries(path: Path) -> Iterator[Entry]:
     """The rows of a file; one that cannot be read to its end adds an Unusable after the rows before."""
+    name = well_formed(path.name)
     try:
         if path.suffix == ".jsonl":
-            yield from ((path.name + row.place, _parsed(row)) for row in json_rows(path))
+            yield from ((name + row.place, _parsed(row)) for row in json_rows(path))
         else:
-            yield from ((f"{path.name}:{number}", row) for number, row in enumerate(parquet_rows(path), 1))
+            yield from ((f"{name}:{number}", row) for number, row in enumerate(parquet_rows(path), 1))
     except (ConfigError, OSError) as problem:
-        yield path.name, Unusable("BrokenFile", str(problem))
+        yield name, Unusable("BrokenFile", str(problem))
 
 
 def _parsed(row: JsonRow) -> dict[str, Any] | Unusable:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.files import read_csv
 from imageref_ray.core.records import Image
 from imageref_ray.dataset.paper_formats import (
     Insertion,
@@ -119,6 +120,28 @@ def test_a_cell_may_be_as_large_as_it_is(tmp_path):
     images = {f"k{k}": f"https://cdn.example.org/{'x' * 200}/9/{k}.jpg" for k in range(1000)}
     text = f"paasEventID,image_map,result\n1,\"{images!r}\",\"{{'<Position 1>': {{'3': ['k7']}}}}\"\n"
     assert read_labels(write(tmp_path / "label.csv", text)) == {"1": {1: {"9/7.jpg": 3}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("id,rating\n1,2,3\n", "line 2: more cells than the 2 columns; write cells with commas between quotes"),
+        ("id,rating,id\n1,2,3\n", "line 1: two columns are named id; rename one of them"),
+        ('id,rating\n1,"2\n', "line 2: not a row of a CSV file (unexpected end of data)"),
+        ('id,rating\n1,"2"3\n', "line 2: not a row of a CSV file"),
+        ("id,rating\n1,2\n2,\0\n", "line 3: has NUL bytes"),
+    ],
+)
+def test_a_csv_file_loses_no_cell_without_a_word(tmp_path, text, says):
+    with pytest.raises(ConfigError) as error:
+        read_csv(write(tmp_path / "a.csv", text))
+    assert says in str(error.value)
+
+
+def test_empty_cells_beyond_the_columns_are_none(tmp_path):
+    names, rows = read_csv(write(tmp_path / "a.csv", "id,rating,,\n1,2,,,,\n\n2\n"))
+    assert [(line, row["id"], row["rating"]) for line, row in rows] == [(2, "1", "2"), (4, "2", "")]
+    assert list(names)[:2] == ["id", "rating"]
 
 
 damage = st.sampled_from(['"', "'", "}", "\n", "\0", "\\d", "9" * 5000, "0x" + "f" * 5000, "[" * 300, "é", "\u2028"])

@@ -99,6 +99,14 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch:
     assert failures[0].message == f"{tmp_path / 'a'} cannot be listed: Permission denied"
 
 
+def test_a_file_whose_name_is_no_text_is_reported(tmp_path: Path) -> None:
+    for name in (b"a.png", b"caf\xe9.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    images, failures = parted(image_sets.read("folder", tmp_path))
+    assert [image.id for image in images] == ["a.png"]
+    assert [(f.record_id, f.error) for f in failures] == [("caf\ufffd.png", "UnreadableName")]
+
+
 def test_a_manifest_may_name_addresses(tmp_path: Path) -> None:
     names = ["https://a.example/1.jpg?b=c", "s3://b/train2017/000000000009.jpg", "gs://b/2.png", "file:///x/3.png"]
     path = write(tmp_path / "m.jsonl", "\n".join(json.dumps({"image": name}) for name in names))
