@@ -14,6 +14,7 @@ from pathlib import Path
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import CheckpointConfig, ConfigError, EngineConfig
+from imageref_ray.core.json_files import read_json
 
 FILE = "imageref.json"
 """The record's name in a checkpoint folder: `{"max_tiles", "share_tiles", "max_tiles_by_set": {name: tiles}}`."""
@@ -66,7 +67,7 @@ def write(folder: Path, tiles: Tiles) -> None:
 def read(path: Path) -> Tiles:
     """The record in a file. Raises ConfigError if it is none."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         by_set = {str(name): int(tiles) for name, tiles in values["max_tiles_by_set"].items()}
         tiles = Tiles(int(values["max_tiles"]), bool(values["share_tiles"]), by_set)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
 import re
 from pathlib import Path
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import CheckpointConfig, ConfigError, EngineConfig, OpenAIConfig
+from imageref_ray.core.json_files import read_json
 from imageref_ray.engines import tiles
 from imageref_ray.engines.base import Engine
 from imageref_ray.engines.chat_template import INTERNVL
@@ -115,11 +115,11 @@ def _architectures(model: str, key: str) -> list[str] | None:
         return None
     config = path / "config.json"
     try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings = read_json(config)
     except OSError:
         raise ConfigError(f"{key}: {config.parent} has no config.json; give a Hugging Face checkpoint folder") from None
-    except ValueError as error:
-        raise ConfigError(f"{key}: {config} is not valid JSON ({error}); fix the checkpoint") from None
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
     names = settings.get("architectures") or [] if isinstance(settings, dict) else []
     return [str(name) for name in names]
 
