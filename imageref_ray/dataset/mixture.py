@@ -1,8 +1,9 @@
 """InternVL annotation files → sampled training conversations; unusable lines are counted, never replaced by others.
 
 A mixture is `name → {root, annotation, repeat_time | ratio, …}` (InternVL's meta JSON, and our `ratio`), in a config or
-in a file (`mixture_paths.py`). An annotation line is `{"id", "image"?: path or [paths], "conversations": [{"from":
-"human" | "gpt" | "system", "value"}]}`; the `<image>` tags of the human turns are the places of the images in order.
+in a file (`mixture_paths.py`). An annotation line, or item of a JSON list, is `{"id", "image"?: path or [paths],
+"conversations": [{"from": "human" | "gpt" | "system", "value": text or text parts}]}`; the `<image>` tags of the human
+turns are the places of the images in order.
 No torch here.
 
 A line with one question and one answer may have `"alternatives": {"human": [texts], "gpt": text, "answers": [texts],
