@@ -29,13 +29,5 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise ConfigError(_problem(path, number, error)) from None
 
 
-def parquet_columns(path: Path) -> frozenset[str]:
-    """The names of the columns. Raises ConfigError for what is not Parquet."""
-    try:
-        return frozenset(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ConfigError(_problem(path, 0, error)) from None
-
-
 def _problem(path: Path, number: int, error: Exception) -> str:
     return f"{path} cannot be read as Parquet after row {number}: {' '.join(str(error).split())}; give another file"

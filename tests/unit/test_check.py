@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imageref_ray.commands.cli import main
-from imageref_ray.core.config import ConfigError, ExportConfig
+from imageref_ray.core.config import ConfigError, ExportConfig, Format
 from imageref_ray.core.json_files import json_list
 from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, to_row
 from imageref_ray.dataset.check import Finding, Report, check, summary_lines
@@ -130,8 +130,10 @@ def records(root: Path) -> list[Record]:
     return made
 
 
-def exported(folder: Path, made: list[Record]) -> Path:
-    formats = ("plain", "caption", "messages", "sharegpt", "llava", "parquet", "records", "mixture")
+ALL: tuple[Format, ...] = ("plain", "caption", "messages", "sharegpt", "llava", "parquet", "records", "mixture")
+
+
+def exported(folder: Path, made: list[Record], formats: tuple[Format, ...] = ALL) -> Path:
     to = make_target(folder / "root", prompts.load_pack("compact"), ExportConfig(formats=formats, embed_images=True))
     export(folder / "dataset", lambda: made, to, Origin())
     return folder / "dataset"
@@ -161,8 +163,10 @@ def test_our_records_must_trace_every_image_back(tmp_path: Path) -> None:
     untraced = Record(Sample("1", "?", (document,)), second.response, (), second.placements)
     unknown = Record(third.sample, third.response, (), (Placement(1, "n9/0.png"),))
     dataset = exported(tmp_path / "ours", [first, untraced])
-    report = check(dataset / "records.parquet")
-    assert [(finding.line, finding.id, finding.kind) for finding in report.findings] == [(2, "1", "source")]
+    lines = exported(tmp_path / "lines", [first, untraced], ("plain", "records")) / "records.jsonl"
+    for file in (dataset / "records.parquet", lines):
+        report = check(file)
+        assert [(finding.line, finding.id, finding.kind) for finding in report.findings] == [(2, "1", "source")]
     table = pq.read_table(dataset / "records.parquet").schema
     pq.write_table(pa.Table.from_pylist([to_row(first), to_row(unknown)], schema=table), tmp_path / "r.parquet")
     assert found(tmp_path / "r.parquet") == [(2, "exists")]

@@ -2,7 +2,8 @@
 
 InternVL, ShareGPT, ms-swift JSONL   {"conversations" | "messages": [turns], "image" | "images": path(s)} per line
 LLaVA JSON                           a list of the same
-Parquet                              the same as columns, or our records.parquet
+Parquet                              the same as columns
+our records.jsonl, records.parquet   their answers in the plain variant
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from typing import Any
 
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.json_files import BrokenJson, JsonRow, NotText, json_rows
-from imageref_ray.core.parquet_files import parquet_columns, parquet_rows
+from imageref_ray.core.parquet_files import parquet_rows
 from imageref_ray.core.records import Record, Sample, from_row
 from imageref_ray.dataset.export.rows import TAG, answer
 from imageref_ray.dataset.mixture import ROLES, turn_text
+
+RECORD = {"sample", "response", "placements"}
+"""Keys by which a row of our own records is known."""
 
 SHAPE = 'expected {"id", "image": [paths], "conversations": [{"from", "value"}]} or {"messages", "images"}'
 
@@ -59,7 +63,7 @@ def read_samples(path: Path) -> Iterator[AnnotatedSample | Finding]:
         yield from _parquet(path)
         return
     for line, value in values(json_rows(path), mend=False):
-        yield value if isinstance(value, Finding) else parse_row(line, value)
+        yield value if isinstance(value, Finding) else _parse(line, value)
 
 
 def iterate_json(path: Path) -> Iterator[tuple[int, Any]]:
@@ -85,6 +89,10 @@ def _require_file(path: Path) -> None:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(f"{path} {what}; give the path of a JSONL, JSON or Parquet file")
+
+
+def _parse(line: int, row: Any) -> AnnotatedSample | Finding:
+    return _record(line, row) if isinstance(row, dict) and row.keys() >= RECORD else parse_row(line, row)
 
 
 def parse_row(line: int, row: Any) -> AnnotatedSample | Finding:
@@ -129,12 +137,13 @@ def _image(entry: Any) -> AnnotatedImage:
 
 
 def _parquet(path: Path) -> Iterator[AnnotatedSample | Finding]:
-    ours = parquet_columns(path) >= {"sample", "response", "placements"}
     line = 0
     try:
         for line, row in enumerate(parquet_rows(path), 1):
-            yield _record(line, row) if ours else parse_row(line, row)
+            yield _parse(line, row)
     except ConfigError as error:
+        if not line:
+            raise
         yield Finding(line + 1, "-", "parquet", str(error))
 
 
@@ -147,7 +156,7 @@ def _record(line: int, row: dict[str, Any]) -> AnnotatedSample | Finding:
     except ValueError as error:
         return Finding(line, record.id, "slot", str(error))
     except (TypeError, AttributeError):
-        return Finding(line, "-", "shape", "has columns of our records.parquet, but not its content; export it again")
+        return Finding(line, "-", "shape", "has the keys of our records, but not their content; export it again")
     images = tuple(AnnotatedImage(_absolute(image.uri)) for image in record.sample.images)
     return AnnotatedSample(line, record.id, (("user", TAG * len(images)), ("assistant", text)), images, record.sample)
 
