@@ -56,6 +56,8 @@ def config(folder: Path, kind: str, stage: int, precision: str, freeze: tuple[st
         learning_rate=RATE,
         schedule="constant",
         warmup_ratio=0,
+        warmup_from=0,
+        min_learning_rate=0,
         checkpoint_every=STEPS + 1,
     )
 
