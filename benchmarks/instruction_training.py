@@ -8,7 +8,7 @@ false by construction. A base model that can see and describe (the embedded visi
 trained on one-line descriptions) is trained on true instructions about some images (`own`). That model generates
 instructions about other images. From the base again, as many steps on: own alone; own and the drafts; own and the
 corrected ones. Measured on images of no training set: VQA accuracy, and the share of false sentences in descriptions.
-Every step is an `imageref` job: a broken run goes on where it stood.
+Every step is an `imageref` job: run the same command again to resume.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.config.evaluate import names_by_number
 from imageref_ray.core.files import write_atomically
+from imageref_ray.core.json_files import read_json
 from imageref_ray.core.records import Failure, VisualQuestion, json_text, to_row
 from imageref_ray.dataset.export.instruction_rows import RATIOS, Use, rows
 from imageref_ray.dataset.mixture import repeat_times
@@ -101,11 +103,7 @@ def _check(images: Path, image_name: str | None, options: dict[str, Any]) -> Non
     for name in ("draws", "topk"):
         if options[name] is not None and options[name] < 1:
             raise ConfigError(f"--{name} {options[name]}: give a number of at least 1")
-    try:
-        numbered = image_name is None or image_name.format(1) != image_name.format(2)
-    except (LookupError, ValueError):
-        numbered = False
-    if not numbered:
+    if image_name is not None and not names_by_number(image_name):
         raise ConfigError(f"--image-name {image_name} has no place for a number; give e.g. {IMAGE_NAME['okvqa']}")
 
 
@@ -189,9 +187,9 @@ def _read_mixture(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        sets = json.loads(path.read_text(encoding="utf-8"))
+        sets = read_json(path)
         if all(entry["length"] > 0 and entry["ratio"] > 0 for entry in sets.values()):
             return dict(sets)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ConfigError, KeyError, TypeError, AttributeError):
         pass
     raise ConfigError(f"{path} is not a mixture of this command's; give another --out, or move the file away")

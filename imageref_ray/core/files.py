@@ -53,6 +53,11 @@ def shown(text: str) -> str:
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
 
 
+def first_names(names: Sequence[object], most: int = 3) -> str:
+    """The first `most` names for a message, and whether there are more."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write the file completely or not at all, also when killed."""
     part = path.with_name(path.name + ".part")

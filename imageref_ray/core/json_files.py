@@ -73,12 +73,12 @@ class JsonRow:
         """The same in words."""
         return f"line {self.line}" if self.item is None else f"line {self.line}, item [{self.item}]"
 
-    def read(self, mend: bool = True) -> Any:
-        """The row's value. Raises BrokenJson; with `mend` off also for half a character, which is U+FFFD otherwise."""
+    def read(self, repair: bool = True) -> Any:
+        """The row's value. Raises BrokenJson; without `repair` also for half a character, else that is U+FFFD."""
         if self.problem:
             raise self.problem
         try:
-            return parse_json(self.text, mend=mend)
+            return parse_json(self.text, repair=repair)
         except NotText:
             raise
         except BrokenJson as error:
@@ -86,8 +86,8 @@ class JsonRow:
             raise BrokenJson(f"{error}{cut}") from None
 
 
-def parse_json(text: str, hook: Hook | None = None, mend: bool = True) -> Any:
-    """The value of a JSON text; `hook` takes every object. Raises BrokenJson (see `JsonRow.read` for `mend`)."""
+def parse_json(text: str, hook: Hook | None = None, repair: bool = True) -> Any:
+    """The value of a JSON text; `hook` takes every object. Raises BrokenJson (see `JsonRow.read` for `repair`)."""
     if "\0" in text:
         raise NotText("not text (it has NUL bytes); remove them")
     repeated: list[str] = []
@@ -106,18 +106,18 @@ def parse_json(text: str, hook: Hook | None = None, mend: bool = True) -> Any:
         raise BrokenJson(_TOO_DEEP)
     if not _NO_TEXT.search(text):
         return value
-    if (repaired := mended(value)) != value and not mend:
+    if (whole := repaired(value)) != value and not repair:
         raise NotText("not text (an escape such as \\ud83d is half a character, or it is NUL); write the character")
-    return repaired
+    return whole
 
 
-def mended(value: Any) -> Any:
+def repaired(value: Any) -> Any:
     """Plain values whose strings are text: halves of a surrogate pair are joined; single ones and NUL are U+FFFD."""
     if isinstance(value, str):
         return well_formed(value).replace("\0", "\ufffd")
     if isinstance(value, list):
-        return [mended(one) for one in value]
-    return {mended(key): mended(one) for key, one in value.items()} if isinstance(value, dict) else value
+        return [repaired(one) for one in value]
+    return {repaired(key): repaired(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def read_json(path: Path, hook: Hook | None = None) -> Any:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imageref_ray.core.config.base import ConfigError
-from imageref_ray.core.json_files import mended
+from imageref_ray.core.json_files import repaired
 
 BATCH = 64
 """Rows in memory at a time."""
@@ -24,7 +24,7 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(BATCH):
                 rows = batch.to_pylist()
                 number += len(rows)
-                yield from map(mended, rows)
+                yield from map(repaired, rows)
     except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
         raise ConfigError(_problem(path, number, error)) from None
 

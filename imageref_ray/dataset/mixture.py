@@ -157,7 +157,7 @@ def draw(
             if not copies[number]:
                 continue
             try:
-                conversation = parse(row.read(mend=False), name, entry, max_tiles)
+                conversation = parse(row.read(repair=False), name, entry, max_tiles)
             except NotText as error:
                 skipped[name, str(error)] += copies[number]
             except BrokenJson:

@@ -8,13 +8,10 @@ from pathlib import Path
 
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.source import SourceConfig
-from imageref_ray.core.files import read_text, require_file, shown
+from imageref_ray.core.files import first_names, read_text, require_file, shown
 from imageref_ray.core.json_files import BrokenJson, parse_json
 from imageref_ray.core.label_rows import label_rows
 from imageref_ray.sources.entries import Unusable
-
-SHOWN = 3
-"""Images named in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +33,7 @@ class Choice:
     def check_images(self, news: str, missing: Sequence[str]) -> None:
         """Raise Unusable for a document that lacks images, where only complete ones are read."""
         if self.complete and missing:
-            names = ", ".join(missing[:SHOWN]) + (", …" if len(missing) > SHOWN else "")
-            what = f"{len(missing)} of the images that document {news} lists ({names})"
+            what = f"{len(missing)} of the images that document {news} lists ({first_names(missing)})"
             raise Unusable("IncompleteDocument", f"{what} have no file, and source.complete leaves it out")
 
 

@@ -82,10 +82,10 @@ def test_rows_are_split_at_line_feeds_alone(tmp_path: Path) -> None:
 def test_halves_of_a_character_are_joined_and_a_single_one_is_told_or_replaced() -> None:
     assert parse_json(r'{"a\uD83D\uDE00": ["\ud83d\ude00"]}') == {"a😀": ["😀"]}
     assert parse_json(r'{"\ude00": "x\ud83d", "b": ["\u0000"]}') == {"\ufffd": "x\ufffd", "b": ["\ufffd"]}
-    assert parse_json(r'["\\ud83d", "\\u0000", "\ufffd"]', mend=False) == [r"\ud83d", r"\u0000", "\ufffd"]
+    assert parse_json(r'["\\ud83d", "\\u0000", "\ufffd"]', repair=False) == [r"\ud83d", r"\u0000", "\ufffd"]
     for text in (r'["x\ud83d"]', r'{"\udc00": 1}', r'"\u0000"'):
         with pytest.raises(NotText, match="half a character"):
-            parse_json(text, mend=False)
+            parse_json(text, repair=False)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,10 @@ from typing import Any
 
 from imageref_ray.commands.annotation.input_files import STAGE
 from imageref_ray.core import markdown
+from imageref_ray.core.files import first_names
 from imageref_ray.core.records import Caption, Failure, Image, Placement, Record, Sample
 from imageref_ray.sources.entries import Unusable
 from imageref_ray.stages import parsing
-
-SHOWN = 3
-"""Images named in a message."""
 
 
 def attach(
@@ -79,7 +77,7 @@ def _captions(sample: Sample, found: Mapping[str, Any]) -> tuple[Caption, ...]:
     if missing:
         raise Unusable(
             "MissingCaption",
-            f"inputs.captions has no caption for {len(missing)} of {len(captions)} images ({_names(missing)}) "
+            f"inputs.captions has no caption for {len(missing)} of {len(captions)} images ({first_names(missing)}) "
             f"of sample {sample.id}",
         )
     return tuple(captions)
@@ -116,7 +114,9 @@ def _placements(
         )
     usable = {image.id for image in record.sample.images}
     if gone := [placed.image_id for placed in read.by_slot.values() if placed.image_id not in {None, *usable}]:
-        raise Unusable("UnknownImage", f"{where} it places {_names(gone)}, which the sample has no usable image for")
+        raise Unusable(
+            "UnknownImage", f"{where} it places {first_names(gone)}, which the sample has no usable image for"
+        )
     known = _image_ids(listed)
     parts += [
         _unknown(record.id, image, f"inputs.insertions lists {image}, which is not an image of sample")
@@ -136,7 +136,3 @@ def _image_ids(sample: Sample) -> set[str]:
 
 def _unknown(sample: str, image: str, message: str) -> Failure:
     return Failure(sample, STAGE, "UnknownImage", f"{message} {sample}", item=image)
-
-
-def _names(ids: Sequence[str | None]) -> str:
-    return ", ".join(str(id) for id in ids[:SHOWN]) + (", …" if len(ids) > SHOWN else "")

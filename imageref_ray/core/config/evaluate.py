@@ -53,6 +53,14 @@ class EvaluateConfig(PassConfig):
     seed: int = Field(0, description="seed of the bootstrap for confidence intervals")
 
 
+def names_by_number(pattern: str) -> bool:
+    """Whether a pattern such as `{:012d}.jpg` turns two numbers into two file names."""
+    try:
+        return pattern.format(1) != pattern.format(2)
+    except (ValueError, LookupError, AttributeError):
+        return False
+
+
 class QuestionsConfig(Config):
     """One annotated data set: a flat list (A-OKVQA and similar), or the published pair of files (OKVQA, VQAv2)."""
 
@@ -71,11 +79,7 @@ class QuestionsConfig(Config):
     @field_validator("image_name")
     @classmethod
     def _numbered(cls, pattern: str) -> str:
-        try:
-            distinct = pattern.format(1) != pattern.format(2)
-        except (ValueError, LookupError, AttributeError):
-            distinct = False
-        if not distinct:
+        if not names_by_number(pattern):
             raise ValueError(f"{pattern} does not turn a number into a file name; give a pattern like {{:012d}}.jpg")
         return pattern
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.files import require_file
 from imageref_ray.core.json_files import BrokenJson, JsonRow, NotText, json_rows
 from imageref_ray.core.parquet_files import parquet_rows
 from imageref_ray.core.records import Record, Sample, from_row
@@ -22,6 +23,8 @@ from imageref_ray.dataset.mixture import ROLES, turn_text
 
 RECORD = {"sample", "response", "placements"}
 """Keys by which a row of our own records is known."""
+
+KINDS = "a JSONL, JSON or Parquet file"
 
 SHAPE = 'expected {"id", "image": [paths], "conversations": [{"from", "value"}]} or {"messages", "images"}'
 
@@ -58,11 +61,11 @@ class AnnotatedSample:
 
 def read_samples(path: Path) -> Iterator[AnnotatedSample | Finding]:
     """The samples of the file in order. Raises ConfigError if it is missing, or UTF-16 without its mark."""
-    _require_file(path)
+    require_file(path, KINDS)
     if path.suffix == ".parquet":
         yield from _parquet(path)
         return
-    for line, value in values(json_rows(path), mend=False):
+    for line, value in values(json_rows(path), repair=False):
         yield value if isinstance(value, Finding) else _parse(line, value)
 
 
@@ -71,24 +74,18 @@ def iterate_json(path: Path) -> Iterator[tuple[int, Any]]:
 
     Raises ConfigError as `read_samples`.
     """
-    _require_file(path)
+    require_file(path, KINDS)
     yield from values(json_rows(path))
 
 
-def values(rows: Iterable[JsonRow], mend: bool = True) -> Iterator[tuple[int, Any]]:
+def values(rows: Iterable[JsonRow], repair: bool = True) -> Iterator[tuple[int, Any]]:
     """(line, value) of the rows, a Finding in place of what cannot be read (see `JsonRow.read`)."""
     for row in rows:
         try:
-            yield row.line, row.read(mend)
+            yield row.line, row.read(repair)
         except BrokenJson as error:
             kind = "text" if isinstance(error, NotText) else "json"
             yield row.line, Finding(row.line, "-", kind, str(error))
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigError(f"{path} {what}; give the path of a JSONL, JSON or Parquet file")
 
 
 def _parse(line: int, row: Any) -> AnnotatedSample | Finding:

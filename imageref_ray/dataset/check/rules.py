@@ -10,6 +10,7 @@ from pathlib import Path
 import PIL.Image
 
 from imageref_ray.core import markdown
+from imageref_ray.core.files import first_names
 from imageref_ray.core.images import FORMATS
 from imageref_ray.dataset.check.read import AnnotatedImage, AnnotatedSample, Finding
 from imageref_ray.dataset.export.rows import TAG
@@ -72,7 +73,7 @@ def _turns(sample: AnnotatedSample) -> Iterator[Finding]:
     roles = [role for role, _ in sample.turns]
     dialogue = roles[1:] if roles[0] == "system" else roles
     if dialogue != ["user", "assistant"] * max(1, len(dialogue) // 2):
-        order = ", ".join(roles[:6]) + (", …" if len(roles) > 6 else "")
+        order = first_names(roles, 6)
         yield _finding(sample, "turns", f"turns do not alternate from user to assistant: {order}")
     if any(role == "assistant" and not text.strip() for role, text in sample.turns):
         yield _finding(sample, "empty", "an answer is empty")

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from imageref_ray.core.config import ExportConfig, Format
+from imageref_ray.core.files import first_names
 from imageref_ray.core.records import Record
 from imageref_ray.dataset.export import columns
 from imageref_ray.dataset.export.rows import chosen
@@ -152,9 +153,9 @@ def _limits(written: Written, total: Counter[str], origin: Origin) -> str:
     ]
     lines += [f"{count} × {reason} while reading or building." for reason, count in origin.problems.items()]
     if written.left_out:
-        shown = ", ".join(written.left_out[:5]) + (", …" if len(written.left_out) > 5 else "")
         lines.append(
-            f"{len(written.left_out)} samples are not in the Parquet file because an image file is missing ({shown})."
+            f"{len(written.left_out)} samples are not in the Parquet file because an image file is missing "
+            f"({first_names(written.left_out, 5)})."
         )
     lines += [
         f"The {split_name} split is empty: there are too few events, or all of them share documents."
