@@ -26,7 +26,9 @@ MARKER = re.compile(r"\[Image (\d+)\]")
 class Image:
     """An image of a document. `id` is `"<doc_id>/<index>.<ext>"`; sizes are in pixels (upright), 0 until verified.
 
-    `uri` is the path or address to read; `origin` is the address it was fetched from, empty for a local file.
+    `uri` is the path or address to read; `origin` is the address it was fetched from, empty for a local file. The
+    last four are the document's own words for it: alternative text, title, caption (of a figure), and the sentences
+    that refer to it ("see Figure 3").
     """
 
     id: str
@@ -35,12 +37,24 @@ class Image:
     width: int = 0
     height: int = 0
     origin: str = ""
+    alt: str = ""
+    title: str = ""
+    caption: str = ""
+    mention: str = ""
 
     @property
     def index(self) -> int:
         """The number of this image's marker in its document's text (the file's stem), -1 if it has none."""
         stem = self.id.rsplit("/", 1)[-1].split(".", 1)[0]
         return int(stem) if stem.isdigit() else -1
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The document's own words for it, the most telling first, none that another contains."""
+        texts = [text for text in (self.caption, self.alt, self.title, self.mention) if text]
+        known = [text.casefold() for text in texts]
+        contained = {i for i, a in enumerate(known) for j, b in enumerate(known) if a in b and (a != b or j < i)}
+        return tuple(text for i, text in enumerate(texts) if i not in contained)
 
 
 @dataclass(frozen=True, slots=True)

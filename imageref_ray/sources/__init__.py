@@ -2,7 +2,7 @@
 
     paper.py    events and news (the ImageRef-VL layout)          ┐
     samples.py  JSONL and Parquet files                           ├─▶ `Record` with its sample (and response, if given)
-    folder.py   HTML and Markdown pages (html_page, main_content) ┘    or `Failure`
+    folder.py   pages: HTML, Markdown, PDF, … (page_formats.py)   ┘    or `Failure`
 
 Images are fetched in a later step, on the machines that build: prepare_images.py.
 """
@@ -27,10 +27,11 @@ def read(source: SourceConfig) -> Iterator[Record | Failure]:
 
         yield from samples.read(source.root, files(source), source.filters, source.limit)
         return
-    from imageref_ray.sources import folder, paper, paper_choice
+    from imageref_ray.sources import folder, page_files, paper, paper_choice
 
     if source.kind == "folder":
-        items = folder.read(source.root, files(source), source.group, source.limit)
+        files(source)
+        items = folder.read(page_files.find(source.root, source.pages), source)
     else:
         items = paper.read(source.root, source.events, source.limit, paper_choice.read_choice(source))
     for item in items:
@@ -46,9 +47,9 @@ def files(source: SourceConfig) -> list[Path]:
 
         return samples.files(source.root, source.files)
     if source.kind == "folder":
-        from imageref_ray.sources import folder
+        from imageref_ray.sources import page_files
 
-        return folder.pages(source.root, source.pages)
+        return list(page_files.find(source.root, source.pages).pages)
     return [source.root / source.events]
 
 

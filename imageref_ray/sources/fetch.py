@@ -1,8 +1,10 @@
 """An image's address → a file on this machine, or the `Problem`; nothing here raises for one image.
 
 path, file:      used in place, if it is inside the source's root or an allowed one
-http:, https:    fetch_http.py           ┐
-s3:, gs:         fetch_object_store.py   ┴─▶ download_cache.py: fetched once, stored by content
+pdf:             pdf_pictures.py: a picture of a PDF file at such a path ┐
+http:, https:    fetch_http.py                                           │
+s3:, gs:         fetch_object_store.py                                   ┴─▶ download_cache.py: fetched once, stored by
+                                                                             content
 """
 
 from __future__ import annotations
@@ -50,11 +52,13 @@ def is_local(uri: str) -> bool:
 def _fetch(
     uri: str, root: Path, folder: Path, config: FetchConfig, max_bytes: int, resolve: ssrf_guard.Resolve
 ) -> Path | Problem:
+    roots = [root, *(Path(allowed) for allowed in config.allow_roots if not SCHEME.match(allowed))]
     if is_local(uri):
-        roots = [root, *(Path(allowed) for allowed in config.allow_roots if not SCHEME.match(allowed))]
         return _local(uri, roots)
     scheme = uri.partition(":")[0].lower()
     get: Callable[..., bytes | Problem]
+    if scheme == "pdf":
+        return _from_pdf(uri, roots, folder)
     if scheme in fetch_http.SCHEMES:
         get = partial(fetch_http.get, uri, config, max_bytes, resolve=resolve)
     elif scheme in fetch_object_store.SCHEMES:
@@ -65,6 +69,23 @@ def _fetch(
         return download_cache.fetch_once(folder, uri, partial(_with_retries, get, config))
     except (OSError, UnicodeError) as error:
         return Problem("NotKept", f"cannot be stored in {folder}: {error}")
+
+
+def _from_pdf(uri: str, roots: Sequence[Path], folder: Path) -> Path | Problem:
+    """A picture that is embedded in a PDF file, which must be where a picture may be."""
+    from imageref_ray.sources import pdf_pictures
+
+    file = pdf_pictures.file_of(uri)
+    if file is None:
+        return Problem("BrokenAddress", "is not a picture of a PDF file: expected pdf:PATH#page=1&picture=1")
+    path = _local(str(file), roots)
+    if isinstance(path, Problem):
+        return path
+    try:
+        changed = path.stat().st_mtime_ns
+        return download_cache.fetch_once(folder, f"{uri}@{changed}", partial(pdf_pictures.extract, uri))
+    except OSError as error:
+        return Problem("NotKept", f"cannot be read or stored in {folder}: {error}")
 
 
 def _with_retries(get: Callable[..., bytes | Problem], config: FetchConfig) -> bytes | Problem:

@@ -1,55 +1,59 @@
-"""A folder of HTML or Markdown pages with their images (a crawl) → samples, and a failure for every unusable page.
+"""A folder of pages with their images (a crawl, a manual) → samples, and a failure for every unusable page.
 
-One page is one document; one sample is a page, or all pages of one sub-folder. Ids depend only on paths relative to
-the root: the same folder always gives the same samples, wherever it is.
+    page_files.py ─▶ page ─page_formats.py─▶ title, text, images ─figures.py─▶ captions, mentions
+                                             ─sections.py─▶ one document a section ─▶ samples
+
+One page is one document, a long one a document a section; one sample is a document, or all pages of one sub-folder.
+Ids depend only on paths relative to the root: the same folder always gives the same samples, wherever it is.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
-from urllib.parse import unquote, urljoin
+from typing import NamedTuple
 
-from imageref_ray.core.config.base import ConfigError
-from imageref_ray.core.records import Document, Failure, Image, Sample
-from imageref_ray.sources import html_page
-from imageref_ray.sources.entries import SCHEME, STAGE, Unusable, image_id
+from imageref_ray.core.config.source import SectionsConfig, SourceConfig
+from imageref_ray.core.records import MARKER, Document, Failure, Image, Sample, well_formed
+from imageref_ray.sources import figures, page_files, page_formats, picture_files, sections
+from imageref_ray.sources.entries import STAGE, Unusable, image_id
+from imageref_ray.sources.page import Page
 
-MARKDOWN = (".md", ".markdown")
 INDEX_PAGES = ("index", "readme")
 """Names of the pages whose title is their folder's."""
 
-LARGEST_PAGE = 20_000_000
-"""Bytes; larger pages are refused."""
+
+class _Parts(NamedTuple):
+    """What of a page can be used: its documents (one, or one a section), and a failure for every other section."""
+
+    documents: list[Document]
+    failures: list[Failure]
 
 
-def pages(root: Path, patterns: Sequence[str]) -> list[Path]:
-    """The pages to read, sorted by path, without hidden ones. Raises ConfigError if there is none."""
-    matches = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
-    paths = sorted(path for path in matches if not any(part.startswith(".") for part in path.relative_to(root).parts))
-    if not paths:
-        raise ConfigError(
-            f"no page in {root} matches {', '.join(patterns)}; set source.root and source.pages to the pages"
-        )
-    return paths
-
-
-def read(
-    root: Path, paths: Sequence[Path], group: Literal["page", "folder"] = "page", limit: int | None = None
-) -> Iterator[Sample | Failure]:
-    """Samples in the order of `paths`, each after the failures of its pages and images; `limit` counts samples."""
-    names = [path.relative_to(root) for path in paths]
-    samples = [(name, [name]) for name in names]
-    if group == "folder":
+def read(folder: page_files.Folder, config: SourceConfig) -> Iterator[Sample | Failure]:
+    """Samples in the order of the pages, each after the failures of its pages and images; `limit` counts samples."""
+    for kind, count in sorted(folder.ignored.items()):
+        message = f"{count} {kind} files in {folder.root} match no pattern of source.pages and are not read"
+        yield Failure(folder.root.name, STAGE, "IgnoredFiles", well_formed(message), item=f"*{well_formed(kind)}")
+    names = [path.relative_to(folder.root) for path in folder.pages]
+    found: Iterator[Sample | Failure]
+    if config.group == "page":
+        found = itertools.chain.from_iterable(_page_samples(folder, name, config.sections) for name in names)
+    else:
         names.sort(key=lambda name: name.parent.parts)
-        samples = [(folder, list(group)) for folder, group in itertools.groupby(names, lambda name: name.parent)]
-    for name, members in samples[:limit]:
-        yield from _sample(root, name, members)
+        groups = itertools.groupby(names, lambda name: name.parent)
+        found = itertools.chain.from_iterable(_folder_sample(folder, name, list(group)) for name, group in groups)
+    count = 0
+    for item in found:
+        yield item
+        count += isinstance(item, Sample)
+        if count == config.limit:
+            return
 
 
 def make_id(name: Path) -> str:
@@ -58,79 +62,107 @@ def make_id(name: Path) -> str:
     return f"{stem}-{hashlib.sha256(os.fsencode(name.as_posix())).hexdigest()[:12]}"
 
 
-def _sample(root: Path, name: Path, members: list[Path]) -> Iterator[Sample | Failure]:
+def _page_samples(folder: page_files.Folder, name: Path, limits: SectionsConfig) -> Iterator[Sample | Failure]:
+    page_id = make_id(name)
+    try:
+        page = _page(folder.root / name)
+    except Unusable as problem:
+        yield Failure(page_id, STAGE, problem.error, str(problem))
+        return
+    document, failures = _document(folder, name, page, page_id)
+    yield from failures
+    parts = _sections(document, limits)
+    yield from parts.failures
+    for part in parts.documents:
+        yield Sample(part.id, part.title, (part,))
+    if not document.images:
+        yield Failure(page_id, STAGE, "NoImages", f"{folder.root / name} has no image")
+    elif not parts.documents:
+        yield Failure(page_id, STAGE, "NoSections", f"{folder.root / name} has no section that can be used")
+
+
+def _folder_sample(folder: page_files.Folder, name: Path, members: list[Path]) -> Iterator[Sample | Failure]:
+    """All pages of a sub-folder as one sample; they are never cut."""
     sample_id = make_id(name)
     documents: dict[Path, Document] = {}
     for member in members:
-        document = make_id(member)
         try:
-            documents[member], failures = _document(root, member, sample_id)
+            page = _page(folder.root / member)
         except Unusable as problem:
-            yield Failure(sample_id, STAGE, problem.error, str(problem), item=document if name != member else "")
+            yield Failure(sample_id, STAGE, problem.error, str(problem), item=make_id(member))
             continue
+        documents[member], failures = _document(folder, member, page, sample_id)
         yield from failures
-    if documents and not any(document.images for document in documents.values()):
-        yield Failure(sample_id, STAGE, "NoImages", f"{root / name} has no image")
-    elif documents:
+    if any(document.images for document in documents.values()):
         yield Sample(sample_id, _topic(name, documents), tuple(documents.values()))
-    elif name not in members:
-        yield Failure(sample_id, STAGE, "NoDocuments", f"{root / name} has no usable page")
+    elif documents:
+        yield Failure(sample_id, STAGE, "NoImages", f"{folder.root / name} has no image")
+    else:
+        yield Failure(sample_id, STAGE, "NoDocuments", f"{folder.root / name} has no usable page")
 
 
 def _topic(name: Path, documents: dict[Path, Document]) -> str:
-    """A sample's instruction: its page's title; for a folder its index page's title, else the folder's name."""
-    if name in documents:
-        return documents[name].title
+    """The instruction of a folder's sample: its index page's title, else the folder's name."""
     index_titles = (document.title for path, document in documents.items() if path.stem.lower() in INDEX_PAGES)
     return (
         next(index_titles, "")
-        or " ".join(re.split(r"[-_\s]+", name.name)).strip()
+        or well_formed(" ".join(re.split(r"[-_\s]+", name.name)).strip())
         or next(iter(documents.values())).title
     )
 
 
-def _document(root: Path, name: Path, sample: str) -> tuple[Document, list[Failure]]:
-    """One page with its images, and a failure for each that has no address. Raises Unusable."""
-    path = root / name
-    try:
-        if path.stat().st_size > LARGEST_PAGE:
-            raise Unusable("PageTooLarge", f"{path} has more than {LARGEST_PAGE} bytes")
-        data = path.read_bytes()
-    except OSError as error:
-        raise Unusable("BrokenDocument", f"{path} cannot be read: {error.strerror}") from None
-    page = html_page.parse_markdown(data) if path.suffix.lower() in MARKDOWN else html_page.parse_html(data)
+def _page(path: Path) -> Page:
+    """A page with its pictures' words. Raises Unusable."""
+    page = figures.with_words(page_formats.read_page(path))
     if not page.text:
         raise Unusable("EmptyDocument", f"{path} has no text")
-    page_id = make_id(name)
+    return page
+
+
+def _document(
+    folder: page_files.Folder, name: Path, page: Page, sample_id: str
+) -> tuple[Document, list[Failure]]:
+    """A page as a document with its images, and a failure for each that has no address and for its own problems."""
+    path, page_id = folder.root / name, make_id(name)
+    failures = [
+        Failure(sample_id, STAGE, problem.error, well_formed(f"{path}: {problem.message}"), item=page_id)
+        for problem in page.problems
+    ]
     images: list[Image] = []
-    failures: list[Failure] = []
-    for k, addresses in enumerate(page.images):
-        address = _choose_address(addresses, root, path, page.base)
+    for k, picture in enumerate(page.images):
+        address = picture_files.choose(picture, folder.root, path, page.base, folder.pictures)
         if address is None:
             message = f"image {k} of {path} is embedded in the page (data:); save the page's images as files"
-            failures.append(Failure(sample, STAGE, "EmbeddedImage", message, item=f"{page_id}/{k}"))
+            failures.append(Failure(sample_id, STAGE, "EmbeddedImage", message, item=f"{page_id}/{k}"))
         else:
-            images.append(Image(image_id(page_id, k, address), address))
-    return Document(page_id, page.title or name.stem, page.text, tuple(images), page.url), failures
+            words = {key: getattr(picture, key) for key in ("alt", "title", "caption", "mention")}
+            images.append(Image(image_id(page_id, k, address), address, **words))
+    title = page.title or well_formed(name.stem)
+    return Document(page_id, title, page.text, tuple(images), page.url), failures
 
 
-def _choose_address(addresses: Sequence[str], root: Path, path: Path, base: str) -> str | None:
-    """The first address with a file in the crawl, else the first on the web, else the path of the missing file.
-
-    None if the image is embedded in the page.
-    """
-    written = [f"https:{address}" if address.startswith("//") else address for address in addresses]
-    relative = [address for address in written if not SCHEME.match(address)]
-    local = [file for address in relative for file in _files(address, root, path)]
-    if file := next((file for file in local if os.path.isfile(file)), None):
-        return file
-    on_the_web = [urljoin(base, address) if base and address in relative else address for address in written]
-    outside = (address for address in on_the_web if SCHEME.match(address) and not address.startswith("data:"))
-    return next(outside, local[0] if local else None)
-
-
-def _files(address: str, root: Path, path: Path) -> list[str]:
-    """Possible files of a relative address: percent-decoded without its query, or as a crawler may have saved it."""
-    folder = root if address.startswith("/") else path.parent
-    names = dict.fromkeys([unquote(re.split(r"[?#]", address, maxsplit=1)[0]), address, unquote(address)])
-    return [os.path.normpath(folder / name.lstrip("/")) for name in names if name.strip("/") and "\0" not in name]
+def _sections(document: Document, limits: SectionsConfig) -> _Parts:
+    """The sections of a long document that have pictures, numbered; the document itself if it is short enough."""
+    if not document.images:
+        return _Parts([], [])
+    most = sections.Limits(limits.max_tokens, limits.max_images)
+    found = sections.split(document.title, document.text, most)
+    if len(found) == 1 and found[0].fits:
+        return _Parts([document], [])
+    parts = _Parts([], [])
+    for number, section in enumerate(found, 1):
+        section_id, title = f"{document.id}-{number}", sections.BETWEEN.join(section.path)
+        marked = {int(k) for k in MARKER.findall(section.text)}
+        images = tuple(image for image in document.images if image.index in marked)
+        problem = ""
+        if not section.fits:
+            problem = "SectionTooLarge"
+            message = "is one table, list or piece of code that is larger than source.sections allows"
+        elif not images:
+            problem, message = "NoImages", "has no image"
+        if problem:
+            parts.failures.append(Failure(document.id, STAGE, problem, f"section {title!r} {message}", item=section_id))
+            continue
+        own = tuple(dataclasses.replace(image, id=f"{section_id}/{image.id.rpartition('/')[2]}") for image in images)
+        parts.documents.append(Document(section_id, title, section.text, own, document.url))
+    return parts

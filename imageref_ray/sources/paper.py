@@ -41,10 +41,10 @@ def read(
             yield event
         elif choice.labels and (name := event["paasEventID"]) not in choice.labelled:
             yield Failure(name, STAGE, "NotLabelled", f"{choice.labels} has no labels of event {name}", item=name)
-            continue
         else:
-            yield from _event(root, event, choice)
-        count += 1
+            for item in _event(root, event, choice):
+                count += isinstance(item, Sample)
+                yield item
     for name in sorted(choice.labelled - seen):
         message = f"{choice.labels} has labels of event {name}, which is not in {events}"
         yield Failure(name, STAGE, "UnknownEvent", message, item=name)

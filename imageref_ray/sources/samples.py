@@ -1,7 +1,8 @@
 """JSONL or Parquet files of samples with their documents → records, and a failure for every part that is unusable.
 
     {"id", "instruction"?, "category"?, "response"?,
-     "documents": [{"id", "text" (with [Image k]), "title"?, "url"?, "images": [address or {"uri", scores…}]}]}
+     "documents": [{"id", "text" (with [Image k]), "title"?, "url"?,
+                    "images": [address or {"uri", "alt"?, "title"?, "caption"?, "mention"?, scores…}]}]}
 
 `images[k]` belongs at `[Image k]` in the text. A sample with a response keeps it: none is generated for it.
 """
@@ -20,8 +21,12 @@ from imageref_ray.core.parquet_files import parquet_rows
 from imageref_ray.core.records import Document, Failure, Image, Record, Sample, well_formed
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, resolve_address, safe_name
+from imageref_ray.sources.page import one_line
 
 SUFFIXES = (".jsonl", ".parquet")
+WORDS = ("alt", "title", "caption", "mention")
+"""The document's own words for an image (see `Image`)."""
+
 Entry = tuple[str, dict[str, Any] | Unusable]
 """The position of a sample (`file:number` from 1, in a JSON list `file[number]` from 0), and its row or why there is
 none."""
@@ -45,14 +50,14 @@ def files(root: Path, patterns: Sequence[str]) -> list[Path]:
 def read(
     root: Path, paths: Sequence[Path], limits: FilterConfig, limit: int | None = None
 ) -> Iterator[Record | Failure]:
-    """Records in the files' order, each after the failures of its parts; `limit` counts lines and rows.
+    """Records in the files' order, each after the failures of its parts; `limit` counts records.
 
     Relative addresses of images are paths under `root`; `limits` filter images by the scores in their rows.
     """
     seen: set[str] = set()
-    entries = (entry for path in paths for entry in _entries(path))
-    for count, (where, row) in enumerate(entries, 1):
-        if limit is not None and count > limit:
+    count = 0
+    for where, row in (entry for path in paths for entry in _entries(path)):
+        if count == limit:
             return
         try:
             if isinstance(row, Unusable):
@@ -64,7 +69,9 @@ def read(
             yield Failure(where, STAGE, problem.error, f"{where}: {problem}")
             continue
         seen.add(name)
-        yield from _sample(name, where, row, root, limits)
+        for item in _sample(name, where, row, root, limits):
+            count += isinstance(item, Record)
+            yield item
 
 
 def _entries(path: Path) -> Iterator[Entry]:
@@ -159,7 +166,8 @@ def parse_document(name: str, entry: object, root: Path, limits: FilterConfig) -
         elif problem := image_filters.by_scores(fields, limits):
             failures.append(Failure(name, image_filters.STAGE, problem.error, f"{uri} {problem.message}", item=item))
         else:
-            images.append(Image(image_id(document, k, uri.strip()), resolve_address(root, uri.strip())))
+            words = {key: one_line(fields[key]) for key in WORDS if isinstance(fields.get(key), str)}
+            images.append(Image(image_id(document, k, uri.strip()), resolve_address(root, uri.strip()), **words))
     title, url = _text(entry, "title", "BrokenDocument"), _text(entry, "url", "BrokenDocument")
     return Document(document, title, text, tuple(images), url), failures
 

@@ -96,6 +96,7 @@ def _image_views(record: Record, run: Path) -> dict[str, ImageView]:
                 "number": numbers[image.id],
                 "caption": shorten(captions[image.id].caption) if image.id in captions else "",
                 "description": shorten(captions[image.id].description) if image.id in captions else "",
+                "words": [shorten(text, 1_000) for text in image.words],
                 "document": shorten(document.title, 200),
                 "duplicates": sorted(duplicates - {numbers[image.id]}),
             }

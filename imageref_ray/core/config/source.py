@@ -80,11 +80,27 @@ class FilterConfig(Config):
         return aspect
 
 
+class SectionsConfig(Config):
+    """How long pages become several samples: cut at headings, where that is not enough between paragraphs.
+
+    Code, tables and lists are never cut, and pictures stay with their text. A section's title is the path of headings.
+    """
+
+    max_tokens: int | None = Field(
+        4000, ge=50, description="most tokens of a section's text, estimated: one per four characters, one per CJK "
+        "character (reading needs no tokenizer); null: pages are not cut by tokens"
+    )
+    max_images: int | None = Field(
+        20, ge=1, description="most pictures of a section; null: pages are not cut by pictures"
+    )
+
+
 ONLY = {
     **dict.fromkeys(("events", "labels", "exclude", "complete"), "paper"),
     "files": "samples",
     "pages": "folder",
     "group": "folder",
+    "sections": "folder",
 }
 """Settings that apply to one kind of source only."""
 
@@ -94,8 +110,8 @@ class SourceConfig(Config):
 
     kind: Literal["paper", "samples", "folder"] = Field(
         "paper",
-        description="paper: events and news in the ImageRef-VL layout; samples: JSONL or Parquet files; folder: HTML "
-        "or Markdown pages",
+        description="paper: events and news in the ImageRef-VL layout; samples: JSONL or Parquet files; folder: pages "
+        "(HTML, Markdown, reStructuredText, PDF)",
     )
     root: Shared[Path] = Field(description="folder of the data; events, files and pages are relative to it")
     events: str = Field("events.jsonl", description="paper: the event file, relative to root, next to news/ and image/")
@@ -112,12 +128,16 @@ class SourceConfig(Config):
         ("*.jsonl", "*.parquet"), min_length=1, description="samples: file names or glob patterns, relative to root"
     )
     pages: tuple[str, ...] = Field(
-        ("**/*.html", "**/*.htm", "**/*.md", "**/*.markdown"),
+        tuple(f"**/*.{kind}" for kind in ("html", "htm", "xhtml", "md", "markdown", "mdx", "qmd", "rst", "pdf")),
         min_length=1,
-        description="folder: page names or glob patterns, relative to root",
+        description="folder: page names or glob patterns, relative to root, whatever their letter case; files of other "
+        "types (but pictures and what belongs to a site) are reported with their number",
     )
     group: Literal["page", "folder"] = Field("page", description="folder: one sample per page or per sub-folder")
-    limit: int | None = Field(None, ge=1, description="read only the first N samples")
+    sections: SectionsConfig = Field(
+        SectionsConfig(), description="folder, with group: page: how long pages are cut into several samples"
+    )
+    limit: int | None = Field(None, ge=1, description="read only the first N usable samples")
     max_image_bytes: int = Field(20_000_000, ge=1, description="bytes; larger image files are refused")
     max_image_pixels: int = Field(50_000_000, ge=1, description="pixels; larger images are refused before decoding")
     fetch: FetchConfig = Field(FetchConfig(), description="how images are fetched, and from where")

@@ -50,13 +50,15 @@ COUNT_NAMES = (
     "images placed in answers",
     "images never placed",
     "samples without any image",
+    "images with words of their document",
 )
 
 
 def measure(record: Record) -> Counter[str]:
     """A record's contribution to the counts of the card."""
     images, placed = len(record.sample.images), len(chosen(record))
-    numbers = (1, len(record.sample.documents), images, placed, images - placed, int(placed == 0))
+    told = sum(bool(image.words) for image in record.sample.images)
+    numbers = (1, len(record.sample.documents), images, placed, images - placed, int(placed == 0), told)
     return Counter(dict(zip(COUNT_NAMES, numbers, strict=True)))
 
 
@@ -141,7 +143,8 @@ def _license(license: str) -> str:
 
 def _counts(counts: Mapping[str, Counter[str]], total: Counter[str]) -> str:
     splits = [name for name in counts if name]
-    rows = [(key, *(counts[name][key] for name in splits), total[key]) for key in COUNT_NAMES]
+    shown = [key for key in COUNT_NAMES if total[key] or key != COUNT_NAMES[-1]]
+    rows = [(key, *(counts[name][key] for name in splits), total[key]) for key in shown]
     return _table(["", *splits, "all" if splits else ""], rows)
 
 

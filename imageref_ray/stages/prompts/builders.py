@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 from imageref_ray.core import markdown, tokens
 from imageref_ray.core.records import Document, Image, Sample
@@ -22,6 +23,9 @@ from imageref_ray.stages.prompts.tfidf import WIDE
 Part = str | Image
 NOT_INSERT = "Not Insert"
 """The prediction for a slot without an image."""
+
+LONGEST_WORDS = 100
+"""Words kept of one text that a document has for an image; an alternative text may describe a whole chart."""
 
 
 def describe(pack: Pack, image: Image, examples: Sequence[CaptionExample] = ()) -> tuple[Message, ...]:
@@ -39,16 +43,27 @@ def caption(
     context_tokens: int = 4096,
     count: Count = tokens.estimate,
 ) -> tuple[Message, ...]:
-    """What the image is, asked at its place in the document; each side's text is cut to `context_tokens`."""
+    """What the image is, asked at its place in the document, with the document's own words for it.
+
+    Each side's text is cut to `context_tokens`, each of the document's words for the image to `LONGEST_WORDS`.
+    """
 
     def asked(document: Document, image: Image, description: str) -> tuple[Part, ...]:
         before, after = context(document, image, context_tokens, count)
-        return fill(
-            pack.caption, before=(before,), image=(image,), after=(after,), description=(" ".join(description.split()),)
-        )
+        seen = " ".join(description.split())
+        words = _own_words(pack, image)
+        return fill(pack.caption, before=(before,), image=(image,), after=(after,), description=(seen,), words=(words,))
 
     shown = [(asked(e.document, e.image, e.description), e.caption) for e in examples]
     return _turns(pack, pack.caption, shown, asked(document, image, description))
+
+
+def _own_words(pack: Pack, image: Image) -> str:
+    """The document's words for the image as the pack puts them, "" for none; a file's name says nothing about it."""
+    names = {Path(image.uri).name.casefold(), Path(image.uri).stem.casefold()}
+    texts = [first_words(text, LONGEST_WORDS) for text in image.words if text.casefold() not in names]
+    listed = "\n".join(f"- {' '.join(text.split())}" for text in texts)
+    return pack.caption_words.strip().replace("{words}", listed) if listed else ""
 
 
 def respond(pack: Pack, sample: Sample) -> tuple[Message, ...]:

@@ -30,7 +30,7 @@ FIELD = re.compile(r"\{(\w+)\}")
 
 FIELDS = {
     "describe": {"image"},
-    "caption": {"before", "image", "after", "description"},
+    "caption": {"before", "image", "after", "description", "words"},
     "respond": {"instruction", "documents"},
     "place": {"captions", "response"},
     "answer": {"instruction", "documents"},
@@ -64,6 +64,9 @@ class Pack(Config):
     analysis: bool = Field(True, description="whether placement asks for `analysis` and `explanation`")
     describe: Task
     caption: Task
+    caption_words: str = Field(
+        "{words}", description="how {words} of caption.user is put where the document has words for the picture, a line each"
+    )
     respond: Task
     place: Task
     place_reply: PlaceReply = PlaceReply()

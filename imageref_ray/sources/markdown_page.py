@@ -1,0 +1,225 @@
+"""One Markdown page of any dialect → its title, text, images and address (from YAML front matter).
+
+    source ─mdx.py, markdown_dialects.py─▶ CommonMark + HTML ─markdown-it─▶ HTML ─page_text.py─▶ lines and images
+
+GitHub's tables, alerts, footnotes and strikethrough, MkDocs' boxes, definition lists and formulas are markdown-it's and
+its plugins'; what they do not know inside a line (`![[wiki.png|300]]`, `![](a b.png =300x)`, `{width=50%}`, roles) is here.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from mdit_py_plugins.admon import admon_plugin
+from mdit_py_plugins.deflist import deflist_plugin
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.footnote import footnote_plugin
+from selectolax.lexbor import LexborHTMLParser
+
+from imageref_ray.core.images import Problem
+from imageref_ray.core.records import well_formed
+from imageref_ray.sources import markdown_dialects, mdx
+from imageref_ray.sources.html_page import addresses, decode, web
+from imageref_ray.sources.page import Page, one_line, untitled
+from imageref_ray.sources.page_text import extract
+
+FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|avif)(?:[?#].*)?$", re.IGNORECASE)
+DARK = "source[media*='dark'], img[src$='#gh-dark-mode-only'], img[src$='#only-dark']"
+"""The version of a picture for dark pages, beside the one that is read."""
+
+WIKI = re.compile(r"(?P<embed>!?)\[\[(?P<target>[^\[\]|\n]+)(?P<rest>(?:\|[^\[\]\n]*)?)\]\]")
+LOOSE = re.compile(
+    r"""!\[(?P<alt>(?:[^\[\]\n]|\[[^\[\]\n]*\])*)\]\([ ]*<?(?P<src>(?:[^()\n"]|\([^()\n]*\))+?)>?"""
+    r"""(?P<size>[ ]+=[\d.]*(?:%|px)?x?[\d.]*(?:%|px)?)?(?:[ ]+"(?P<title>[^"\n]*)")?[ ]*\)"""
+)
+ATTRIBUTES = re.compile(r"""\{:?[ \t]*(?:(?:[.#][\w:-]+|-|[\w:-]+=(?:"[^"\n]*"|'[^'\n]*'|[^\s{}"']+))[ \t]*)+\}""")
+MARKDOWN_INSIDE = re.compile(r"\A(\s*<[^>\n]*\smarkdown(?:=[\"']?\w+[\"']?)?[^>\n]*>)(.*)\Z", re.DOTALL)
+ROLE = re.compile(r"\{(?P<name>[a-zA-Z][\w:+-]*)\}`(?P<text>[^`\n]+)`")
+CROSS_REFERENCE = re.compile(r"(?<![\w@])-?\[?-?@(?P<name>fig-[\w-]+)\]?")
+CALLOUT = re.compile(r"\[!(?P<kind>[\w-]+)(?:\|[^\]\n]*)?\][+-]?[ \t]*")
+ATTACHED = frozenset(("image", "link_close", "code_inline", "strong_close", "em_close", "html_inline"))
+"""After these inline elements a list of attributes may follow directly."""
+
+
+def parse_markdown(data: bytes, jsx: bool = False) -> Page:
+    """A Markdown page; title and address from its front matter, if it has any. `jsx`: the file is MDX."""
+    source = decode(data).replace("\r\n", "\n").replace("\r", "\n")
+    front = FRONT_MATTER.match(source)
+    fields, problems = _front_matter(front[1]) if front else ({}, ())
+    body_source = source[front.end() :] if front else source
+    jsx = jsx or mdx.uses_jsx(body_source)
+    body = LexborHTMLParser(render(mdx.plain_markdown(body_source) if jsx else body_source, jsx)).body
+    if body is None:
+        return Page("", "", problems=problems)
+    for twin in body.css(DARK):
+        twin.decompose()
+    heading = body.css_first("h1")
+    title = one_line(well_formed(str(fields.get("title") or ""))) or (one_line(heading.text()) if heading else "")
+    named = (
+        str(fields[key]) for key in ("canonical_url", "canonical", "url", "permalink", "source") if fields.get(key)
+    )
+    url = next(filter(None, map(web, named)), "")
+    text, images = extract(body, (), addresses)
+    return Page(title, untitled(text, title), images, url, url, problems)
+
+
+def render(source: str, jsx: bool = False) -> str:
+    """Markdown of any dialect as HTML."""
+    env = {"figures": markdown_dialects.figure_numbers(source)}
+    return _reader(jsx).render(markdown_dialects.plain_markdown(source), env)
+
+
+@cache
+def _reader(jsx: bool) -> MarkdownIt:
+    reader = MarkdownIt("commonmark", {"html": True, "alerts": True}).enable(["table", "strikethrough"])
+    reader.use(admon_plugin).use(deflist_plugin).use(footnote_plugin)
+    reader.use(dollarmath_plugin, allow_space=False, allow_digits=False, renderer=_formula)
+    if jsx:
+        reader.disable("code")  # MDX has no indented code: components are indented
+    reader.inline.ruler.before("link", "wiki", _wiki)
+    reader.inline.ruler.after("image", "loose_image", _loose_image)
+    reader.inline.ruler.before("backticks", "role", _role)
+    reader.inline.ruler2.push("attributes", _without_attributes)
+    reader.core.ruler.push("callouts", lambda state: _without_callouts(state.tokens))
+    reader.add_render_rule("image", _image)
+    reader.add_render_rule("html_block", _html_block)
+    reader.add_render_rule("footnote_anchor", lambda *_: "")
+    return reader
+
+
+def _formula(content: str, options: dict[str, Any]) -> str:
+    marks = "$$" if options.get("display_mode") else "$"
+    return html.escape(f"{marks}{content.strip()}{marks}")
+
+
+def _wiki(state: StateInline, silent: bool) -> bool:
+    """`![[picture.png|300]]`, `[[page|words]]`: a picture is found by its name anywhere, a link is its words."""
+    found = WIKI.match(state.src, state.pos) if state.src[state.pos] in "![" else None
+    if not found:
+        return False
+    if not silent:
+        target, words = found["target"].strip(), found["rest"].split("|")[1:]
+        if found["embed"] and PICTURE.search(target):
+            image = _push_image(state, target, next((word for word in words if not re.fullmatch(r"[\dx\s]+", word)), ""))
+            image.attrSet("data-anywhere", "")
+        elif not found["embed"]:
+            state.push("text", "", 0).content = words[-1] if words else target.lstrip("#")
+    state.pos = found.end()
+    return True
+
+
+def _loose_image(state: StateInline, silent: bool) -> bool:
+    """A picture that CommonMark does not see: with a size, or with spaces in its name."""
+    found = LOOSE.match(state.src, state.pos) if state.src[state.pos] == "!" else None
+    if not found or not (found["size"] or PICTURE.search(found["src"].strip())):
+        return False
+    if not silent:
+        image = _push_image(state, found["src"].strip(), found["alt"])
+        image.attrSet("title", found["title"] or "")
+    state.pos = found.end()
+    return True
+
+
+def _push_image(state: StateInline, source: str, alt: str) -> Token:
+    image = state.push("image", "img", 0)
+    image.attrs = {"src": quote(source, safe="/:?&=%#+@,;()!~*'$"), "alt": ""}
+    text = Token("text", "", 0)
+    text.content = image.content = alt.strip()
+    image.children = [text]
+    return image
+
+
+def _role(state: StateInline, silent: bool) -> bool:
+    """MyST's `{role}`text``: its text; of `Title <target>` the title, of a figure its number."""
+    found = ROLE.match(state.src, state.pos) if state.src[state.pos] == "{" else None
+    if not found:
+        return False
+    if not silent:
+        title, target = re.match(r"(.*?)(?:\s*<([^<>]*)>)?\Z", found["text"], re.DOTALL).groups()  # type: ignore[union-attr]
+        number = state.env.get("figures", {}).get((target or title).strip())
+        text = title.strip() if target else f"Figure {number}" if number else title.strip()
+        if number and "%s" in text:
+            text = text.replace("%s", str(number))
+        state.push("text", "", 0).content = text.replace("{number}", str(number or ""))
+    state.pos = found.end()
+    return True
+
+
+def _without_attributes(state: StateInline) -> None:
+    """Lists of attributes leave the text: after a picture, a link, code or emphasis, and at the end of a heading."""
+    figures = state.env.get("figures", {})
+    tokens = state.tokens
+    for number, token in enumerate(tokens):
+        if token.type != "text" or "{" not in token.content and "@" not in token.content:
+            continue
+        before = tokens[number - 1] if number else None
+        if before and before.type in ATTACHED and (found := re.match(rf"\s?{ATTRIBUTES.pattern}", token.content)):
+            token.content = token.content[found.end() :]
+            name = re.search(r"#([\w:-]+)", found[0])
+            if before.type == "image" and name:
+                before.meta = {"figure": figures.get(name[1])}
+        if number == len(tokens) - 1:
+            token.content = re.sub(rf"\s*{ATTRIBUTES.pattern}\s*\Z", "", token.content)
+        token.content = CROSS_REFERENCE.sub(lambda found: _cross_reference(found, figures), token.content)
+
+
+def _cross_reference(found: re.Match[str], figures: dict[str, int]) -> str:
+    return f"Figure {figures[found['name']]}" if found["name"] in figures else found[0]
+
+
+def _without_callouts(tokens: Sequence[Token]) -> None:
+    """`> [!tip]- Title` of Obsidian: the title or the kind, without its marks (GitHub's five are the parser's)."""
+    for opened, _, inline in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if opened.type != "blockquote_open" or inline.type != "inline" or not inline.children:
+            continue
+        first = inline.children[0]
+        if found := CALLOUT.match(first.content):
+            first.content = first.content[found.end() :] or found["kind"].capitalize()
+            for token in inline.children:
+                if token.type == "softbreak":  # the title is a line of its own
+                    token.type, token.tag = "hardbreak", "br"
+                    break
+
+
+def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """A picture; one with the name of a numbered figure (Quarto) is a figure, its words the caption."""
+    token = tokens[index]
+    token.attrSet("alt", self.renderInlineAsText(token.children or [], options, env))
+    image = self.renderToken(tokens, index, options, env)
+    if number := token.meta.get("figure"):
+        alt = html.escape(str(token.attrGet("alt") or ""))
+        return f"<figure>{image}<figcaption>Figure {number}: {alt}</figcaption></figure>"
+    return image
+
+
+def _html_block(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """HTML as it is; below an element with the attribute `markdown` (MkDocs) it is Markdown."""
+    content = tokens[index].content
+    inside = MARKDOWN_INSIDE.match(content)
+    if not inside:
+        return content
+    source = "\n".join(line.strip() for line in inside[2].split("\n"))
+    return inside[1] + _reader(False).render(source, {"figures": env.get("figures", {})})
+
+
+def _front_matter(text: str) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """The fields, or why there are none."""
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        place = f" (line {where.line + 2})" if where else ""
+        message = f"its front matter is not YAML{place}; the page was read without its title and address"
+        return {}, (Problem("BrokenFrontMatter", message),)
+    return values if isinstance(values, dict) else {}, ()
