@@ -91,7 +91,9 @@ def _text(reading: _Reading, item: dict[str, Any], space: str, number: int) -> N
         reading.title = _words(text)
     elif label in ("title", "section_header"):
         level = item.get("level")
-        reading.lines.append(f"{'#' * min(1 + (level if isinstance(level, int) and level > 0 else 1), 6)} {_words(text)}")
+        reading.lines.append(
+            f"{'#' * min(1 + (level if isinstance(level, int) and level > 0 else 1), 6)} {_words(text)}"
+        )
     elif label == "list_item":
         marker = f"{number}. " if item.get("enumerated") or number else "- "
         reading.lines.append(f"{space}{marker}{_words(text)}")

@@ -15,7 +15,7 @@ LABEL = (
     r"(?P<number>[A-Z]?\d+(?:[.\-–]\d+)*|[A-Z]\.\d+)(?![\w])"
 )
 CAPTION = re.compile(rf"[\s*_>]*{LABEL}[\s.:：。)|—–-]*(?P<text>.*)", re.IGNORECASE)
-MENTION = re.compile(rf"(?<![^\W\d_]){LABEL}", re.IGNORECASE)
+MENTION = re.compile(rf"(?<![A-Za-zÀ-ɏЀ-ӿ]){LABEL}", re.IGNORECASE)
 
 LONGEST_CAPTION = 600
 """Characters; a longer line is text that begins with a reference."""
@@ -35,7 +35,8 @@ def with_words(page: Page) -> Page:
     lines = page.text.split("\n")
     captions = _captions(lines)
     pictures = [
-        dataclasses.replace(picture, caption=picture.caption or captions.get(k, "")) for k, picture in enumerate(page.images)
+        dataclasses.replace(picture, caption=picture.caption or captions.get(k, ""))
+        for k, picture in enumerate(page.images)
     ]
     numbers = [number_of(picture.caption) or number_of(picture.title) or number_of(picture.alt) for picture in pictures]
     mentions = _mentions(lines) if any(numbers) else {}

@@ -119,9 +119,7 @@ def _page(path: Path) -> Page:
     return page
 
 
-def _document(
-    folder: page_files.Folder, name: Path, page: Page, sample_id: str
-) -> tuple[Document, list[Failure]]:
+def _document(folder: page_files.Folder, name: Path, page: Page, sample_id: str) -> tuple[Document, list[Failure]]:
     """A page as a document with its images, and a failure for each that has no address and for its own problems."""
     path, page_id = folder.root / name, make_id(name)
     failures = [

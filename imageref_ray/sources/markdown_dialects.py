@@ -30,12 +30,14 @@ DROPPED = re.compile(
 )
 """Lines that are no text: tables of contents, included files, link targets, attribute lists."""
 
-SHORTCODE = re.compile(r"\{\{[<%][ \t]*(/?[\w./-]*)([^\n]*?)[>%]\}\}|\{%[^\n]*?%\}")
-LEARN_IMAGE = re.compile(r":::image[ \t]+([^\n]*?)(?:/)?:::")
+SHORTCODE = re.compile(r"\{\{[<%][ \t]*(/?[\w./-]*)([^\n{]{0,1000}?)[>%]\}\}|\{%[^\n{]{0,1000}?%\}")
+LEARN_IMAGE = re.compile(r":::image[ \t]+([^\n]{0,1000}?)/?:::")
 ICON = re.compile(r":(?:material|fontawesome|octicons|simple)-[\w-]+:")
 
 FIGURES = ("figure", "image")
-CODE = frozenset(("code", "code-block", "sourcecode", "code-cell", "literalinclude", "parsed-literal", "prompt", "math"))
+CODE = frozenset(
+    ("code", "code-block", "sourcecode", "code-cell", "literalinclude", "parsed-literal", "prompt", "math")
+)
 LEFT_OUT = frozenset(("toctree", "contents", "tableofcontents", "index", "include", "bibliography", "eval-rst", "raw"))
 PROSE = frozenset((
     "admonition", "attention", "caution", "danger", "error", "hint", "important", "note", "seealso", "tip", "warning",
@@ -74,17 +76,27 @@ def plain_markdown(source: str) -> str:
         block = open_blocks[-1] if open_blocks else None
         if block and _closes(block, line):
             open_blocks.pop()
-            done += [] if block.mode == "dropped" else block.end.split("\n") if block.mode == "text" else [line]
+            if block.mode == "code":
+                done.append(line)
+            elif block.mode == "text":
+                _add(done, block.end.split("\n"))
         elif block and block.mode != "text":
             if block.options and OPTION.match(line):
                 continue
             block.options = False
             done += [line] if block.mode == "code" else []
         else:
-            done += _line(line, lines, open_blocks, numbers)
+            _add(done, _line(line, lines, open_blocks, numbers))
     for block in reversed(open_blocks):
         done += block.end.split("\n") if block.mode == "text" else []
     return "\n".join(done)
+
+
+def _add(done: list[str], lines: list[str]) -> None:
+    """Add lines of text, never a second blank one: after two, indented text is no part of the box above it."""
+    for line in lines:
+        if line.strip() or not done or done[-1].strip():
+            done.append(line)
 
 
 def _closes(block: _Open, line: str) -> bool:
@@ -197,7 +209,7 @@ def _options(lines: Iterator[str], block: _Open) -> tuple[dict[str, str], str | 
 
 def figure_numbers(source: str) -> dict[str, int]:
     """Name of a figure → its number, for the figures that the text refers to by name."""
-    named = re.findall(r"^[ \t]*:?name:[ \t]*([\w.-]+)[ \t]*$|\{[^}\n]*?#(fig-[\w-]+)", source, re.MULTILINE)
+    named = re.findall(r"^[ \t]*:?name:[ \t]*([\w.-]+)[ \t]*$|\{[^{}\n]{0,500}?#(fig-[\w-]+)", source, re.MULTILINE)
     referred = re.findall(r"@(fig-[\w-]+)|\{(?:numref|ref)\}`(?:[^`<]*<)?([^`>]+)>?`", source)
     wanted = {one.strip() or other.strip() for one, other in referred}
     ordered = dict.fromkeys(one or other for one, other in named)
@@ -209,7 +221,9 @@ def _outside_code_spans(line: str) -> str:
     if not any(mark in line for mark in ("{{", "{%", ":material", ":octicons", ":fontawesome", ":simple")):
         return line
     pieces = re.split(r"(`+[^`]*`+)", line)
-    return "".join(piece if number % 2 else ICON.sub("", SHORTCODE.sub(_shortcode, piece)) for number, piece in enumerate(pieces))
+    return "".join(
+        piece if number % 2 else ICON.sub("", SHORTCODE.sub(_shortcode, piece)) for number, piece in enumerate(pieces)
+    )
 
 
 def _shortcode(found: re.Match[str]) -> str:

@@ -2,8 +2,9 @@
 
     source ─mdx.py, markdown_dialects.py─▶ CommonMark + HTML ─markdown-it─▶ HTML ─page_text.py─▶ lines and images
 
-GitHub's tables, alerts, footnotes and strikethrough, MkDocs' boxes, definition lists and formulas are markdown-it's and
-its plugins'; what they do not know inside a line (`![[wiki.png|300]]`, `![](a b.png =300x)`, `{width=50%}`, roles) is here.
+GitHub's tables, alerts, footnotes and strikethrough, MkDocs' boxes, definition lists and formulas are markdown-it's
+and its plugins'; what they do not know inside a line (`![[wiki.png|300]]`, `![](a b.png =300x)`, `{width=50%}`, roles)
+is here.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def parse_markdown(data: bytes, jsx: bool = False) -> Page:
 def render(source: str, jsx: bool = False) -> str:
     """Markdown of any dialect as HTML."""
     env = {"figures": markdown_dialects.figure_numbers(source)}
-    return _reader(jsx).render(markdown_dialects.plain_markdown(source), env)
+    return str(_reader(jsx).render(markdown_dialects.plain_markdown(source), env))
 
 
 @cache
@@ -111,7 +112,9 @@ def _wiki(state: StateInline, silent: bool) -> bool:
     if not silent:
         target, words = found["target"].strip(), found["rest"].split("|")[1:]
         if found["embed"] and PICTURE.search(target):
-            image = _push_image(state, target, next((word for word in words if not re.fullmatch(r"[\dx\s]+", word)), ""))
+            image = _push_image(
+                state, target, next((word for word in words if not re.fullmatch(r"[\dx\s]+", word)), "")
+            )
             image.attrSet("data-anywhere", "")
         elif not found["embed"]:
             state.push("text", "", 0).content = words[-1] if words else target.lstrip("#")
@@ -161,10 +164,10 @@ def _without_attributes(state: StateInline) -> None:
     figures = state.env.get("figures", {})
     tokens = state.tokens
     for number, token in enumerate(tokens):
-        if token.type != "text" or "{" not in token.content and "@" not in token.content:
+        if token.type != "text" or ("{" not in token.content and "@" not in token.content):
             continue
         before = tokens[number - 1] if number else None
-        if before and before.type in ATTACHED and (found := re.match(rf"\s?{ATTRIBUTES.pattern}", token.content)):
+        if before and before.type in ATTACHED and (found := re.match(rf"(?:\s?{ATTRIBUTES.pattern})+", token.content)):
             token.content = token.content[found.end() :]
             name = re.search(r"#([\w:-]+)", found[0])
             if before.type == "image" and name:
@@ -210,7 +213,7 @@ def _html_block(self: RendererHTML, tokens: Sequence[Token], index: int, options
     if not inside:
         return content
     source = "\n".join(line.strip() for line in inside[2].split("\n"))
-    return inside[1] + _reader(False).render(source, {"figures": env.get("figures", {})})
+    return f"{inside[1]}{_reader(False).render(source, {'figures': env.get('figures', {})})}"
 
 
 def _front_matter(text: str) -> tuple[dict[str, Any], tuple[Problem, ...]]:

@@ -1,6 +1,6 @@
 """MDX (Markdown with JSX: Docusaurus, Mintlify, …) → Markdown with HTML: imports, components, expressions; code stays.
 
-    import logo from "./logo.png"  ·  <Image src={logo} alt="Logo" />   ─▶   <img src="./logo.png" alt="Logo">
+import logo from "./logo.png"  ·  <Image src={logo} alt="Logo" />   ─▶   <img src="./logo.png" alt="Logo">
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ import re
 from collections.abc import Callable
 
 IMPORT = re.compile(
-    r"^import\s+(?:(?P<name>\w+)\s+from\s+|[\w*{][^;'\"]{0,2000}?\sfrom\s+)?['\"](?P<path>[^'\"\n]+)['\"];?[ \t]*$", re.M
+    r"^import\s+(?:(?P<name>\w+)\s+from\s+|[\w*{][^;'\"]{0,2000}?\sfrom\s+)?['\"](?P<path>[^'\"\n]+)['\"];?[ \t]*$",
+    re.M,
 )
 EXPORT = re.compile(r"^export\s+(?:const|let|var|default|function|async|class)\b.*?(?:\n[ \t]*\n|\Z)", re.M | re.S)
 COMMENT = re.compile(r"\{/\*.*?\*/\}", re.S)
 EXPRESSION = re.compile(r"(?<![\\$\{\]\)`\w])\{[^{}\n]*\}(?!\})")
-CODE = re.compile(r"^[ \t]*(?:>[ \t]?)*(`{3,}|~{3,}).*?(?:^[ \t]*(?:>[ \t]?)*\1[`~]*[ \t]*$|\Z)|(`+)(?!`).*?(?<!`)\2(?!`)", re.M | re.S)
+CODE = re.compile(
+    r"^[ \t]*(?:>[ \t]?)*(`{3,}|~{3,}).*?(?:^[ \t]*(?:>[ \t]?)*\1[`~]*[ \t]*$|\Z)|(`+)(?!`).*?(?<!`)\2(?!`)",
+    re.M | re.S,
+)
 TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][\w.]*)(?=[\s/>])")
 LITERAL = re.compile(r"""["'`]([^"'`\n]+)["'`]""")
 PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|avif)(?:[?#].*)?$", re.I)
@@ -76,6 +80,8 @@ def _end(part: str, at: int) -> int | None:
             depth += 1 if char == "{" else -1
         elif char == ">" and depth <= 0:
             return index + 1
+        elif char == "<" and depth <= 0:
+            return None
     return None
 
 
@@ -118,7 +124,9 @@ def _attributes(written: str, paths: dict[str, str]) -> dict[str, str]:
             else:
                 bare = re.compile(r"[^\s>]*").match(written, at)
                 value, at = (bare[0], bare.end()) if bare else ("", at + 1)
-        own[{"className": "class", "srcSet": "srcset", "sources": "src"}.get(found[1], found[1])] = value.replace('"', "&quot;")
+        own[{"className": "class", "srcSet": "srcset", "sources": "src"}.get(found[1], found[1])] = value.replace(
+            '"', "&quot;"
+        )
     return own
 
 

@@ -12,7 +12,8 @@ from imageref_ray.core.records import MARKER
 class Picture:
     """A picture as its page writes it: addresses, best first, and the page's own words, in one line each.
 
-    `caption` is a figure's, `mention` the sentences that refer to it (figures.py). `anywhere`: the address is a file's name, wherever in the folder it is (Obsidian).
+    `caption` is a figure's, `mention` the sentences that refer to it (figures.py). `anywhere`: the address is the name
+    of a file that may be anywhere in the folder (Obsidian).
     """
 
     addresses: tuple[str, ...]

@@ -25,7 +25,7 @@ SITE_FILES = frozenset((
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """`pages` are sorted by path; `pictures` are files by `name_of`; `ignored` is type → files that match no pattern."""
+    """`pages` by path; `pictures` are files by `name_of`; `ignored` is type → number of files that match no pattern."""
 
     root: Path
     pages: tuple[Path, ...]
@@ -34,7 +34,7 @@ class Folder:
 
 
 def find(root: Path, patterns: Sequence[str]) -> Folder:
-    """The files of a folder, without hidden ones; letter case does not matter. Raises ConfigError if no page matches the patterns."""
+    """The files of a folder, without hidden ones; letter case does not matter. Raises ConfigError without any page."""
     wanted = [pattern.casefold().split("/") for pattern in patterns]
     pages: list[Path] = []
     pictures: dict[str, Path] = {}

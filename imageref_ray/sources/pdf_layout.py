@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import pypdfium2
 import pypdfium2.raw
 
-LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "", "\0": ""})
+LIGATURES = str.maketrans(
+    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "", "\0": ""}
+)
 HYPHEN = re.compile(r"(?<=[^\W\d_])(?:[\u0002\ufffe]|-)\Z")
 BULLET = re.compile(r"(?:[•▪◦‣●○■–—*·\uf0b7\uf0a7]|o)\s+(?=\S)")
 NUMBERED = re.compile(r"(?P<number>\d{1,3})[.)]\s+(?=\S)")

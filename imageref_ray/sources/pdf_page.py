@@ -123,7 +123,9 @@ def _problems(pages: Sequence[_PdfPage], repeated: int, drawn: Sequence[str]) ->
         found.append(Problem("RepeatedPicture", f"{repeated} pictures stand on many pages and are left out"))
     if drawn:
         listed = ", ".join(drawn[:5]) + (", …" if len(drawn) > 5 else "")
-        message = f"{len(drawn)} figures are drawn, not embedded as pictures, and are not read ({listed}); convert the file"
+        message = (
+            f"{len(drawn)} figures are drawn, not embedded as pictures, and are not read ({listed}); convert the file"
+        )
         found.append(Problem("DrawnFigures", message))
     return tuple(found)
 

@@ -40,8 +40,12 @@ SETTINGS = {
     "math_output": "LaTeX",
     "smart_quotes": False,
 }
-LEFT_OUT = frozenset(("toctree", "contents", "index", "tabularcolumns", "highlight", "currentmodule", "module", "include", "only", "raw"))
-CODE = frozenset(("code-block", "sourcecode", "literalinclude", "prompt", "doctest", "testcode", "ipython", "jupyter-execute"))
+LEFT_OUT = frozenset(
+    ("toctree", "contents", "index", "tabularcolumns", "highlight", "currentmodule", "module", "include", "only", "raw")
+)
+CODE = frozenset(
+    ("code-block", "sourcecode", "literalinclude", "prompt", "doctest", "testcode", "ipython", "jupyter-execute")
+)
 HARMLESS = re.compile(r"Unknown target name|Duplicate|Undefined substitution|is not referenced|Anonymous hyperlink")
 DIRECTIVE = re.compile(r"^[ \t]*\.\.[ \t]+([\w:+-]+)::", re.MULTILINE)
 ROLE = re.compile(r":([\w+-]+(?::[\w+-]+)*):`")
@@ -55,15 +59,15 @@ class _AnyOptions(dict[str, Callable[[str], Any]]):
         return str
 
 
-class _Image(Image):
+class _Image(Image):  # type: ignore[misc]
     option_spec = _AnyOptions(Image.option_spec)
 
 
-class _Figure(Figure):
+class _Figure(Figure):  # type: ignore[misc]
     option_spec = _AnyOptions(Figure.option_spec)
 
 
-class _Contents(Directive):
+class _Contents(Directive):  # type: ignore[misc]
     """Any directive that docutils does not know: its argument is a line, its content is read on."""
 
     optional_arguments = 1
@@ -77,14 +81,16 @@ class _Contents(Directive):
         title = self.arguments[0] if self.arguments else ""
         if self.name in CODE:
             text = "\n".join(self.content)
-            return [docutils.nodes.literal_block(text, text, classes=[f"language-{title}"] if title else [])] if text else []
+            return (
+                [docutils.nodes.literal_block(text, text, classes=[f"language-{title}"] if title else [])]
+                if text
+                else []
+            )
         box = docutils.nodes.container()
         if title:
             box += docutils.nodes.paragraph(title, title)
         self.state.nested_parse(self.content, self.content_offset, box)
         return [box]
-
-
 
 
 def parse_rst(data: bytes) -> Page:
@@ -93,7 +99,15 @@ def parse_rst(data: bytes) -> Page:
     _know(source)
     try:
         parts = docutils.core.publish_parts(source, writer="html5", settings_overrides=SETTINGS)
-    except (docutils.utils.SystemMessage, ValueError, AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
+    except (
+        docutils.utils.SystemMessage,
+        ValueError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise Unusable("BrokenDocument", f"is not reStructuredText that docutils reads: {error}") from None
     body = LexborHTMLParser(parts["html_body"]).body
     if body is None:
@@ -119,7 +133,9 @@ def _problems(body: LexborNode) -> tuple[Problem, ...]:
     lost = [message for message in messages if not HARMLESS.search(message)]
     if not lost:
         return ()
-    return (Problem("BrokenMarkup", f"{len(lost)} parts are not reStructuredText that docutils reads ({shown(lost[0])})"),)
+    return (
+        Problem("BrokenMarkup", f"{len(lost)} parts are not reStructuredText that docutils reads ({shown(lost[0])})"),
+    )
 
 
 def _know(source: str) -> None:

@@ -166,7 +166,7 @@ def parse_document(name: str, entry: object, root: Path, limits: FilterConfig) -
         elif problem := image_filters.by_scores(fields, limits):
             failures.append(Failure(name, image_filters.STAGE, problem.error, f"{uri} {problem.message}", item=item))
         else:
-            words = {key: one_line(fields[key]) for key in WORDS if isinstance(fields.get(key), str)}
+            words: dict[str, Any] = {key: one_line(fields[key]) for key in WORDS if isinstance(fields.get(key), str)}
             images.append(Image(image_id(document, k, uri.strip()), resolve_address(root, uri.strip()), **words))
     title, url = _text(entry, "title", "BrokenDocument"), _text(entry, "url", "BrokenDocument")
     return Document(document, title, text, tuple(images), url), failures

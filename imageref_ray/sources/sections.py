@@ -8,6 +8,7 @@ Never cut are code, tables and lists, and no picture leaves the text before it o
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,9 +72,9 @@ def split(title: str, text: str, limits: Limits) -> list[Section]:
 
 
 def _section(path: tuple[str, ...], blocks: Sequence[_Block], fits: bool) -> Section:
-    """A section without a first heading that its path ends with."""
+    """A section, without a first heading that is in its path."""
     heading = HEADING.match(blocks[0].text) if blocks and blocks[0].level else None
-    kept = blocks[1:] if heading and heading[2] == path[-1] else blocks
+    kept = blocks[1:] if heading and heading[2] in path else blocks
     return Section(path, "\n".join(block.text for block in kept), fits)
 
 
@@ -87,9 +88,9 @@ def _at_headings(
     starts = [at for at, block in enumerate(blocks) if at and block.level == min(inner)]
     cuts = [0, *starts, len(blocks)]
     merged: list[list[Sequence[_Block]]] = []
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in itertools.pairwise(cuts):
         own = blocks[begin:end]
-        alike = bool(merged) and merged[-1][0][0].level in (0, own[0].level)  # 0: what comes before the first heading
+        alike = bool(merged) and merged[-1][0][0].level <= own[0].level  # less: what stands before the first heading
         if alike and _fits([*_joined(merged[-1]), *own], limits):
             merged[-1].append(own)
         else:
@@ -104,7 +105,8 @@ def _joined(group: Sequence[Sequence[_Block]]) -> list[_Block]:
 def _path(path: tuple[str, ...], group: Sequence[Sequence[_Block]]) -> tuple[str, ...]:
     """The path of neighbouring parts: that above them and their own headings."""
     names = [HEADING.sub(r"\2", part[0].text) for part in group if part[0].level]
-    if not names or names == [path[-1]]:
+    names = names[1:] if names[:1] == [path[-1]] else names
+    if not names:
         return path
     return (*path, ", ".join(names[:NAMES]) + (", …" if len(names) > NAMES else ""))
 
@@ -138,7 +140,8 @@ def _blocks(text: str) -> list[_Block]:
     kind = fence = ""
     for line in text.split("\n"):
         own = "code" if fence else _kind(line)
-        if not lines or not _stays(kind, own, line):
+        captioned = bool(lines) and _kind(lines[-1]) == "picture" and is_caption(line)
+        if not lines or not (captioned or _stays(kind, own)):
             if lines:
                 blocks.append(_block(lines))
             lines = []
@@ -163,13 +166,11 @@ def _kind(line: str) -> str:
     return "list" if ITEM.match(line) else "table" if " | " in line else "paragraph"
 
 
-def _stays(before: str, own: str, line: str) -> bool:
+def _stays(before: str, own: str) -> bool:
     """Whether a line stays in the block before it."""
-    if own == "picture":
-        return before != "heading"
-    if before == "picture":
-        return is_caption(line)
-    return before == own != "paragraph" and own != "heading" or {before, own} == {"list", "code"}
+    if own == "picture" or before == "picture":
+        return own == "picture" and before != "heading"
+    return (before == own != "paragraph" and own != "heading") or {before, own} == {"list", "code"}
 
 
 def _block(lines: Sequence[str]) -> _Block:

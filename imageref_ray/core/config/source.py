@@ -87,8 +87,10 @@ class SectionsConfig(Config):
     """
 
     max_tokens: int | None = Field(
-        4000, ge=50, description="most tokens of a section's text, estimated: one per four characters, one per CJK "
-        "character (reading needs no tokenizer); null: pages are not cut by tokens"
+        4000,
+        ge=50,
+        description="most tokens of a section's text, estimated: one per four characters, one per CJK "
+        "character (reading needs no tokenizer); null: pages are not cut by tokens",
     )
     max_images: int | None = Field(
         20, ge=1, description="most pictures of a section; null: pages are not cut by pictures"

@@ -65,7 +65,8 @@ class Pack(Config):
     describe: Task
     caption: Task
     caption_words: str = Field(
-        "{words}", description="how {words} of caption.user is put where the document has words for the picture, a line each"
+        "{words}",
+        description="how {words} of caption.user is put where the document has words for the picture, a line each",
     )
     respond: Task
     place: Task
