@@ -27,13 +27,14 @@ LEADERS = re.compile(r"(?:\.\s?){5,}\s*[\dxivl]*\s*\Z")
 
 @dataclass(slots=True)
 class Line:
-    """A line of a page: its text, its box, and whether it is all in a font of fixed width."""
+    """A line of a page: its text, its box, the height of its letters' font, and whether all have one width."""
 
     text: str
     left: float
     bottom: float
     right: float
     top: float
+    size: float
     code: bool = False
 
     @property
@@ -50,7 +51,7 @@ def lines(page: pypdfium2.PdfPage) -> list[Line]:
         text = words.get_text_bounded(left, bottom, right, top).replace("\r\n", " ").translate(LIGATURES)
         if not text.strip():
             continue
-        run = Line(text, left, bottom, right, top, _monospaced(words, left, bottom, top))
+        run = Line(text, left, bottom, right, top, *_font(words, left, bottom, top))
         if found and _continues(found[-1], run):
             _append(found[-1], run)
         else:
@@ -71,18 +72,21 @@ def _append(line: Line, run: Line) -> None:
     line.text += space + run.text
     line.left, line.right = min(line.left, run.left), max(line.right, run.right)
     line.bottom, line.top = min(line.bottom, run.bottom), max(line.top, run.top)
+    line.size = max(line.size, run.size)
     line.code = line.code and run.code
 
 
-def _monospaced(words: pypdfium2.PdfTextPage, left: float, bottom: float, top: float) -> bool:
-    """Whether the word that begins at a place is in a font of fixed width."""
+def _font(words: pypdfium2.PdfTextPage, left: float, bottom: float, top: float) -> tuple[float, bool]:
+    """The height of the font of the word that begins at a place, and whether all its letters have one width."""
     raw = pypdfium2.raw
     index = raw.FPDFText_GetCharIndexAtPos(words, left + 1, (bottom + top) / 2, 3, 3)
     if index < 0:
-        return False
-    name, flags = ctypes.create_string_buffer(128), ctypes.c_int()
+        return top - bottom, False
+    name, flags, box = ctypes.create_string_buffer(128), ctypes.c_int(), raw.FS_RECTF()
     raw.FPDFText_GetFontInfo(words, index, name, 128, ctypes.byref(flags))
-    return bool(flags.value & 1) or MONOSPACED.search(name.value.decode("utf-8", "replace")) is not None
+    raw.FPDFText_GetLooseCharBox(words, index, box)
+    monospaced = bool(flags.value & 1) or MONOSPACED.search(name.value.decode("utf-8", "replace")) is not None
+    return max(box.top - box.bottom, top - bottom), monospaced
 
 
 def blocks(page: Sequence[Line | int | str]) -> Iterator[str]:
@@ -105,10 +109,10 @@ def blocks(page: Sequence[Line | int | str]) -> Iterator[str]:
 def _same_paragraph(before: Line, line: Line) -> bool:
     if line.code or before.code:
         return line.code and before.code and before.bottom > line.bottom
-    size = min(before.height, line.height)
+    size = min(before.size, line.size)
     gap = before.bottom - line.top
     begins = BULLET.match(line.text) or NUMBERED.match(line.text)
-    return -0.5 * size < gap < 0.75 * size and not begins and max(before.height, line.height) < 1.7 * size
+    return -0.5 * size < gap < 0.75 * size and not begins and max(before.size, line.size) < 1.15 * size
 
 
 def _text(paragraph: Sequence[Line]) -> str:

@@ -39,7 +39,7 @@ WHOLE_PAGE = 0.8
 """Share of a page that a picture of the page itself (a scan) covers."""
 
 LARGER = 1.2
-"""Times the usual height of a line: a heading, where there is no outline."""
+"""Times the usual size of letters: a heading, where there is no outline."""
 
 POOR_TITLE = re.compile(r"(?:microsoft word|untitled|\S+\.(?:docx?|tex|dvi|indd|fm|pdf|odt)\b)", re.IGNORECASE)
 NUMBERING = re.compile(r"^(?:chapter|appendix|section|part)?\s*(?:[A-Z]|\d+)?(?:\.\d+)*\.?\s+", re.IGNORECASE)
@@ -89,7 +89,7 @@ def _page(pages: list[_PdfPage], outline: Mapping[int, Mapping[str, int]], title
     heads = _running_heads(pages)
     usual = Counter(picture.digest for page in pages for picture in {one.digest: one for one in page.pictures}.values())
     repeated = {digest for digest, count in usual.items() if count >= max(REPEATED, 0.1 * len(pages))}
-    height = median(line.height for page in pages for line in page.lines)
+    size = median(line.size for page in pages for line in page.lines)
     numbers: dict[str, int] = {}
     addresses: list[str] = []
     text: list[str] = []
@@ -106,7 +106,7 @@ def _page(pages: list[_PdfPage], outline: Mapping[int, Mapping[str, int]], title
             numbers[picture.digest] = len(addresses)
             placed.append((_after(picture, kept), len(addresses)))
             addresses.append(pdf_pictures.address(path, index + 1, picture.number))
-        headed = _with_headings(kept, outline.get(index, {}), 0 if outline else height)
+        headed = _with_headings(kept, outline.get(index, {}), 0 if outline else size)
         text += pdf_layout.blocks(_merged(headed, placed))
     problems = _problems(pages, len(repeated), drawn)
     name = one_line(title) if title.strip() and not POOR_TITLE.match(title.strip()) else _first_title(pages)
@@ -181,9 +181,9 @@ def _with_headings(lines: Sequence[Line], outline: Mapping[str, int], usual: flo
         level = outline.get(_plain(line.text), 0)
         if not level and following and (level := outline.get(_plain(f"{line.text} {following}"), 0)):
             joined = True
-        larger = usual and LARGER * usual < line.height < 6 * usual and len(line.text) < 100 and not line.code
+        larger = usual and LARGER * usual < line.size and len(line.text) < 100 and not line.code
         if not level and larger and not line.text.endswith((".", ",")) and re.search(r"[^\W\d]{2}", line.text):
-            level = 2 if line.height > 1.6 * usual else 3
+            level = 2 if line.size > 1.5 * usual else 3
         text = f"{line.text} {following}" if joined else line.text
         done.append(f"{'#' * level} {text}" if level else line)
     return done
@@ -197,4 +197,4 @@ def _plain(title: str) -> str:
 def _first_title(pages: Sequence[_PdfPage]) -> str:
     """The largest line of the first page with text."""
     first = next((page.lines for page in pages if page.lines), [])
-    return one_line(max(first, key=lambda line: line.height).text) if first else ""
+    return one_line(max(first, key=lambda line: line.size).text) if first else ""

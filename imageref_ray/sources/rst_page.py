@@ -128,6 +128,8 @@ def _problems(body: LexborNode) -> tuple[Problem, ...]:
     for message in body.css(".system-message"):
         messages.append(one_line(message.text()))
         message.decompose()
+    for section in body.css(".system-messages"):
+        section.decompose()
     for problematic in body.css(".problematic"):
         problematic.unwrap()
     lost = [message for message in messages if not HARMLESS.search(message)]

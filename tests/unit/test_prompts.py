@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,18 @@ def every_task(pack: prompts.Pack) -> dict[str, tuple[Message, ...]]:
     }
 
 
+TOLD = dataclasses.replace(
+    BOATS, alt="two boats", title="0", caption="Figure 1: The race", mention="Figure 1 shows\nthe race of Aldmoor."
+)
+"""A picture with words of its document; its title is its file's name, which says nothing."""
+
+
 def transcript(pack: prompts.Pack) -> str:
     out = []
     seen = prompts.place_seen(pack, prompts.answer(pack, SAMPLE, "")[-1].parts, 3, RESPONSE, 0)
-    for task, messages in {**every_task(pack), "place_seen": seen}.items():
+    told = prompts.caption(pack, dataclasses.replace(FESTIVAL, images=(TOLD, TENT, LOGO)), TOLD, "two red boats")[-1:]
+    tasks = every_task(pack) | ({"caption with words": told} if "{words}" in pack.caption.user else {})
+    for task, messages in {**tasks, "place_seen": seen}.items():
         for message in messages:
             text = "".join(part if isinstance(part, str) else f"<image {part.id}>" for part in message.parts)
             out.append(f"===== {task} · {message.role}\n{text}\n")
@@ -84,6 +93,21 @@ def test_the_compact_pack_is_what_the_checkpoint_was_trained_on() -> None:
         '{"predictions": [{"position": "<Position 1>", "image": "Not Insert"}, '
         '{"position": "<Position 2>", "image": "IMAGE_1"}]}'
     )
+
+
+def test_the_documents_words_for_a_picture_reach_only_packs_that_ask_for_them() -> None:
+    told = dataclasses.replace(FESTIVAL, images=(TOLD, TENT, LOGO))
+    parts = [
+        (one, prompts.caption(COMPACT, document, one, "two red boats")[0].parts)
+        for document, one in ((FESTIVAL, BOATS), (told, TOLD))
+    ]
+    (_, plain), (_, with_words) = parts
+    assert [part if isinstance(part, str) else part.id for part in plain] == [
+        part if isinstance(part, str) else part.id for part in with_words
+    ]
+    long = dataclasses.replace(TOLD, alt="word " * 500)
+    (*_, asked) = prompts.caption(prompts.load_pack("default-en"), told, long, "two red boats")
+    assert "".join(part for part in asked.parts if isinstance(part, str)).count("word") == 100
 
 
 def test_an_image_at_the_end_of_its_document_leaves_no_empty_line() -> None:

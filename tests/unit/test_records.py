@@ -60,3 +60,9 @@ def test_records_come_back_through_the_table_that_is_exported(made: list[Record]
     without_costs = [dataclasses.replace(record, usage=records.Usage()) for record in made]
     table = pa.Table.from_pylist([to_row(record) for record in made], schema=columns.schema("records"))
     assert [from_row(Record, row) for row in table.to_pylist()] == without_costs
+
+
+def test_an_older_row_without_the_documents_words_is_read_and_no_word_counts_twice() -> None:
+    assert from_row(Image, {"id": "d/0.png", "uri": "a.png"}) == Image("d/0.png", "a.png")
+    image = Image("d/0.png", "a.png", alt="The menu", title="the menu", caption="Figure 3: The menu", mention="See it.")
+    assert image.words == ("Figure 3: The menu", "See it.")

@@ -13,7 +13,9 @@ CODE = "```c\nint x;\n\n# no heading\n  y\n```"
 LIST = "1. one\n   more\n   ```\n   # code\n   ```\n2. two\n   - in"
 TABLE = "a | b\nc | d"
 HEADINGS = ("## ", "###")
-PARTS = st.sampled_from(["## A", "### B", "## C", "#### D", WORDS, CODE, LIST, TABLE, f"{WORDS}\nPIC", "PIC\nFigure 2: x"])
+PARTS = st.sampled_from(
+    ["## A", "### B", "## C", "#### D", WORDS, CODE, LIST, TABLE, f"{WORDS}\nPIC", "PIC\nFigure 2: x"]
+)
 
 
 @settings(max_examples=200, deadline=None)

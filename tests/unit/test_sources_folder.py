@@ -1,5 +1,6 @@
 """Folders of pages: text, title and address are found, every picture keeps its place, junk stays outside."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from imageref_ray.core.records import Failure, Sample
 from imageref_ray.sources import html_page
 from imageref_ray.sources.markdown_page import parse_markdown
 from imageref_ray.sources.page import Page
+from tests.unit.pdf_files import Shown, Word, pdf
 
 ARTICLE = """<!doctype html><html><head><meta charset="utf-8"><title>The pier | Velmora Times</title>
 <link rel="canonical" href="https://times.example/pier"><base href="/static/">
@@ -210,3 +212,90 @@ def test_a_folder_without_pages_says_how_to_fix_it(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(ConfigError, match="is not a folder"):
         read(tmp_path / "gone")
+
+
+def test_pictures_are_found_under_other_spellings_of_their_names(tmp_path: Path) -> None:
+    draw(
+        tmp_path, "docs/img/a%20b.png", "docs/img/\u00e9.png", "site/static/s.png", "vault/deep/Pic.png", "docs/p/d.png"
+    )
+    written = ["img/a%20b.png", "img\\a%20b.png", "img/e\u0301.png", "gone.png"]
+    (tmp_path / "docs/p.html").write_text("<p>T</p>" + "".join(f'<img src="{name}">' for name in [*written, "d.png"]))
+    (tmp_path / "site/x").mkdir()
+    (tmp_path / "site/x/q.md").write_text("T ![a](/s.png) ![b](@site/static/s.png) ![[pic.png]]")
+    docs, site = read(tmp_path)[0]
+    assert [Path(image.uri).relative_to(tmp_path).as_posix() for image in docs.images] == [
+        *("docs/img/a%20b.png", "docs/img/a%20b.png", "docs/img/\u00e9.png", "docs/gone.png", "docs/p/d.png"),
+    ]
+    assert [Path(image.uri).relative_to(tmp_path).as_posix() for image in site.images] == [
+        *("site/static/s.png", "site/static/s.png", "vault/deep/Pic.png"),
+    ]
+
+
+def test_links_are_followed_once_and_other_types_are_counted(tmp_path: Path) -> None:
+    draw(tmp_path, "real/a.png", "x.adoc", "y.adoc", "z.DOCX", "style.css")
+    (tmp_path / "real/P.MD").write_text("T ![a](a.png)")
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real/round").symlink_to(tmp_path)
+    found, failures = read(tmp_path)
+    assert len(found) == 1
+    assert failures == [("IgnoredFiles", "*.adoc"), ("IgnoredFiles", "*.docx")]
+
+
+def test_limit_counts_usable_samples(tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.md").write_text("T ![a](https://x.example/a.png)" if name in "bd" else "T")
+    found = list(sources.read(SourceConfig(kind="folder", root=tmp_path, limit=2)))
+    assert len([item for item in found if not isinstance(item, Failure)]) == 2
+
+
+def test_a_long_page_becomes_samples_with_the_path_of_its_headings(tmp_path: Path) -> None:
+    parts = "".join(f"## S{n}\n\n{LONG}\n\n![Alt {n}](https://x.example/{n}.png)\n\n" for n in range(3))
+    (tmp_path / "p.md").write_text(
+        f"# Title\n\n{parts}## End\n\n{LONG}\n\n{'| a | b |' + chr(10) + '|---|---|' + chr(10)}{'| c | d |' + chr(10) + ''}"
+    )
+    config = SourceConfig(kind="folder", root=tmp_path, sections={"max_tokens": 60, "max_images": 1})
+    found = list(sources.read(config))
+    samples = [item.sample for item in found if not isinstance(item, Failure)]
+    assert [sample.instruction for sample in samples] == ["Title › S0", "Title › S1", "Title › S2"]
+    assert [[(image.id.rsplit("-", 1)[1], image.alt) for image in sample.images] for sample in samples] == [
+        [("1/0.png", "Alt 0")],
+        [("2/1.png", "Alt 1")],
+        [("3/2.png", "Alt 2")],
+    ]
+    assert all(sample.documents[0].text.count("[Image ") == 1 for sample in samples)
+    assert [(item.error, item.item.rsplit("-", 1)[1]) for item in found if isinstance(item, Failure)] == [
+        ("NoImages", "4")
+    ]
+    whole = SourceConfig(kind="folder", root=tmp_path, sections={"max_tokens": None, "max_images": None})
+    assert len(list(sources.read(whole))) == 1
+
+
+DAMAGED = {  # fmt: skip
+    ".md": b"---\ntitle: [x]\n---\n# T\n\n!!! note\n    ![a](a.png)\n\n```{figure} b.png\n:alt: x\n\nc\n```\n[[x|y]] {a}`b` $x$\n",
+    ".mdx": b"import a from 'b.png'\n\n<Tabs x={{a: 1}}>\n<Image src={a}/>\n</Tabs>\n{/* x */}\n",
+    ".rst": b"T\n=\n\n.. figure:: a.png\n   :alt: x\n\n   c\n\n.. tip::\n\n   `x`_ :ref:`a <b>`\n\n=== ===\nA   B\n=== ===\n",
+    ".json": b'{"schema_name": "DoclingDocument", "body": {"children": [{"$ref": "#/texts/0"}]}, "texts": [{"text": "a"}]}',
+    ".pdf": pdf([[Word("Words", 40, 300), Shown("red", (40, 100, 90, 90))]]),
+}
+
+
+@pytest.mark.parametrize("suffix", DAMAGED)
+def test_a_damaged_page_is_read_or_told(suffix: str, tmp_path: Path) -> None:
+    good = DAMAGED[suffix]
+    for number in range(40):
+        draw_one = random.Random(f"{suffix} {number}")
+        data = bytearray(good)
+        at = draw_one.randrange(len(data))
+        if number % 4 == 1:
+            data = data[:at]
+        elif number % 4 == 2:
+            data[at : at + 1] = bytes(draw_one.randrange(256) for _ in range(3))
+        elif number % 4 == 3:
+            data[at:at] = draw_one.choice([b"[", b"> ", b"{", b"```{", b"<", b"\\ud83d", b'{"a":']) * draw_one.choice(
+                [3, 300]
+            )
+        path = tmp_path / f"p{suffix}"
+        path.write_bytes(bytes(data))
+        found = list(sources.read(SourceConfig(kind="folder", root=tmp_path, pages=["p.*"])))
+        assert found, number
+        assert number or not isinstance(found[-1], Failure) or found[-1].error == "NoImages"
