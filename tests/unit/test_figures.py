@@ -13,14 +13,18 @@ def words(text: str, *pictures: Picture) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("text", "caption", "mention"),
     [
-        ("As Figure 3 shows, it is red.\n[Image 0]\nFigure 3: The menu", "Figure 3: The menu", "As Figure 3 shows, it is red."),
+        (
+            "As Figure 3 shows, it is red.\n[Image 0]\nFigure 3: The menu",
+            "Figure 3: The menu",
+            "As Figure 3 shows, it is red.",
+        ),
         ("[Image 0]\nFig. 2.1 The menu\nSee Fig. 2.1. Not Fig. 2.10.", "Fig. 2.1 The menu", "See Fig. 2.1."),
         ("Abbildung 4: Hafen\n[Image 0]\nText", "Abbildung 4: Hafen", ""),
         ("[Image 0]\n图 5：港口\n如图 5 所示。", "图 5：港口", "如图 5 所示。"),
         ("[Image 0]\nFigure 3 shows the menu.", "", ""),
         ("[Image 0]\n```\nFigure 3: no\n```", "", ""),
     ],
-)  # fmt: skip
+)
 def test_captions_and_mentions_are_found(text: str, caption: str, mention: str) -> None:
     assert words(text) == [(caption, mention)]
 

@@ -7,33 +7,93 @@ import pytest
 from imageref_ray.sources.markdown_page import parse_markdown
 
 CASES = {
-    "MkDocs box": ('!!! note "Look"\n    See\n\n    ![a](a.png)\n\nAfter', ["Look", "See", "[Image 0]", "After"], ["a.png"]),
-    "MkDocs folded box in a list": ("1. one\n\n    ??? tip\n        ![a](a.png)\n\n2. two", ["1. one", "   Tip", "   [Image 0]", "2. two"], ["a.png"]),
-    "MkDocs tabs in a box": ('??? example "X"\n\n    === "C"\n\n        ```c\n        int x;\n        ```\n', ["X", "C", "```c", "int x;", "```"], []),
-    "MkDocs attributes": ("# T {#t .c}\n\n![a](a.png){ width=300 }{: .b } and `x`{.py}.\n\n{: .z }", ["[Image 0] and x."], ["a.png"]),
+    "MkDocs box": (
+        '!!! note "Look"\n    See\n\n    ![a](a.png)\n\nAfter',
+        ["Look", "See", "[Image 0]", "After"],
+        ["a.png"],
+    ),
+    "MkDocs folded box in a list": (
+        "1. one\n\n    ??? tip\n        ![a](a.png)\n\n2. two",
+        ["1. one", "   Tip", "   [Image 0]", "2. two"],
+        ["a.png"],
+    ),
+    "MkDocs tabs in a box": (
+        '??? example "X"\n\n    === "C"\n\n        ```c\n        int x;\n        ```\n',
+        ["X", "C", "```c", "int x;", "```"],
+        [],
+    ),
+    "MkDocs attributes": (
+        "# T {#t .c}\n\n![a](a.png){ width=300 }{: .b } and `x`{.py}.\n\n{: .z }",
+        ["[Image 0] and x."],
+        ["a.png"],
+    ),
     "MkDocs caption": ("![a](a.png)\n/// caption\nThe pier\n///", ["[Image 0]", "The pier"], ["a.png"]),
-    "Markdown in HTML": ("<figure markdown>\n  ![a](a.png)\n  <figcaption>The pier</figcaption>\n</figure>", ["[Image 0]", "The pier"], ["a.png"]),
-    "MyST figure": ("```{figure} a.png\n:alt: x\n\nThe pier\n```\n\n:::{image} b.png\n:::", ["[Image 0]", "The pier", "[Image 1]"], ["a.png", "b.png"]),
-    "MyST boxes": ("::::{grid} 2\n:gutter: 2\n\n:::{card} Boats\nNew {kbd}`x` {doc}`that <y>`\n:::\n::::", ["Boats", "New x that"], []),
-    "MyST code": ("(top)=\n\n```{code-block} python\n:linenos:\nx = {}\n```\n\n```{toctree}\na\n```", ["```python", "x = {}", "```"], []),
-    "Quarto figure": ("See @fig-a.\n\n![The pier](a.png){#fig-a width=50%}", ["See Figure 1.", "[Image 0]", "Figure 1: The pier"], ["a.png"]),
-    "Quarto boxes": ('::: {.callout-note title="Look"}\n::: {.inner}\nText\n:::\n:::\n\n```{python}\n#| echo: false\n```', ["Look", "Text", "```python", "#| echo: false", "```"], []),
+    "Markdown in HTML": (
+        "<figure markdown>\n  ![a](a.png)\n  <figcaption>The pier</figcaption>\n</figure>",
+        ["[Image 0]", "The pier"],
+        ["a.png"],
+    ),
+    "MyST figure": (
+        "```{figure} a.png\n:alt: x\n\nThe pier\n```\n\n:::{image} b.png\n:::",
+        ["[Image 0]", "The pier", "[Image 1]"],
+        ["a.png", "b.png"],
+    ),
+    "MyST boxes": (
+        "::::{grid} 2\n:gutter: 2\n\n:::{card} Boats\nNew {kbd}`x` {doc}`that <y>`\n:::\n::::",
+        ["Boats", "New x that"],
+        [],
+    ),
+    "MyST code": (
+        "(top)=\n\n```{code-block} python\n:linenos:\nx = {}\n```\n\n```{toctree}\na\n```",
+        ["```python", "x = {}", "```"],
+        [],
+    ),
+    "Quarto figure": (
+        "See @fig-a.\n\n![The pier](a.png){#fig-a width=50%}",
+        ["See Figure 1.", "[Image 0]", "Figure 1: The pier"],
+        ["a.png"],
+    ),
+    "Quarto boxes": (
+        '::: {.callout-note title="Look"}\n::: {.inner}\nText\n:::\n:::\n\n```{python}\n#| echo: false\n```',
+        ["Look", "Text", "```python", "#| echo: false", "```"],
+        [],
+    ),
     "Docusaurus": (":::note[Look]\n![a](a.png)\n:::\n\n:::tip\nx\n:::", ["Look", "[Image 0]", "Tip", "x"], ["a.png"]),
     "GitHub alert": ("> [!NOTE]\n> Text ![a](a.png)", ["Note", "Text [Image 0]"], ["a.png"]),
     "Obsidian callout": ("> [!faq]- Why\n> So", ["Why", "So"], []),
-    "Obsidian": ("a ![[a b.png|The pier|300]] [[Page|words]] [[Other]] ![[note]]", ["a [Image 0] words Other"], ["a%20b.png"]),
+    "Obsidian": (
+        "a ![[a b.png|The pier|300]] [[Page|words]] [[Other]] ![[note]]",
+        ["a [Image 0] words Other"],
+        ["a%20b.png"],
+    ),
     "size": ("![a](b.png =300x) ![c](c d.png =30%x)", ["[Image 0] [Image 1]"], ["b.png", "c%20d.png"]),
     "spaces": ('![a](my pic (1).jpg "T")', ["[Image 0]"], ["my%20pic%20(1).jpg"]),
     "reference": ('![a][r] ![r]\n\n[r]: <a b.png> "T"', ["[Image 0]"], ["a%20b.png"]),
-    "Hugo, Liquid": ('{{< figure src="a.png" caption="The pier" >}}\n\nx {{< ref "y" >}}{% raw %}', ["[Image 0]", "The pier", "x"], ["a.png"]),
+    "Hugo, Liquid": (
+        '{{< figure src="a.png" caption="The pier" >}}\n\nx {{< ref "y" >}}{% raw %}',
+        ["[Image 0]", "The pier", "x"],
+        ["a.png"],
+    ),
     "Microsoft Learn": (':::image type="content" source="a.png" alt-text="x":::', ["[Image 0]"], ["a.png"]),
     "HTML": ('<p align="center"><img src="a.png" alt="x"></p>', ["[Image 0]"], ["a.png"]),
-    "dark twin": ('<picture><source media="(prefers-color-scheme: dark)" srcset="d.png"><img src="a.png"></picture>', ["[Image 0]"], ["a.png"]),
-    "lists and tables": ("7. seven\n8. eight\n   - in\n\n| A | B |\n|---|---|\n| 1 | 2 |", ["7. seven", "8. eight", "   - in", "A | B", "1 | 2"], []),
+    "dark twin": (
+        '<picture><source media="(prefers-color-scheme: dark)" srcset="d.png"><img src="a.png"></picture>',
+        ["[Image 0]"],
+        ["a.png"],
+    ),
+    "lists and tables": (
+        "7. seven\n8. eight\n   - in\n\n| A | B |\n|---|---|\n| 1 | 2 |",
+        ["7. seven", "8. eight", "   - in", "A | B", "1 | 2"],
+        [],
+    ),
     "formula": ("costs $5, $x_a + y_b$", ["costs $5, $x_a + y_b$"], []),
     "footnote": ("a[^1]\n\n[^1]: b", ["a[1]", "1. b"], []),
-    "code": ("```\n![a](a.png)\n!!! no\n:::x\n```\n\n`![[b.png]]` `{{< x >}}`\n\n~~~md\n```\n~~~", ["```", "![a](a.png)", "!!! no", ":::x", "```", "![[b.png]] {{< x >}}", "````md", "```", "````"], []),
-}  # fmt: skip
+    "code": (
+        "```\n![a](a.png)\n!!! no\n:::x\n```\n\n`![[b.png]]` `{{< x >}}`\n\n~~~md\n```\n~~~",
+        ["```", "![a](a.png)", "!!! no", ":::x", "```", "![[b.png]] {{< x >}}", "````md", "```", "````"],
+        [],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -96,7 +156,8 @@ def test_mdx_is_read_and_its_code_stays() -> None:
 
 
 def test_a_pictures_own_words_are_kept() -> None:
-    source = '![The *export* dialog](a.png "Export")\n\n```{figure} b.png\n:alt: a map\n:name: m\n\nWhere it is\n```\n\n{numref}`m`'
+    source = '![The *export* dialog](a.png "Export")\n\n'
+    source += "```{figure} b.png\n:alt: a map\n:name: m\n\nWhere it is\n```\n\n{numref}`m`"
     first, second = parse_markdown(source.encode()).images
     assert (first.alt, first.title, first.caption) == ("The export dialog", "Export", "")
     assert (second.alt, second.caption) == ("a map", "Figure 1: Where it is")

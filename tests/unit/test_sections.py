@@ -43,7 +43,8 @@ def test_sections_hold_every_line_in_order_and_cut_nothing_that_belongs_together
 
 
 def test_a_chapter_is_cut_at_its_headings_and_keeps_their_path() -> None:
-    text = f"{WORDS}\n## Open\n{WORDS}\n[Image 0]\n## Save\n{WORDS}\n### As\n{WORDS}\n[Image 1]\n### To\n{WORDS}\n[Image 2]"
+    text = f"{WORDS}\n## Open\n{WORDS}\n[Image 0]\n## Save\n{WORDS}"
+    text += f"\n### As\n{WORDS}\n[Image 1]\n### To\n{WORDS}\n[Image 2]"
     assert [(" > ".join(s.path), s.text.split("\n")) for s in sections.split("Files", text, Limits(30, 1))] == [
         ("Files > Open", [WORDS, "## Open", WORDS, "[Image 0]"]),
         ("Files > Save > As", [WORDS, "### As", WORDS, "[Image 1]"]),

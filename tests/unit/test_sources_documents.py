@@ -86,12 +86,27 @@ def test_a_docling_document_is_read() -> None:
     document = {
         "schema_name": "DoclingDocument",
         "name": "file",
-        "body": {"children": [{"$ref": f"#/{name}"} for name in ("texts/0", "texts/1", "texts/2", "groups/0", "texts/5", "pictures/0", "texts/6", "tables/0", "texts/7")]},
+        "body": {
+            "children": [
+                {"$ref": f"#/{name}"}
+                for name in (
+                    "texts/0",
+                    "texts/1",
+                    "texts/2",
+                    "groups/0",
+                    "texts/5",
+                    "pictures/0",
+                    "texts/6",
+                    "tables/0",
+                    "texts/7",
+                )
+            ]
+        },
         "groups": [{"label": "list", "children": [{"$ref": "#/texts/3"}, {"$ref": "#/texts/4"}]}],
         "texts": texts,
         "pictures": [{**picture, "annotations": [{"kind": "description", "text": "a red boat"}]}],
         "tables": [{"data": {"grid": [[{"text": "a"}, {"text": "b"}]]}}],
-    }  # fmt: skip
+    }
     page = parse_docling(json.dumps(document).encode())
     assert page.title == "Boats"
     assert page.text.split("\n") == [
