@@ -39,7 +39,13 @@ def read(folder: page_files.Folder, config: SourceConfig) -> Iterator[Sample | F
     """Samples in the order of the pages, each after the failures of its pages and images; `limit` counts samples."""
     for kind, count in sorted(folder.ignored.items()):
         message = f"{count} {kind} files in {folder.root} match no pattern of source.pages and are not read"
-        yield Failure(folder.root.name, STAGE, "IgnoredFiles", well_formed(message), item=f"*{well_formed(kind)}")
+        yield Failure(
+            well_formed(folder.root.name) or ".",
+            STAGE,
+            "IgnoredFiles",
+            well_formed(message),
+            item=f"*{well_formed(kind)}",
+        )
     names = [path.relative_to(folder.root) for path in folder.pages]
     found: Iterator[Sample | Failure]
     if config.group == "page":

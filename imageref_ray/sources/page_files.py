@@ -18,7 +18,8 @@ PICTURES = frozenset((
     ".svgz", ".tif", ".tiff", ".webp",
 ))  # fmt: skip
 SITE_FILES = frozenset((
-    "", ".css", ".eot", ".inv", ".js", ".lock", ".map", ".mjs", ".otf", ".sass", ".scss", ".ttf", ".woff", ".woff2",
+    "", ".cfg", ".css", ".eot", ".ini", ".inv", ".js", ".lock", ".map", ".mjs", ".otf", ".sass", ".scss", ".toml",
+    ".ttf", ".woff", ".woff2", ".yaml", ".yml",
 ))  # fmt: skip
 """Types of files that belong to pages and hold no text of their own."""
 

@@ -167,6 +167,17 @@ def test_a_card_shows_the_answer_with_its_image_and_those_not_placed(tmp_path: P
     assert PIL.Image.open(io.BytesIO(packed)).size == (320, 160)
 
 
+def test_a_card_shows_what_the_document_says_about_an_image(tmp_path: Path) -> None:
+    built = record("7", tmp_path)
+    (document,) = built.sample.documents
+    first, second = document.images
+    told = dataclasses.replace(first, alt="the <fair>", caption="Figure 1: Rain")
+    sample = dataclasses.replace(built.sample, documents=(dataclasses.replace(document, images=(told, second)),))
+    text = words(page_of(build(tmp_path, [dataclasses.replace(built, sample=sample)])))
+    assert "seen 0 In the document: Figure 1: Rain and: the <fair> The Post" in text
+    assert text.count("In the document:") == 1
+
+
 def test_settings_are_shown_and_secrets_are_not(tmp_path: Path) -> None:
     html = page_of(build(tmp_path, [record("1", tmp_path)]))
     assert "engine.model tiny" in words(html) and "max_images 50" in words(html)

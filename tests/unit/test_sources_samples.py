@@ -132,8 +132,19 @@ def test_a_torn_parquet_file_is_one_failure(tmp_path: Path) -> None:
     assert failures == [("a.parquet", "BrokenFile", "")]
 
 
-def test_limit_counts_lines(tmp_path: Path) -> None:
-    assert [r.id for r in read(tmp_path, sample("a"), sample("b"), sample("c"), limit=2)[0]] == ["a", "b"]
+def test_limit_counts_usable_samples(tmp_path: Path) -> None:
+    rows = sample("a"), sample("a"), sample("b"), sample("c")
+    assert [r.id for r in read(tmp_path, *rows, limit=2)[0]] == ["a", "b"]
+
+
+def test_the_documents_words_for_an_image_are_read_in_one_line(tmp_path: Path) -> None:
+    image = {"uri": "a.png", "alt": "two\nboats", "title": None, "caption": 7, "mention": "See [Image 1]."}
+    document = {"id": "d", "text": "T [Image 0]", "images": [image]}
+    ((record,), _) = read(tmp_path, {"id": "s", "instruction": "I", "documents": [document]})
+    (read_image,) = record.sample.images
+    assert (read_image.alt, read_image.title, read_image.caption, read_image.mention) == (
+        *("two boats", "", "", "See (Image 1)."),
+    )
 
 
 @pytest.mark.parametrize("names", [["*.jsonl"], ["gone.jsonl", "samples.jsonl"], ["notes.txt"]])
