@@ -18,7 +18,7 @@ LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "", "\0": ""}
 )
 HYPHEN = re.compile(r"(?<=[^\W\d_])(?:[\u0002\ufffe]|-)\Z")
-BULLET = re.compile(r"(?:[•▪◦‣●○■–—*·\uf0b7\uf0a7]|o)\s+(?=\S)")
+BULLET = re.compile(r"(?:[•▪◦‣●○■–—*·\ue000-\uf8ff\u0080-\u009f\u0001-\u0008]|o)\s+(?=\S)")
 NUMBERED = re.compile(r"(?P<number>\d{1,3})[.)]\s+(?=\S)")
 MONOSPACED = re.compile(r"mono|courier|consol|typewriter|menlo|inconsolata|cmtt|sltt|lmtt|nimbusmon|source ?code", re.I)
 LEADERS = re.compile(r"(?:\.\s?){5,}\s*[\dxivl]*\s*\Z")
