@@ -37,7 +37,12 @@ def every_task(pack: prompts.Pack) -> dict[str, tuple[Message, ...]]:
 
 
 TOLD = dataclasses.replace(
-    BOATS, alt="two boats", title="0", caption="Figure 1: The race", mention="Figure 1 shows\nthe race of Aldmoor."
+    BOATS,
+    uri="7/red_boats-2.jpg",
+    alt="two boats",
+    title="Red boats 2",
+    caption="Figure 1: The race",
+    mention="Figure 1 shows\nthe race of Aldmoor.",
 )
 """A picture with words of its document; its title is its file's name, which says nothing."""
 

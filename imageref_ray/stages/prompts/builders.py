@@ -60,10 +60,16 @@ def caption(
 
 def _own_words(pack: Pack, image: Image) -> str:
     """The document's words for the image as the pack puts them, "" for none; a file's name says nothing about it."""
-    names = {Path(image.uri).name.casefold(), Path(image.uri).stem.casefold()}
-    texts = [first_words(text, LONGEST_WORDS) for text in image.words if text.casefold() not in names]
+    file = Path(image.origin or image.uri)
+    names = {_letters(file.name), _letters(file.stem)}  # AsciiDoc's converter writes them where there is no alt
+    texts = [first_words(text, LONGEST_WORDS) for text in image.words if _letters(text) not in names]
     listed = "\n".join(f"- {' '.join(text.split())}" for text in texts)
     return pack.caption_words.strip().replace("{words}", listed) if listed else ""
+
+
+def _letters(text: str) -> str:
+    """The text's letters and digits, in lower case."""
+    return re.sub(r"[\W_]+", "", text).casefold()
 
 
 def respond(pack: Pack, sample: Sample) -> tuple[Message, ...]:
