@@ -35,7 +35,7 @@ from imageref_ray.batch.watchdog import Stalled, Stopped, Watchdog, signals
 from imageref_ray.batch.work_queue import WorkQueue
 from imageref_ray.batch.worker import BATCH, Pass, Row, Worker, packed, prepared
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.records import Failure, Usage
+from imageref_ray.core.records import Failure, Usage, well_formed
 from imageref_ray.engines.base import EngineDied, EngineError
 
 LOG, REASON, REPLIES = "run.log", "reason.json", "replies.sqlite"
@@ -237,7 +237,7 @@ class _EngineActor:
             kind = "config" if isinstance(error, ConfigError) else "engine"
             text = str(error) if isinstance(error, ConfigError | EngineError) else f"{type(error).__name__}: {error}"
             with suppress(OSError):  # a full disk: what Ray passes on has to do
-                write_json(self._reason, {"kind": kind, "message": " ".join(text.split())})
+                write_json(self._reason, {"kind": kind, "message": well_formed(" ".join(text.split()))})
             raise
 
 

@@ -65,9 +65,11 @@ class SqliteReplyCache:
                 continue  # look again whether the claim's owner still lives
 
     async def put(self, key: str, value: str) -> None:
-        """Store the claimed reply and release the claim."""
-        self._execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", key, value)
-        await self.release(key)
+        """Store the claimed reply and release the claim, also where it cannot be stored: others wait for it."""
+        try:
+            self._execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", key, value)
+        finally:
+            await self.release(key)
 
     async def release(self, key: str) -> None:
         """Give the claim up."""

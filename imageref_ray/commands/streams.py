@@ -6,6 +6,7 @@ The command itself prints as if nothing could go wrong.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import select
 import sys
@@ -20,6 +21,9 @@ ended."""
 def run_guarded(run: Callable[[], int]) -> int:
     """Run a command and flush its output; returns its exit code, `PIPE_CLOSED`, or 1 for a full disk (one line)."""
     _replace_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be text
     try:
         code = _run_and_flush(run)
     except BrokenPipeError:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.files import Encoding, encoding_of, not_text, read_text, shown
-from imageref_ray.core.records import well_formed
+from imageref_ray.core.records import repaired
 
 DEPTH = 100
 """Lists and objects within each other."""
@@ -109,15 +109,6 @@ def parse_json(text: str, hook: Hook | None = None, repair: bool = True) -> Any:
     if (whole := repaired(value)) != value and not repair:
         raise NotText("not text (an escape such as \\ud83d is half a character, or it is NUL); write the character")
     return whole
-
-
-def repaired(value: Any) -> Any:
-    """Plain values whose strings are text: halves of a surrogate pair are joined; single ones and NUL are U+FFFD."""
-    if isinstance(value, str):
-        return well_formed(value).replace("\0", "\ufffd")
-    if isinstance(value, list):
-        return [repaired(one) for one in value]
-    return {repaired(key): repaired(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def read_json(path: Path, hook: Hook | None = None) -> Any:

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from imageref_ray.core.config import ServeConfig
+from imageref_ray.core.records import repaired
 from imageref_ray.engines.base import Engine, EngineError, Reply, RequestError
 from imageref_ray.engines.base import Request as EngineRequest
 from imageref_ray.serving import openai_chat, reference
@@ -127,4 +128,5 @@ def _add_error_handlers(app: FastAPI) -> None:
 def error_response(message: str, status: int, param: str | None = None, code: str | None = None) -> JSONResponse:
     """An error in OpenAI's format."""
     error_type = "invalid_request_error" if status < 500 else "server_error"
-    return JSONResponse({"error": {"message": message, "type": error_type, "param": param, "code": code}}, status)
+    error = {"message": repaired(message), "type": error_type, "param": param, "code": code}
+    return JSONResponse({"error": error}, status)

@@ -16,7 +16,7 @@ from pathlib import Path
 from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import SourceConfig
 from imageref_ray.core.files import require_file
-from imageref_ray.core.records import Failure, Record
+from imageref_ray.core.records import Failure, Record, from_row, repaired, to_row
 
 
 def read(source: SourceConfig) -> Iterator[Record | Failure]:
@@ -25,7 +25,7 @@ def read(source: SourceConfig) -> Iterator[Record | Failure]:
     if source.kind == "samples":
         from imageref_ray.sources import samples
 
-        yield from samples.read(source.root, files(source), source.filters, source.limit)
+        yield from map(_as_text, samples.read(source.root, files(source), source.filters, source.limit))
         return
     from imageref_ray.sources import folder, page_files, paper, paper_choice
 
@@ -35,7 +35,12 @@ def read(source: SourceConfig) -> Iterator[Record | Failure]:
     else:
         items = paper.read(source.root, source.events, source.limit, paper_choice.read_choice(source))
     for item in items:
-        yield item if isinstance(item, Failure) else Record(item)
+        yield _as_text(item if isinstance(item, Failure) else Record(item))
+
+
+def _as_text(item: Record | Failure) -> Record | Failure:
+    """The item with nothing but text in it: file and folder names need not be, nor what pages hold."""
+    return from_row(type(item), repaired(to_row(item)))
 
 
 def files(source: SourceConfig) -> list[Path]:

@@ -28,7 +28,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 from selectolax.lexbor import LexborHTMLParser
 
 from imageref_ray.core.images import Problem
-from imageref_ray.core.records import well_formed
+from imageref_ray.core.records import repaired, well_formed
 from imageref_ray.sources import markdown_dialects, mdx
 from imageref_ray.sources.html_page import addresses, decode, web
 from imageref_ray.sources.page import Page, one_line, untitled
@@ -219,7 +219,7 @@ def _html_block(self: RendererHTML, tokens: Sequence[Token], index: int, options
 def _front_matter(text: str) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """The fields, or why there are none."""
     try:
-        values = yaml.safe_load(text)
+        values = repaired(yaml.safe_load(text))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         place = f" (line {where.line + 2})" if where else ""

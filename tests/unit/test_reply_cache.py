@@ -69,3 +69,16 @@ def test_the_key_is_what_is_asked_of_whom() -> None:
 
     assert key(asked(), "m") == key(asked(uri="elsewhere.jpg"), "m")
     assert len({key(asked(), "m"), key(asked(), "other"), key(asked(sha="2"), "m"), key(asked(text="who?"), "m")}) == 4
+
+
+def test_a_reply_that_cannot_be_stored_leaves_nobody_waiting(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        cache = SqliteReplyCache(tmp_path / "replies.sqlite")
+        assert await cache.claim("k", "a") is None
+        waiting = asyncio.create_task(cache.claim("k", "b"))
+        await asyncio.sleep(0)
+        with pytest.raises(UnicodeEncodeError):
+            await cache.put("k", "half a character: \ud83d")
+        assert await waiting is None
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

@@ -1,12 +1,13 @@
 """Folders of pages: text, title and address are found, every picture keeps its place, junk stays outside."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from imageref_ray import sources
 from imageref_ray.core.config import ConfigError, SourceConfig
-from imageref_ray.core.records import Failure, Sample
+from imageref_ray.core.records import Failure, Record, Sample
 from imageref_ray.sources import html_page
 from imageref_ray.sources.markdown_page import parse_markdown
 from imageref_ray.sources.page import Page
@@ -264,3 +265,18 @@ def test_a_long_page_becomes_samples_with_the_path_of_its_headings(tmp_path: Pat
     ]
     whole = SourceConfig(kind="folder", root=tmp_path, sections={"max_tokens": None, "max_images": None})
     assert len(list(sources.read(whole))) == 1
+
+
+def test_front_matter_and_names_that_are_no_text_become_text(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    for name in (b"/p\xff.md", b"/q.md"):
+        with open(folder + name, "wb") as file:
+            head = b'---\ntitle: "\\uD83D\\uDE00 and \\uD83D, \\0"\n---\n' if name == b"/q.md" else b""
+            file.write(head + b"Boats came.\n\n![](a.jpg)\n")
+    config = {"kind": "folder", "root": tmp_path, "pages": ["**/*.md"], "group": "folder"}
+    (record,) = sources.read(SourceConfig.model_validate(config))
+    assert isinstance(record, Record)
+    assert record.sample.instruction == "caf\ufffd"
+    titles = [document.title for document in record.sample.documents]
+    assert sorted(titles) == ["p\ufffd", "😀 and \ufffd, \ufffd"]

@@ -130,3 +130,8 @@ def test_somebody_elses_broken_pipe_is_not_taken_for_ours() -> None:
 
     with pytest.raises(BrokenPipeError):
         streams.run_guarded(run)
+
+
+def test_a_name_that_is_not_text_is_printed_with_its_bytes_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert streams.run_guarded(lambda: print("caf\udce9.png") or 0) == 0
+    assert capsys.readouterr().out == "caf\\udce9.png\n"

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from imageref_ray.core.config.base import Config, ConfigError
+from imageref_ray.core.records import repaired
 
 C = TypeVar("C", bound=Config)
 
@@ -24,7 +25,7 @@ def load(kind: type[C], path: Path, overrides: Iterable[str] = ()) -> C:
     if not path.is_file():
         raise ConfigError(f"config file {path} does not exist; give the path of a YAML file, e.g. one of jobs/configs/")
     try:
-        values = yaml.safe_load(path.read_bytes()) or {}
+        values = repaired(yaml.safe_load(path.read_bytes())) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}; fix the file") from None
     if not isinstance(values, dict):
@@ -56,7 +57,7 @@ def overridden(values: dict[str, Any], overrides: Iterable[str], option: str = "
             node[parent] = {**child} if isinstance(child, dict) else {}
             node = node[parent]
         try:
-            node[last] = yaml.safe_load(text)
+            node[last] = repaired(yaml.safe_load(text))
         except (yaml.YAMLError, ValueError, RecursionError):
             raise ConfigError(
                 f"{option}{override}: the value is not valid YAML; quote it: {option}'{key}=\"…\"'"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import openai
 
-from imageref_ray.core.records import Usage
+from imageref_ray.core.records import Usage, repaired
 
 Kind = Literal["busy", "broken", "unusable", "refused", "closed"]
 
@@ -92,7 +92,7 @@ def _timestamp(date: str | None) -> float | None:
 def error_text(text: str) -> str:
     """An error body's message on one line: where it is JSON its message field, else its beginning without tags."""
     try:
-        content: Any = json.loads(text)
+        content: Any = repaired(json.loads(text))
     except (ValueError, RecursionError):
         content = re.sub(r"<[^<>]*>", " ", text)
     content = content.get("error", content) if isinstance(content, dict) else content
