@@ -1,6 +1,6 @@
 """An engine as a worker uses it: so many requests at once, equal shared ones answered once, costs counted per record.
 
-a record's work ─ request ─▶ reply cache (if shared) ─ miss ─▶ semaphore ─▶ engine ─▶ reply, its cost on the bill
+a record's work ─ request ─▶ reply cache (if shared) ─ miss ─▶ semaphore ─▶ engine ─▶ answer, its cost on the bill
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from functools import partial
 
 from imageref_ray.batch import manifest, reply_cache
 from imageref_ray.core.config import EngineConfig
-from imageref_ray.core.records import Usage, well_formed
+from imageref_ray.core.records import Usage, repaired
 from imageref_ray.engines.base import Engine, Generate, Reply, Request, RequestError
+from imageref_ray.engines.reasoning import answers
 
 
 class MeteredEngine:
     """`engine` with at most `config.concurrency` requests at once, behind the run's reply cache (None: without)."""
 
     def __init__(self, engine: Engine, config: EngineConfig, cache: reply_cache.ReplyCache | None) -> None:
-        self._engine, self._cache = engine, cache
+        self._answer, self._cache = answers(engine.generate), cache
         self._owner = uuid.uuid4().hex
         self._fingerprint = manifest.fingerprint(manifest.engine_settings(config))
         self._places = asyncio.Semaphore(config.concurrency)
@@ -43,9 +44,9 @@ class MeteredEngine:
     async def _ask(self, bill: list[Usage], request: Request) -> Reply:
         async with self._places:
             try:
-                reply = await self._engine.generate(request)
+                reply = await self._answer(request)
             except RequestError as error:
                 bill.append(error.usage)
                 raise
         bill.append(reply.usage)
-        return dataclasses.replace(reply, texts=tuple(map(well_formed, reply.texts)))
+        return dataclasses.replace(reply, texts=tuple(map(repaired, reply.texts)))

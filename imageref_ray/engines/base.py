@@ -79,6 +79,8 @@ class Reply:
     generated tokens and `openings[i]` those of its likeliest first tokens, by their text, the generated one among them.
     Under a guide, only tokens that it allows count. A scored request has one empty text, and `logprobs[0]` holds the
     log-probabilities of the prefix's tokens, each given everything before it; the end of the turn is not included.
+    `images_counted`: the usage's `image_tokens` are a count, not 0 because the endpoint reports none. `thinking`: the
+    mark with which the prompt has begun the model's reasoning, which the texts go on with (`reasoning.answers`).
     """
 
     texts: tuple[str, ...]
@@ -86,6 +88,8 @@ class Reply:
     usage: Usage = field(default_factory=Usage)
     logprobs: tuple[tuple[float, ...], ...] = ()
     openings: tuple[dict[str, float], ...] = ()
+    images_counted: bool = False
+    thinking: str = ""
 
     @property
     def text(self) -> str:

@@ -35,6 +35,7 @@ from imageref_ray.engines import chat_template, tiles
 from imageref_ray.engines.base import EngineDied, Reply, Request, RequestError
 from imageref_ray.engines.chat_template import ChatTemplate
 from imageref_ray.engines.generation_steps import Guides, Outcome, Steps
+from imageref_ray.engines.reasoning import begun, opened
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +134,8 @@ class TransformersEngine:
         if first.scored:
             return [self._scored(first, inputs)]
         room = _room(self._limit, inputs["attention_mask"].sum(1).tolist(), first.sampling.max_tokens)
-        rows = [request for request in requests for _ in range(request.n)]
+        thinking = [opened(self._template.render(request)) for request in requests]
+        rows = [begun(*one) for one in zip(requests, thinking, strict=True) for _ in range(one[0].n)]
         steps = Steps(rows, inputs["input_ids"], self._tokenizer, self._guides)
         if first.sampling.seed is None:
             torch.seed()
@@ -147,9 +149,10 @@ class TransformersEngine:
         )
         outcomes = steps.outcomes(sequences, self._ends)
         prompts = self._usages(inputs)
+        wanted, counted = first.logprobs is not None, self._image_token is not None
         return [
-            reply(prompts[at], outcomes[at * first.n : (at + 1) * first.n], first.logprobs is not None)
-            for at in range(len(requests))
+            reply(prompts[at], outcomes[at * first.n : (at + 1) * first.n], wanted, mark, counted)
+            for at, mark in enumerate(thinking)
         ]
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
@@ -215,7 +218,7 @@ class TransformersEngine:
         return [Usage(1, length, image_tokens=image) for length, image in zip(lengths, images, strict=True)]
 
 
-def reply(prompt: Usage, outcomes: Sequence[Outcome], logprobs: bool) -> Reply:
+def reply(prompt: Usage, outcomes: Sequence[Outcome], logprobs: bool, thinking: str, images_counted: bool) -> Reply:
     """The outcomes of one request's rows as its reply."""
     return Reply(
         tuple(one.text for one in outcomes),
@@ -223,6 +226,8 @@ def reply(prompt: Usage, outcomes: Sequence[Outcome], logprobs: bool) -> Reply:
         dataclasses.replace(prompt, generated_tokens=sum(one.tokens for one in outcomes)),
         logprobs=tuple(one.logprobs for one in outcomes) if logprobs else (),
         openings=tuple(one.opening for one in outcomes) if logprobs else (),
+        images_counted=images_counted,
+        thinking=thinking,
     )
 
 

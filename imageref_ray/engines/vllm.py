@@ -34,6 +34,7 @@ from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines import chat_template, cpu_affinity, tiles
 from imageref_ray.engines.base import EngineDied, Guide, Reply, Request, RequestError
 from imageref_ray.engines.chat_template import ChatTemplate
+from imageref_ray.engines.reasoning import opened
 
 CACHED_PIXELS = 64_000_000
 """Pixels of decoded images in memory (200 MB): the requests of a record ask about the same images."""
@@ -84,10 +85,11 @@ class VllmEngine:
         """One reply. Raises RequestError (too long, undecodable image, bad guide) or EngineDied."""
         prefix = self._template.prefix(request) if request.scored else []
         final: RequestOutput | None = None
-        kind = RequestOutputKind.CUMULATIVE if request.until else RequestOutputKind.FINAL_ONLY
+        ends = request.until
+        kind = RequestOutputKind.CUMULATIVE if ends else RequestOutputKind.FINAL_ONLY
         async with aclosing(self.outputs(request, kind)) as outputs:
             async for final in outputs:
-                if request.until and not final.finished and request.until(final.outputs[0].text):
+                if ends and not final.finished and ends(opened(final.prompt) + final.outputs[0].text):
                     break
         assert final is not None
         reply = self._reply(final)
@@ -161,6 +163,8 @@ class VllmEngine:
             ),
             logprobs=tuple(_chosen(one) for one in output.outputs if one.logprobs is not None),
             openings=tuple(_opening(one) for one in output.outputs if one.logprobs is not None),
+            images_counted=self._image_token is not None,
+            thinking=opened(output.prompt),
         )
 
 

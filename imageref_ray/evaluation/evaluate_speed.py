@@ -30,6 +30,7 @@ from imageref_ray.core.records import Failure, Record, Sample, Usage, to_row
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Engine, Generate, Message, Reply, Request, RequestError, Sampling
 from imageref_ray.engines.openai.engine import OpenAIEngine
+from imageref_ray.engines.reasoning import answers
 from imageref_ray.evaluation.tables import number
 from imageref_ray.sources.prepare_images import prepare_images
 from imageref_ray.stages.caption import caption
@@ -80,7 +81,7 @@ class Meter:
     """An engine that answers at most `most` requests at once, and what they took."""
 
     def __init__(self, engine: Engine, most: int) -> None:
-        self._engine, self._places = engine, asyncio.Semaphore(most)
+        self._answer, self._places = answers(engine.generate), asyncio.Semaphore(most)
         self._in_flight = 0
         self.busiest = 0
         self.seconds: list[float] = []
@@ -93,7 +94,7 @@ class Meter:
             self._in_flight += 1
             self.busiest = max(self.busiest, self._in_flight)
             try:
-                reply = await self._engine.generate(request)
+                reply = await self._answer(request)
             except RequestError as error:
                 self.usage += error.usage
                 raise

@@ -18,6 +18,7 @@ from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
 from imageref_ray.dataset.export import answer as answer_text
 from imageref_ray.engines.base import Engine, Sampling
+from imageref_ray.engines.reasoning import answers
 from imageref_ray.serving.openai_chat import WireError, usage_object
 from imageref_ray.serving.request_images import ImageError, public_uri, receive_image
 from imageref_ray.stages.caption import caption
@@ -104,15 +105,15 @@ async def answer(received: Received, body: ReferenceBody, engine: Engine, settin
 
 
 async def _direct(sample: Sample, engine: Engine, sampling: Sampling, settings: ServeConfig) -> tuple[str, Usage]:
-    return await decode(sample, engine.generate, settings.system, sampling, load_pack(settings.prompts))
+    return await decode(sample, answers(engine.generate), settings.system, sampling, load_pack(settings.prompts))
 
 
 async def _staged(sample: Sample, engine: Engine, sampling: Sampling, settings: ServeConfig) -> tuple[str, Usage]:
     """Answer by the stages of a build; the captions become those of the image references."""
-    pack = load_pack(settings.prompts)
-    record = await respond(Record(sample), engine.generate, pack, sampling)
-    record = await caption(record, engine.generate, pack, sampling)
-    record = await place(record, engine.generate, pack, sampling)
+    pack, generate = load_pack(settings.prompts), answers(engine.generate)
+    record = await respond(Record(sample), generate, pack, sampling)
+    record = await caption(record, generate, pack, sampling)
+    record = await place(record, generate, pack, sampling)
     return answer_text(record, "caption"), record.usage
 
 

@@ -5,15 +5,15 @@ Models wrap, label and preface what they were asked for; each parser tolerates t
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imageref_ray.core import markdown
+from imageref_ray.core import fences, lenient_json, markdown
+from imageref_ray.core.json_files import BrokenJson
 from imageref_ray.core.loose_references import FULL_WIDTH, tidy
-from imageref_ray.core.records import Placement, json_text
+from imageref_ray.core.records import Placement, repaired
 from imageref_ray.engines.base import Reply, Sampling
 
 POSITION = re.compile(r"<?\s*Position\s*([0-9]{1,6})\s*>?", re.IGNORECASE)
@@ -54,21 +54,35 @@ Boats, music and a new pier.
 ### The boats
 Mara Holt showed two boats.
 ```"""
+TITLE = re.compile(r"^ {0,3}# ", re.MULTILINE)
 
 
 def response(reply: str) -> str:
-    """The Markdown response: from its `# title` on, one line a line, without images or fences.
+    """The Markdown response: from its `# title` on, without images or a fence around all of it; blocks of code in it
+    stay.
 
     Raises ParseError where there is no title or nothing under it.
     """
-    lines = markdown.lines(markdown.strip_images(markdown.unfenced(reply)))
-    start = next((i for i, line in enumerate(lines) if line.startswith("# ")), None)
+    text = fences.unfenced(repaired(reply), fences.TEXT)
+    start = _title(text)
     if start is None:
         raise ParseError(f"the response has no title line `# …`: {_beginning(reply)}")
-    lines = lines[start:]
+    lines = markdown.lines(markdown.strip_images(text[start:]))
     if all(markdown.is_header(line) for line in lines):
         raise ParseError(f"the response has headers but no text: {_beginning(reply)}")
     return "\n".join(lines)
+
+
+def _title(text: str) -> int | None:
+    """Where the first title line begins that is no comment in a block of code."""
+    code = iter(fences.code_spans(text))
+    begin, end = next(code, (len(text), len(text)))
+    for line in TITLE.finditer(text):
+        while line.start() >= end and begin < len(text):
+            begin, end = next(code, (len(text), len(text)))
+        if line.start() < begin:
+            return line.start()
+    return None
 
 
 CAPTION_SAMPLE = '**Caption:** "Two red boats at the harbour in Velmora, painted by Mara Holt."'
@@ -76,7 +90,8 @@ CAPTION_SAMPLE = '**Caption:** "Two red boats at the harbour in Velmora, painted
 
 def caption(reply: str) -> str:
     """One line of text: label, quotes and fences taken off. Raises ParseError where nothing is left."""
-    text = " ".join(markdown.strip_images(markdown.unfenced(reply)).replace("**", "").split())
+    text = fences.unfenced(repaired(reply))
+    text = " ".join(markdown.strip_images(text).replace("**", "").split())
     text = LABEL.sub("", text, count=1) if LABEL.match(text) else text
     if len(text) > 1 and text[0] + text[-1] in QUOTES:
         text = text[1:-1].strip()
@@ -122,9 +137,9 @@ def predictions(reply: str, images: Sequence[str], slots: int = LAST_SLOT) -> Pr
     image that was placed before (also under another number) is not placed again. An empty list places nothing. Raises
     ParseError where the reply is no such JSON, or has entries of which none can be read.
     """
-    data = _json(reply)
-    entries = data.get("predictions") if isinstance(data, dict) else data
-    if not isinstance(entries, list):
+    data = _json(reply, _is_placement)
+    entries = _entries(data)
+    if entries is None:
         raise ParseError(f'the placement has no list "predictions": {_beginning(reply)}')
     chosen: dict[int, Placement] = {}
     used: set[str] = set()
@@ -143,6 +158,17 @@ def predictions(reply: str, images: Sequence[str], slots: int = LAST_SLOT) -> Pr
     if entries and unread == len(entries):
         raise ParseError(f"the placement has no entry with a slot and an image or none: {_beginning(reply)}")
     return Predictions(chosen, unknown, unread)
+
+
+def _entries(value: Any) -> list[Any] | None:
+    """The predictions in a reply's JSON; None where it has none."""
+    entries = value.get("predictions") if isinstance(value, dict) else value
+    return entries if isinstance(entries, list) else None
+
+
+def _is_placement(value: Any) -> bool:
+    """Whether this is no other list or object of a reply."""
+    return any(map(_slot, value)) if isinstance(value, list) else _entries(value) is not None
 
 
 def _slot(entry: Any) -> int:
@@ -177,12 +203,14 @@ def qa(reply: str, question: str = "Question:", answer: str = "Answer:") -> QA:
     The labels are the given ones, the English or the Chinese ones; their colons may be full-width. Raises ParseError
     where a part is missing, empty, or one too many.
     """
-    text = markdown.unfenced(reply).replace("**", "")
-    labelled = _label(question, QUESTION).split(text)
-    if len(labelled) > 1:
+    asked, whole_reply = _label(question, QUESTION), repaired(reply).replace("**", "")
+    text = fences.unfenced(whole_reply)
+    text = text if asked.search(text) else whole_reply.strip()
+    labelled = asked.split(text)
+    if len(labelled) > 1 and not text.startswith("{"):
         parts: list[Any] = _label(answer, ANSWER).split(labelled[-1])
     else:
-        data = _json(reply)
+        data = _json(reply, lambda value: isinstance(value, dict) and {"question", "answer"} <= value.keys())
         parts = [data.get("question"), data.get("answer")] if isinstance(data, dict) else []
     if len(parts) != 2 or not all(isinstance(part, str) and part.strip() for part in parts):
         raise ParseError(f"the reply is not one question and its answer: {_beginning(reply)}")
@@ -194,17 +222,12 @@ def _label(own: str, known: re.Pattern[str]) -> re.Pattern[str]:
     return known if known.fullmatch(own) else re.compile(f"{known.pattern}|{re.escape(own)}", known.flags)
 
 
-def _json(reply: str) -> Any:
-    """The first JSON object or list in the reply."""
-    text = markdown.unfenced(reply)
-    start = min((at for at in map(text.find, "{[") if at >= 0), default=None)
-    if start is None:
-        raise ParseError(f"the reply holds no JSON: {_beginning(reply)}")
+def _json(reply: str, wanted: Callable[[Any], bool]) -> Any:
+    """The first JSON object or list in the reply that is wanted, else the first one."""
     try:
-        value = json.JSONDecoder().raw_decode(text, start)[0]
-        return json.loads(json_text(value))  # an escape may hold half a character
-    except (ValueError, RecursionError) as error:
-        raise ParseError(f"the reply's JSON is broken ({error}): {_beginning(reply)}") from None
+        return lenient_json.find(reply, wanted)
+    except BrokenJson as error:
+        raise ParseError(f"the reply holds no JSON that can be read ({error}): {_beginning(reply)}") from None
 
 
 def _beginning(reply: str) -> str:

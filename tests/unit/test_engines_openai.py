@@ -11,6 +11,7 @@ from imageref_ray import engines
 from imageref_ray.core.config import ConfigError, OpenAIConfig
 from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Guide, Message, Request, RequestError, Sampling, UnsupportedError
+from imageref_ray.engines.openai import protocol
 from tests.loopback import Step, fails, loopback, says
 from tests.openai_engine import WHAT, ask
 
@@ -141,3 +142,21 @@ def test_what_the_environment_lacks_is_named(config: dict[str, Any], words: str)
     given = {"base_url": "http://127.0.0.1:1/v1", "api_key_env": "NO_SUCH_KEY", **config}
     with pytest.raises(ConfigError, match=words):
         engines.make(OpenAIConfig(model="m", **given))
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("content", [None, "", []])
+def test_reasoning_that_the_endpoint_took_out_is_not_lost_where_nothing_follows_it(name: str, content: Any) -> None:
+    def body(**message: Any) -> str:
+        usage: dict[str, Any] = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 12}
+        usage |= {"prompt_tokens_details": {"image_tokens": 0}}
+        return json.dumps({"choices": [{"finish_reason": "length", "message": message}], "usage": usage})
+
+    request = Request((Message("user", ("Hi",)),))
+    reply = protocol.read(body(content=content, **{name: "I wonder"}), request)
+    assert (reply.text, reply.finish_reasons, reply.images_counted) == ("<think>I wonder", ("length",), True)
+    assert reply.usage.generated_tokens == 5  # the total counts what the completion does not
+    assert protocol.read(body(content="A boat \ud83d.", **{name: "I wonder"}), request).text == "A boat \ufffd."
+    part = {"type": "thinking", "thinking": [{"type": "text", "text": "I wonder"}]}
+    assert protocol.read(body(content=[part]), request).text.startswith("<think>")
+    assert protocol.read(body(content=[part, {"type": "text", "text": "A boat."}]), request).text == "A boat."

@@ -155,3 +155,18 @@ def test_a_correction_repeats_a_short_guide_and_leaves_out_a_long_one() -> None:
     )
     many = Request(WORD.messages, guide=Guide("choice", tuple(map(str, range(3000)))))
     assert len(str(structured_output.correction(many, "x", misfit).messages[-1].parts[0])) < 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "text", "kept"),
+    [
+        (NUMBER, "<think>{\"k\": 7}? no</think>\n{'k': 1,}", '{"k": 1}'),
+        (NUMBER, "so {</think>```json\n{k: 1} // one\n```", '{"k": 1}'),
+        (LINE, "<think>the second</think>\n\nIMAGE_2", "IMAGE_2\n"),
+        (WORD, "<think>no, wait</think>yes", "yes"),
+    ],
+)
+def test_a_guided_reply_is_what_comes_after_the_reasoning(request_: Request, text: str, kept: str) -> None:
+    with loopback(says(text)) as server:
+        assert ask(server, request_)[0].text == kept
+    assert len(server.asked) == 1

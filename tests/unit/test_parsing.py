@@ -6,13 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imageref_ray.core import markdown
 from imageref_ray.core.records import Placement
-from imageref_ray.stages import parsing
+from imageref_ray.engines.base import Guide
+from imageref_ray.engines.reasoning import answer
+from imageref_ray.stages import guided_decode, parsing, place
 from imageref_ray.stages.parsing import ParseError
 
 IMAGES = ("7/0.jpg", "7/1.jpg", "8/0.jpg")
@@ -242,3 +245,113 @@ def test_half_a_character_in_a_replys_json_is_a_mark() -> None:
     reply = '{"predictions": [{"position": "<Position 1>", "image": "IMAGE_1", "analysis": "boats \\ud83d"}]}'
     (placed,) = parsing.placement(reply, ["a"], 1)
     assert placed.analysis == "boats \ufffd"
+
+
+INSTALL = (
+    "# Install the pump\nHow to.\n## Software\nRun this:\n```bash\n# update\nnpm i pump\n```\n## Use\nPress start."
+)
+
+
+@pytest.mark.parametrize("language", ["markdown", "md", "", "text"])
+@pytest.mark.parametrize("before", ["", "Here is the response:\n", "Of course!\n\n"])
+def test_a_response_with_code_in_it_is_the_whole_response(language: str, before: str) -> None:
+    assert parsing.response(before + INSTALL) == INSTALL
+    assert parsing.response(f"{before}```{language}\n{INSTALL}\n```") == INSTALL
+    assert parsing.response(f"{before}~~~~{language}\n{INSTALL}\n~~~~\n\nShall I add pictures?") == INSTALL
+
+
+def test_a_comment_in_code_is_no_title() -> None:
+    assert parsing.response("First:\n```\n# update\nnpm i\n```\n# Pumps\nText.") == "# Pumps\nText."
+    with pytest.raises(ParseError, match="no title"):
+        parsing.response("```bash\n# update\nnpm i\n```")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'question': 'How many?', 'answer': 'Two'}",
+        '```json\n{question: "How many?", answer: "Two",}\n```',
+        "Of [1] and [2]: {“question”: “How many?”, “answer”: “Two”} // done",
+    ],
+)
+def test_a_question_in_broken_json_is_read_where_it_can_mean_one_thing(text: str) -> None:
+    assert parsing.qa(text) == parsing.QA("How many?", "Two")
+
+
+def test_an_answer_may_be_code() -> None:
+    read = parsing.qa("Question: Which loop? Answer:\n```python\nfor x in y: pass\n```")
+    assert read == parsing.QA("Which loop?", "```python\nfor x in y: pass\n```")
+    assert parsing.qa("```\nQuestion: How many?\nAnswer: Two\n```") == parsing.QA("How many?", "Two")
+
+
+def test_predictions_are_found_behind_other_lists() -> None:
+    text = "I saw [1] and [IMAGE_2]. {'predictions': [{'position': '<Position 2>', 'image': IMAGE_2, 'why': None},]}"
+    assert placed(text) == [None, "7/1.jpg", None]
+
+
+def json_string(text: str, escaped: str) -> str:
+    """A JSON string as a grammar admits it: of its characters, those in `escaped` are written as escapes."""
+    units = {char: memoryview(char.encode("utf-16-le")).cast("H") for char in escaped}
+    escapes = {char: "".join(f"\\u{unit:04x}" for unit in found) for char, found in units.items()}
+    return f'"{"".join(escapes.get(char) or json.dumps(char, ensure_ascii=False)[1:-1] for char in text)}"'
+
+
+anything = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\`</>{}[]#'), max_size=12) | st.sampled_from(
+    ["```", "```json\n", "</think>", "<think>", "Question: Answer:", "# T\n", "} ]", "// no", "IMAGE_2"]
+)
+
+
+@st.composite
+def guided(draw: st.DrawFn, slots: int, images: int) -> tuple[str, list[dict[str, str]]]:
+    """Any text of the language of `place.guide`, and what it says."""
+    choices = [*(f"IMAGE_{k}" for k in range(1, images + 1)), "Not Insert"]
+    space = st.sampled_from(["", " ", "\n  ", "\t"])
+    said, entries = [], []
+    for slot in range(1, slots + 1):
+        values = {"position": f"<Position {slot}>", "analysis": draw(anything)}
+        values |= {"image": draw(st.sampled_from(choices)), "explanation": draw(anything)}
+        fields = []
+        for name, value in values.items():
+            free = name in ("analysis", "explanation")
+            written = json_string(value, draw(st.text(st.sampled_from("aé😀<`"))) if free else "")
+            fields.append(f'{draw(space)}"{name}"{draw(space)}:{draw(space)}{written}')
+        said.append(values)
+        entries.append("{" + ",".join(fields) + draw(space) + "}")
+    return "{" + f'"predictions": [{",".join(entries)}]' + draw(space) + "}", said
+
+
+@given(guided(2, 3), st.sampled_from(["", "Here:\n```json\n"]), st.sampled_from(["", "\n```"]))
+def test_what_the_guide_admits_the_parser_reads(
+    written: tuple[str, list[dict[str, str]]], before: str, after: str
+) -> None:
+    text, said = written
+    json_guide = place.guide(2, 3)
+    jsonschema.validate(json.loads(text), json_guide.value)
+    text = answer(text, json_guide)  # nothing that its guide admits is taken for reasoning
+    read = parsing.predictions(before + text + after, IMAGES, 2)
+    assert (read.unknown, read.unread) == (0, 0)
+    seen: set[str] = set()
+    for entry, found in zip(said, read.by_slot.values(), strict=True):
+        image = None if entry["image"] == "Not Insert" else IMAGES[int(entry["image"][-1]) - 1]
+        assert found.image_id == (None if image in seen else image)
+        seen |= {image} if image else set()
+        assert (found.analysis, found.explanation) == tuple(
+            entry[name].replace("\0", "\ufffd") for name in ("analysis", "explanation")
+        )
+
+
+@given(st.data(), st.sampled_from(["plain", "caption"]))
+def test_what_the_pattern_of_a_slot_admits_is_one_image_or_none(data: st.DataObject, variant: Any) -> None:
+    pattern = guided_decode.pattern([1, 3], ["###", "The"], variant)
+    text = data.draw(st.from_regex(pattern, fullmatch=True))
+    chosen = guided_decode._choice(answer(text, Guide("regex", pattern)), [1, 3])
+    assert chosen == (3 if "IMAGE_3" in text[-11:] else 1 if "IMAGE_1" in text[-11:] else 0)
+
+
+@pytest.mark.parametrize("unit", ["{", "[", "`", "```\n", "# ", "Question:", '"', "“", "IMAGE_1", "\ud83d"])
+def test_a_long_row_of_anything_is_a_value_or_a_parse_error(unit: str) -> None:
+    text = unit * (2 ** (20 if unit in ("{", "[", "`") else 16) // len(unit))
+    value_or_parse_error(parsing.response, text)
+    value_or_parse_error(parsing.caption, text)
+    value_or_parse_error(parsing.qa, text)
+    value_or_parse_error(lambda reply: parsing.predictions(reply, IMAGES), text)

@@ -35,6 +35,7 @@ from imageref_ray.engines.openai import errors, protocol, structured_output
 from imageref_ray.engines.openai.errors import Fault
 from imageref_ray.engines.openai.rate_limit import Gate, backoff
 from imageref_ray.engines.openai.verdict import Circuit, Limits, Trial, Verdict, decide, waits_too_long
+from imageref_ray.engines.reasoning import answer
 
 T = TypeVar("T")
 
@@ -92,13 +93,14 @@ class OpenAIEngine:
 
     async def _fitted(self, request: Request, guide: Guide, reply: Reply, i: int) -> Reply:
         """The reply with text i made to fit the guide; the model may correct itself once."""
+        first = answer(reply.texts[i], guide)
         try:
-            return replace(reply, texts=_with(reply.texts, i, structured_output.fit(reply.texts[i], guide)))
+            return replace(reply, texts=_with(reply.texts, i, structured_output.fit(first, guide)))
         except structured_output.Misfit as misfit:
-            second = await self._ask(structured_output.correction(request, reply.texts[i], misfit), reply.usage)
+            second = await self._ask(structured_output.correction(request, first, misfit), reply.usage)
         text, reason = second.text, second.finish_reasons[0]
         try:
-            text = text if reason == "length" else structured_output.fit(text, guide)
+            text = text if reason == "length" else structured_output.fit(answer(text, guide), guide)
         except structured_output.Misfit as misfit:
             message = f"the reply does not fit its guide, nor does its correction: {misfit}"
             raise RequestError(message, second.usage) from None

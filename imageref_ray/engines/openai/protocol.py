@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from imageref_ray.core.config import OpenAIConfig
-from imageref_ray.core.records import Usage
+from imageref_ray.core.records import Usage, repaired
 from imageref_ray.engines.base import Guide, Message, Reply, Request
 from imageref_ray.engines.openai.errors import Fault, error_text, of_status
 from imageref_ray.engines.openai.images import Size, data_url
@@ -103,8 +103,19 @@ def refuses_prefill(refusal: str) -> bool:
 
 
 class _Refusable(BaseModel):
+    """A message; the names of what the model thought before it are those of vLLM, SGLang, DeepSeek and gateways."""
+
     content: str | list[dict[str, Any]] | None = None
     refusal: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+
+    @property
+    def thoughts(self) -> str:
+        """The reasoning that the endpoint has taken out of the text."""
+        parts = self.content if isinstance(self.content, list) else []
+        found = (self.reasoning_content, self.reasoning, *(part.get("thinking") for part in parts))
+        return next((one if isinstance(one, str) else str(one) for one in found if one), "")
 
 
 class _Alternative(BaseModel):
@@ -138,18 +149,19 @@ class _Details(BaseModel):
 class _Costs(BaseModel):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
 
 
 def read(text: str, request: Request) -> Reply:
     """The reply in a body with status 200. Raises Fault, with what it cost, for anything but a whole completion."""
     try:
-        content = json.loads(text)
+        content = repaired(json.loads(text))
     except (ValueError, RecursionError):
         raise Fault("unusable", "not JSON", f"the reply is not JSON: {error_text(text)}") from None
     if isinstance(content, dict) and content.get("error"):
         raise _wrapped(content["error"], text)
-    usage = _usage(content)
+    usage, images_counted = _usage(content)
     try:
         choices = _Completion.model_validate(content).choices
     except ValidationError as error:
@@ -168,6 +180,7 @@ def read(text: str, request: Request) -> Reply:
             tuple(token.logprob for token in choice.logprobs.content or ()) for choice in choices if choice.logprobs
         ),
         openings=tuple(_opening(choice.logprobs) for choice in choices if choice.logprobs),
+        images_counted=images_counted,
     )
 
 
@@ -191,26 +204,33 @@ def _text(choice: _Choice, request: Request, usage: Usage) -> str:
         reason = message.refusal or "blocked by its content filter"
         raise Fault("refused", "declined", f"the model refuses to answer: {reason}", usage=usage)
     if isinstance(message.content, list):
-        return "".join(str(part.get("text", "")) for part in message.content if part.get("type") == "text")
-    # An empty text may be what a guide asked for, or what the token limit left after thinking.
+        text = "".join(str(part.get("text", "")) for part in message.content if part.get("type") == "text")
+    else:
+        text = message.content or ""
+    if not text.strip() and message.thoughts:
+        return f"<think>{message.thoughts}"  # as if the endpoint had left it in: whoever asked must hear of it
+    # An empty text may be what a guide asked for, or what the token limit left.
     if message.content is None and reason != "length" and (request.guide is None or request.guide.kind == "json"):
         raise Fault("unusable", "no text", f"the reply has no text (finish_reason {reason})", usage=usage)
-    return message.content or ""
+    return text
 
 
-def _usage(content: Any) -> Usage:
-    """One call and its tokens, 0 where the endpoint does not count them."""
+def _usage(content: Any) -> tuple[Usage, bool]:
+    """One call and its tokens, 0 where the endpoint does not count them; and whether it counts those of images."""
     if not isinstance(content, dict) or "choices" not in content:
-        return Usage()
+        return Usage(), False
     try:
         costs = _Costs.model_validate(content.get("usage") or {})
     except ValidationError:
         costs = _Costs()
     details = costs.prompt_tokens_details or _Details()
-    return Usage(
+    prompt, total = costs.prompt_tokens or 0, costs.total_tokens or 0
+    usage = Usage(
         requests=1,
-        prompt_tokens=costs.prompt_tokens or 0,
+        prompt_tokens=prompt,
         image_tokens=details.image_tokens or 0,
         cached_tokens=details.cached_tokens or 0,
-        generated_tokens=costs.completion_tokens or 0,
+        # Some endpoints leave the tokens of reasoning out of all but the total.
+        generated_tokens=max(costs.completion_tokens or 0, total - prompt if prompt else 0),
     )
+    return usage, details.image_tokens is not None

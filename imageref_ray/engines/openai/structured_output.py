@@ -14,7 +14,9 @@ from typing import Any
 import jsonschema
 from jsonschema.validators import validator_for
 
-from imageref_ray.core.markdown import unfenced
+from imageref_ray.core import lenient_json
+from imageref_ray.core.json_files import BrokenJson
+from imageref_ray.core.records import json_text
 from imageref_ray.engines.base import Guide, Message, Request, RequestError
 
 SHOWN = 4000
@@ -38,7 +40,8 @@ def check(guide: Guide) -> None:
 
 
 def fit(text: str, guide: Guide) -> str:
-    """The part of `text` that fits: without the white space, code fence or preface around it. Raises Misfit."""
+    """The part of `text` that fits: without the white space, code fence or preface around it, and JSON as the standard
+    has it. Raises Misfit."""
     if guide.kind == "json":
         return _json(text, guide.value)
     bare = text.strip()
@@ -50,19 +53,15 @@ def fit(text: str, guide: Guide) -> str:
 
 
 def _json(text: str, schema: Any) -> str:
-    bare = unfenced(text)
-    opening = re.search(r"[{\[]", bare)
-    for start in (0, opening.start() if opening else 0):
-        try:
-            value, end = json.JSONDecoder().raw_decode(bare, start)
-        except (ValueError, RecursionError) as error:
-            problem = f"it is no JSON ({error})"
-        else:
-            breach = jsonschema.exceptions.best_match(_validator(schema)(schema).iter_errors(value))
-            if breach is None:
-                return bare[start:end]
-            raise Misfit(f"it breaks the schema at {breach.json_path}: {_beginning(breach.message, 300)}")
-    raise Misfit(problem)
+    validator = _validator(schema)(schema)
+    try:
+        value = lenient_json.find(text, validator.is_valid)
+    except BrokenJson as error:
+        raise Misfit(f"it is no JSON ({error})") from None
+    breach = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    if breach is None:
+        return json_text(value)
+    raise Misfit(f"it breaks the schema at {breach.json_path}: {_beginning(breach.message, 300)}")
 
 
 def correction(request: Request, text: str, misfit: Misfit) -> Request:
