@@ -23,7 +23,7 @@ from imageref_ray.batch.part_writer import PartWriter
 from imageref_ray.batch.store import Result, Store
 from imageref_ray.core.config import ConfigError, EngineConfig
 from imageref_ray.core.records import Failure, Usage, from_row, json_text, to_row, well_formed
-from imageref_ray.engines.base import Engine, EngineError, Generate, RequestError
+from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
 
 Row = dict[str, Any]
 Work = Callable[[Row, Generate], Awaitable[Row]]
@@ -113,6 +113,26 @@ def prepared(task: Pass, packed_row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class ImagesNotSeen(RequestError):
+    """Images were given, and the engine counted no token of them."""
+
+
+def seeing(generate: Generate) -> Generate:
+    """`generate` that raises ImagesNotSeen where the engine counts image tokens and a request's images have none."""
+
+    async def checked(request: Request) -> Reply:
+        reply = await generate(request)
+        if request.images and reply.images_counted and not reply.usage.image_tokens:
+            raise ImagesNotSeen(
+                f"the engine counted no tokens for the {len(request.images)} images of a request, so the model answers "
+                "without seeing them; set engine.model to a model that reads images, or serve it with its image "
+                "processor and chat template (preflight: false runs it as it is)"
+            )
+        return reply
+
+    return checked
+
+
 def _status(record_id: str, ok: bool = False, usage: Usage | None = None, *, skipped: bool = False) -> dict[str, Any]:
     return {"id": record_id, "ok": ok, "skipped": skipped, **to_row(usage or Usage())}
 
@@ -193,7 +213,9 @@ class Worker:
         bill: list[Usage] = []
         row: Row = {}
         with boundary(packed_row["id"], int(packed_row["tries"])) as failures:
-            row = await self._task.work(json.loads(packed_row["row"]), self._engine.billed(bill))
+            generate = self._engine.billed(bill)
+            generate = seeing(generate) if packed_row["id"] == self._task.heaviest else generate
+            row = await self._task.work(json.loads(packed_row["row"]), generate)
             row = json.loads(json.dumps(row))  # what JSON cannot hold is this record's failure, not the part's
         usage = sum(bill, Usage())
         if not failures:
@@ -202,8 +224,11 @@ class Worker:
         return _Outcome(None, [*left_out, *(dataclasses.replace(failure, usage=usage) for failure in failures)], usage)
 
     def _check_preflight(self, failures: Sequence[Failure]) -> None:
-        """Raise ConfigError if the engine refused the heaviest record: it would refuse others, hours later."""
+        """Raise ConfigError if the engine refused the heaviest record, as it would refuse others, hours later, or does
+        not see its images."""
         for failure in failures:
+            if failure.record_id == self._task.heaviest and failure.error == ImagesNotSeen.__name__:
+                raise ConfigError(f"{failure.record_id} ({failure.stage}): {failure.message}")
             if failure.record_id == self._task.heaviest and failure.error == RequestError.__name__:
                 raise ConfigError(
                     f"the heaviest record, {failure.record_id}, does not fit the engine ({failure.stage}: "

@@ -14,8 +14,8 @@ from imageref_ray.batch.reply_cache import SqliteReplyCache
 from imageref_ray.batch.store import RECORDS, Store, failures, idle, results, spent
 from imageref_ray.batch.worker import SPARES, Pass, Row, Worker, packed, prepared, stage
 from imageref_ray.core.config import ConfigError, ScriptedConfig
-from imageref_ray.core.records import Failure
-from imageref_ray.engines.base import EngineError, Generate, Message, Request
+from imageref_ray.core.records import Failure, Image, Usage
+from imageref_ray.engines.base import EngineError, Generate, Message, Reply, Request
 from imageref_ray.engines.scripted import ScriptedEngine
 
 
@@ -289,3 +289,68 @@ def test_nothing_more_is_begun_once_results_cannot_be_kept(tmp_path: Path) -> No
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
     assert begun == [0, 1, 2, 3, 4]  # the four that the engine takes, and the one that took the first one's place
+
+
+@pytest.mark.parametrize("text", ["x\ud83d", "a\0b", "\udcff", "\ud83d\ude00"])
+def test_whatever_a_record_holds_it_is_committed_or_one_row(tmp_path: Path, text: str) -> None:
+    async def holds(row: Row, generate: Generate) -> Row:
+        if row["n"] == 1:
+            raise ValueError(text)
+        return {text: [text, {"inner": text}], "set": {1}} if row["n"] == 2 else {text: [text]}
+
+    task = dataclasses.replace(make(tmp_path), work=holds)
+    work = Worker(task, ScriptedEngine(task.engine)).run([packed({"id": f"{text}{n}", "n": n}) for n in range(4)])
+    statuses = asyncio.run(asyncio.wait_for(work, 60))
+    assert [status["ok"] for status in statuses] == [True, False, False, True]
+    assert len(list(results(tmp_path))) == len(failures(tmp_path)) == 2
+
+
+def answering(reply: Reply, directory: Path, **more: Any) -> Any:
+    """The work of one record with an image, over an engine that always replies so."""
+
+    class Always:
+        async def generate(self, request: Request) -> Reply:
+            return reply
+
+    return Worker(dataclasses.replace(make(directory), work=shown, **more), Always()).run(rows(0))
+
+
+async def shown(row: Row, generate: Generate) -> Row:
+    image = Image("a/0.png", "a/0.png", "0" * 64)
+    return {"text": (await generate(Request((Message("user", (image, "What?")),)))).text}
+
+
+def test_a_reply_of_nothing_but_reasoning_is_a_row_that_says_so_also_of_the_heaviest_record(tmp_path: Path) -> None:
+    cut = Reply(("<think>I wonder",), ("length",), Usage(1, 9, 4, 0, 1024), images_counted=True)
+    work = answering(cut, tmp_path, heaviest="r0")
+    (status,) = asyncio.run(work)
+    (failure,) = failures(tmp_path)
+    assert (status["ok"], status["generated_tokens"], failure.error) == (False, 1024, "NoAnswer")
+    assert "nothing but reasoning, which was cut off at 1024 tokens; raise max_tokens" in failure.message
+    assert spent(tmp_path).generated_tokens == 1024
+
+
+def test_reasoning_is_cut_off_before_a_record_sees_it_and_paid_for(tmp_path: Path) -> None:
+    reply = Reply(("<think>I wonder</think>\n\nA boat.",), usage=Usage(1, 9, 4, 0, 12))
+    work = answering(reply, tmp_path)
+    asyncio.run(work)
+    (result,) = results(tmp_path)
+    assert (result.row, result.usage.generated_tokens) == ({"text": "A boat."}, 12)
+
+
+@pytest.mark.parametrize(
+    ("counted", "tokens", "heaviest", "stops"),
+    [(True, 0, "r0", True), (True, 4, "r0", False), (False, 0, "r0", False), (True, 0, "", False)],
+)
+def test_a_run_whose_engine_does_not_see_the_images_stops_at_the_heaviest_record(
+    tmp_path: Path, counted: bool, tokens: int, heaviest: str, stops: bool
+) -> None:
+    reply = Reply(("A boat.",), usage=Usage(1, 9, tokens), images_counted=counted)
+    work = answering(reply, tmp_path, heaviest=heaviest)
+    if stops:
+        told = r"r0 \(work\): the engine counted no tokens for the 1 images of a request, .*set engine.model"
+        with pytest.raises(ConfigError, match=told):
+            asyncio.run(work)
+        assert not list(results(tmp_path)) and not failures(tmp_path)
+    else:
+        assert asyncio.run(work)[0]["ok"]
