@@ -120,8 +120,10 @@ def begun(request: Request, mark: str) -> Request:
 def _explained(reply: Reply, request: Request) -> str:
     cut = "length" in reply.finish_reasons
     why = f"which was cut off at {request.sampling.max_tokens} tokens" if cut else "and the model ended there"
-    fix = "raise max_tokens, or turn the model's reasoning off (engine.template_args, engine.args)"
-    return f"the reply is nothing but reasoning, {why}; {fix}: {reply.text.strip()[:80]!r}"
+    return (
+        f"the reply is nothing but reasoning, {why}; raise max_tokens, or turn the model's reasoning off "
+        f"(engine.template_args, engine.args): {reply.text.strip()[:80]!r}"
+    )
 
 
 def _after_channels(text: str) -> str | None:
