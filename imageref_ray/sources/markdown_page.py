@@ -28,7 +28,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 from selectolax.lexbor import LexborHTMLParser
 
 from imageref_ray.core.images import Problem
-from imageref_ray.core.records import repaired, well_formed
+from imageref_ray.core.records import repaired
 from imageref_ray.sources import markdown_dialects, mdx
 from imageref_ray.sources.html_page import addresses, decode, web
 from imageref_ray.sources.page import Page, one_line, untitled
@@ -66,7 +66,7 @@ def parse_markdown(data: bytes, jsx: bool = False) -> Page:
     for twin in body.css(DARK):
         twin.decompose()
     heading = body.css_first("h1")
-    title = one_line(well_formed(str(fields.get("title") or ""))) or (one_line(heading.text()) if heading else "")
+    title = one_line(str(fields.get("title") or "")) or (one_line(heading.text()) if heading else "")
     named = (
         str(fields[key]) for key in ("canonical_url", "canonical", "url", "permalink", "source") if fields.get(key)
     )
