@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imageref_ray.core.records import Answer, Failure, Image, Instruction, VisualQuestion
-from imageref_ray.dataset.export.rows import TAG, path
+from imageref_ray.dataset.export.rows import TAG, path, untagged
 from imageref_ray.dataset.mixture import ANSWER_TAG, Alternatives
 from imageref_ray.engines.base import Message
 from imageref_ray.stages.prompts import instruct
@@ -34,9 +34,6 @@ WORDED_AS = {"vqav2": "conversation"}
 
 SHORT = {*WORDED_AS, *(task for task, kind in TASKS.items() if kind == "knowledge")}
 """Tasks whose answers are a few words, so that a question asks for a short answer."""
-
-UNTAGGED = "< image>"
-"""An image tag of a text's own, broken up: trainers take every tag for an image."""
 
 REQUEST = "<request>"
 """Where a frame has its request."""
@@ -120,14 +117,14 @@ def _alternatives(
         requests, reply = instruct.reverses(pack, ANSWER_TAG), asked
     return Alternatives(
         framed(requests),
-        reply.replace(TAG, UNTAGGED),
-        tuple(answer.text.replace(TAG, UNTAGGED) for answer in answers),
+        untagged(reply),
+        tuple(untagged(answer.text) for answer in answers),
         tuple(answer.weight for answer in answers),
     )
 
 
 def _framed(frame: str, requests: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(frame.replace(REQUEST, request.replace(TAG, UNTAGGED)) for request in requests)
+    return tuple(frame.replace(REQUEST, untagged(request)) for request in requests)
 
 
 def _draw(choices: Alternatives, rng: random.Random) -> list[dict[str, str]]:
@@ -137,5 +134,5 @@ def _draw(choices: Alternatives, rng: random.Random) -> list[dict[str, str]]:
 
 
 def _turn(message: Message) -> dict[str, str]:
-    texts = [TAG if isinstance(part, Image) else part.replace(TAG, UNTAGGED) for part in message.parts]
+    texts = [TAG if isinstance(part, Image) else untagged(part) for part in message.parts]
     return {"from": "system" if message.role == "system" else "human", "value": "".join(texts)}

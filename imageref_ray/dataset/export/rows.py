@@ -4,13 +4,15 @@
     record ─▶ response | captions | insertion (the ImageRef-VL release's; `inputs` of a build)
 
 Images are named by their path relative to the source's root. A question has one `<image>` tag per image, in the
-images' order; an answer has none. The formats of other trainers have no tag of a video or sound either.
+images' order; an answer has none. What a trainer or a tokenizer would take for a tag or a control token in a text is
+broken up, as engines do it (`<|im_end|>` → `< |im_end|>`): InternVL's in every format, other trainers' in theirs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +26,13 @@ Row = dict[str, Any]
 Variant = Literal["plain", "caption"]
 VARIANTS: tuple[Variant, ...] = ("plain", "caption")
 TAG = "<image>"
-OTHER_TAGS = ("<video>", "<audio>")
-"""What ms-swift, LLaMA-Factory and LLaVA's successors take for a medium in any turn, besides `<image>`."""
+CONTROL = re.compile(r"<(?=(?:image|video|IMG_CONTEXT|/?(?:img|ref|box|quad))>|[|｜][^<>\s]{1,64}[|｜]>)")
+"""The beginning of a tag or control token in InternVL's vocabularies; InternVL's trainer leaves out a sample whose text
+has an `</img>` more than it has images."""
+OTHERS_CONTROL = re.compile(
+    r"<(?=(?:audio|start-image|ref-object|bbox|cot-process|/?s|bos|eos|unk|pad|(?:start|end)_of_(?:turn|image))>)"
+)
+"""What else ms-swift, LLaMA-Factory and the models trained with them have."""
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
 
@@ -43,30 +50,30 @@ def annotation(record: Record, variant: Variant, root: Path, pack: Pack) -> Row:
 def question(sample: Sample, reply: str, root: Path, pack: Pack) -> Row:
     """An annotation whose answer is any text."""
     turn = prompts.answer(pack, sample)[-1]
-    human = "".join(TAG if isinstance(part, Image) else _untagged(part) for part in turn.parts)
+    human = "".join(TAG if isinstance(part, Image) else untagged(part) for part in turn.parts)
     return {
         "id": sample.id,
         "image": [path(image, root) for image in turn.images],
-        "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": _untagged(reply)}],
+        "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": untagged(reply)}],
     }
 
 
 def messages(row: Row) -> Row:
     """An annotation in ms-swift's format: `{"id", "messages": [{"role", "content"}], "images": [path]}`."""
-    turns = [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in _without_media(row)]
+    turns = [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in _for_others(row)]
     return {"id": row["id"], "messages": turns, "images": row["image"]}
 
 
 def sharegpt(row: Row) -> Row:
     """An annotation in ShareGPT's format: `{"id", "conversations": [{"from", "value"}], "images": [path]}`."""
-    return {"id": row["id"], "conversations": _without_media(row), "images": row["image"]}
+    return {"id": row["id"], "conversations": _for_others(row), "images": row["image"]}
 
 
 def llava(row: Row) -> Row:
     """An annotation in LLaVA's format: `image` is one path, a list of several, or missing."""
     images = row["image"]
     image = {"image": images[0] if len(images) == 1 else images} if images else {}
-    return {"id": row["id"], **image, "conversations": _without_media(row)}
+    return {"id": row["id"], **image, "conversations": _for_others(row)}
 
 
 def response(record: Record) -> Row:
@@ -130,16 +137,14 @@ def path(image: Image, root: Path) -> str:
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else image.uri
 
 
-def _untagged(text: str, tags: Sequence[str] = (TAG,)) -> str:
-    """The text with its own `<image>` broken up: trainers take every tag in a turn for an image."""
-    for tag in tags:
-        text = text.replace(tag, f"< {tag[1:]}")
-    return text
+def untagged(text: str, control: re.Pattern[str] = CONTROL) -> str:
+    """The text with tags and control tokens of its own broken up."""
+    return control.sub("< ", text)
 
 
-def _without_media(row: Row) -> list[dict[str, str]]:
-    """The turns of an annotation without tags of media that it does not have."""
-    return [{**turn, "value": _untagged(turn["value"], OTHER_TAGS)} for turn in row["conversations"]]
+def _for_others(row: Row) -> list[dict[str, str]]:
+    """The turns of an annotation without the control tokens of other trainers."""
+    return [{**turn, "value": untagged(turn["value"], OTHERS_CONTROL)} for turn in row["conversations"]]
 
 
 def _numbered(record: Record) -> dict[int, Caption]:
