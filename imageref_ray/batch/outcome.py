@@ -18,7 +18,7 @@ SHOWN = 300
 
 
 class RunFailed(RuntimeError):
-    """Too few of a run's records succeeded; the message says how few, why most of them failed, and what to do."""
+    """Too few of a run's records succeeded, or its data set was not uploaded; the message says why and what to do."""
 
 
 def check(directory: Path, least: float) -> None:

@@ -145,6 +145,26 @@ example: imageref check runs/first/dataset/annotation.plain.jsonl --first 5
         ),
     ),
     Command(
+        "publish",
+        "data set of a build → Hugging Face hub",
+        """\
+Upload the data set of a finished build, with its card and images, to a data set repository of the Hugging Face hub. The
+files are those of `export`, with image paths relative to the repository, so that they work in the folder to which
+anybody downloads it. The repository is private unless --public is given. The token is HF_TOKEN's, or that of
+`hf auth login`. After a failure, run the same command again to resume: what is there is not sent again.
+
+example: imageref publish runs/first --to user/name --dry-run
+""",
+        "imageref_ray.commands.publish:publish",
+        arguments=(
+            path_option("run", "RUN", "run directory of a finished build"),
+            option("--to", "USER/NAME", "repository; made if it does not exist", required=True),
+            Argument(("--public",), "everybody may see it", {"action": "store_true"}),
+            Argument(("--replace",), "remove files that the set does not have", {"action": "store_true"}),
+            Argument(("--dry-run",), "list the files and their sizes", {"action": "store_true"}),
+        ),
+    ),
+    Command(
         "serve",
         "start the HTTP endpoint",
         """\

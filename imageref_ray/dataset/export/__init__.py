@@ -21,7 +21,7 @@ from imageref_ray.batch.manifest import write_json
 from imageref_ray.core.config import ExportConfig, Format
 from imageref_ray.core.records import Record, to_row
 from imageref_ray.dataset.export import columns, rows, split, writers
-from imageref_ray.dataset.export.dataset_card import Origin, Written, card, measure
+from imageref_ray.dataset.export.dataset_card import Origin, Written, card, license_sentence, measure
 from imageref_ray.dataset.export.rows import VARIANTS, Row, Variant, annotation, answer, insertion
 from imageref_ray.dataset.export.token_length import Count, counter
 from imageref_ray.dataset.mixture_paths import relative
@@ -37,6 +37,7 @@ __all__ = [
     "answer",
     "export",
     "insertion",
+    "license_sentence",
     "make_target",
 ]
 

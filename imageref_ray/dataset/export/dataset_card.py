@@ -78,7 +78,7 @@ def card(written: Written, contents: Mapping[str, str], origin: Origin, config: 
         _table(["file", "content"], ((f"`{name}`", content) for name, content in contents.items())),
         *_loading(written, config),
         "## Licence",
-        _license(config.license),
+        license_sentence(config.license),
         "## Known limits",
         _limits(written, total, origin),
     ]
@@ -136,7 +136,8 @@ def _license_keys(license: str) -> dict[str, str]:
     return {"license": "other", "license_name": name or "see-card"} if license else {"license": "unknown"}
 
 
-def _license(license: str) -> str:
+def license_sentence(license: str) -> str:
+    """What may be done with the set, as far as it is known."""
     stated = license or "unknown: none was given when the set was built (setting `export.license`)"
     return f"{stated}. Texts and images keep the terms of their source."
 
