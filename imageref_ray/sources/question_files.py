@@ -10,16 +10,14 @@ Every entry that cannot be used is a failure. Image files are not opened here.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.files import read_text
-from imageref_ray.core.json_files import BrokenJson, JsonRow, json_lines, parse_json
 from imageref_ray.core.records import Failure, Image, Instruction
-from imageref_ray.sources.entries import STAGE, Unusable
+from imageref_ray.sources.entries import STAGE, Unusable, entry_object, question_entries
 from imageref_ray.sources.image_sets import image_id
 
 IMAGE_KEYS = ("image", "image_path", "image_id")
@@ -49,7 +47,7 @@ def read(
     find, numbers, used = _finder(images), Counter[str](), dict[str, int]()
     questions: defaultdict[str, list[Instruction]] = defaultdict(list)
     failures = []
-    for where, entry in _entries(path):
+    for where, entry in question_entries(path, "a question file", ("questions",)):
         try:
             found = _question(entry, tasks)
             image = find(found.image)
@@ -66,38 +64,9 @@ def read(
     return dict(questions), failures
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """Every entry with where it is; a line that is no JSON is an entry too."""
-    if not path.is_file():
-        raise ConfigError(f"question file {path} does not exist; give JSONL, or a JSON list of questions")
-    text = read_text(path)
-    try:
-        value = parse_json(text)
-    except BrokenJson as error:
-        if not text.lstrip().startswith("{"):
-            raise ConfigError(f"question file {path} is {error}; fix the file") from None
-        yield from ((path.name + row.place, _line(row)) for row in json_lines(path))
-        return
-    listed = value.get("questions", [value]) if isinstance(value, dict) else value
-    if not isinstance(listed, list):
-        raise ConfigError(f"question file {path} contains {type(listed).__name__}, not a list of entries; fix the file")
-    yield from ((f"{path.name}[{number}]", entry) for number, entry in enumerate(listed))
-
-
-def _line(row: JsonRow) -> Any:
-    """A line's value; its error for one that is no JSON."""
-    try:
-        return row.read()
-    except BrokenJson as error:
-        return Unusable("BrokenLine", str(error))
-
-
 def _question(entry: Any, tasks: Sequence[str]) -> _Question:
     """What an entry says. Raises Unusable."""
-    if isinstance(entry, Unusable):
-        raise entry
-    if not isinstance(entry, dict):
-        raise Unusable("BrokenEntry", f"expected a JSON object, found {type(entry).__name__}")
+    entry = entry_object(entry)
     image = next((entry[key] for key in IMAGE_KEYS if entry.get(key) not in (None, "")), None)
     image = image.get("id") if isinstance(image, dict) else image
     if isinstance(image, bool) or not isinstance(image, str | int):

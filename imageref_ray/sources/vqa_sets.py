@@ -1,26 +1,26 @@
 """Annotated questions about images → `VisualQuestion` values, and a failure for each unusable entry.
 
-    llava      JSON list {"id", "image", "conversations": [human, gpt, …]}      one question per pair of turns,
+    llava      {"id", "image", "conversations": [human, gpt, …]}                one question per pair of turns,
                or {"image", "question", "answer": [..]}                         as the VIGC release lists them
-    flat       JSON list {"image", "question", "answer": [..]}                  as in the VIGC release;
+    flat       {"image", "question", "answer" | "answers": [..]}                as in the VIGC release, TextVQA, VizWiz;
                or {"image" | "image_path" | "image_id", "question", "direct_answers", "choices", "correct_choice_idx"}
-    official   {"questions": [..]} and {"annotations": [..]}                    VQAv2 and OKVQA as published
+    official   questions and, in another file, their annotations                VQAv2 and OKVQA as published
 
-The last two may name a "question_type" and an "answer_type". Identical answers are merged, with their number as weight.
-Image files are not opened here.
+Each is a JSON list, JSON lines, or an object with the list: {"questions" | "data" | "annotations": [..]}. The last two
+may name a "question_type" and an "answer_type". Identical answers are merged, with their number as weight. Image files
+are not opened here.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from imageref_ray.core.config import ConfigError
-from imageref_ray.core.json_files import read_json
 from imageref_ray.core.records import Answer, Failure, Image, VisualQuestion
-from imageref_ray.sources.image_sets import STAGE, image_id
+from imageref_ray.sources.entries import STAGE, Unusable, entry_object, question_entries
+from imageref_ray.sources.image_sets import image_id
 
 ANNOTATORS = 10
 """Answers per question in the VQA data sets."""
@@ -28,18 +28,15 @@ ANNOTATORS = 10
 TYPES = ("question_type", "answer_type")
 """What the published sets sort their questions by."""
 
+ANSWERS = ("direct_answers", "answers", "answer")
+"""Where an entry has its answers; of several, the first."""
+
+FILE, LISTS = "a JSON list, JSON lines or a published file of questions with answers", ("questions", "data")
+
 COCO_2017 = "{:012d}.jpg"
 """File name of a numbered image; before 2017 it was, for example, `COCO_val2014_{:012d}.jpg`."""
 
 Items = Iterator[VisualQuestion | Failure]
-
-
-class _Unusable(ValueError):
-    """An entry cannot be used; `error` is the error class for its Failure."""
-
-    def __init__(self, error: str, message: str) -> None:
-        super().__init__(message)
-        self.error = error
 
 
 def read_llava(path: Path, images: Path, task: str) -> Items:
@@ -47,18 +44,17 @@ def read_llava(path: Path, images: Path, task: str) -> Items:
 
     A question's id is `<id>:<pair>`. LLaVA repeats ids, for other conversations on an image: all are kept, a later one
     as `<id>#<entry>:<pair>`, with the number of its entry in the file (from 0).
-    Raises ConfigError if the file is not a JSON list.
+    Raises ConfigError as `question_entries`.
     """
     seen: set[str] = set()
-    for number, entry in enumerate(_list(_json(path), path)):
+    for number, (where, entry) in enumerate(question_entries(path, FILE, LISTS)):
         name = str(entry.get("id", number)) if isinstance(entry, dict) else str(number)
-        where = f"{path.name}[{number}]"
         while name in seen:
             name = f"{name}#{number}"
         seen.add(name)
         try:
-            found = _exchanges(name, _object(entry), images, task)
-        except _Unusable as problem:
+            found = _exchanges(name, entry_object(entry), images, task)
+        except Unusable as problem:
             yield Failure(name, STAGE, problem.error, f"{where}: {problem}")
         else:
             yield from found
@@ -77,12 +73,9 @@ def _exchanges(name: str, entry: dict[str, Any], images: Path, task: str) -> lis
 def read_flat(path: Path, images: Path, task: str, name: str = COCO_2017, annotators: int = ANNOTATORS) -> Items:
     """One question per entry. One with fewer than `annotators` answers is yielded after a failure that says so.
 
-    Raises ConfigError if the file is not a JSON list.
+    Raises ConfigError as `question_entries`.
     """
-    values = _json(path)
-    if isinstance(values, dict) and "questions" in values:
-        raise ConfigError(f"{path} contains questions without answers; give the published annotations file as well")
-    yield from _questions(path, enumerate(_list(values, path)), images, task, name, annotators)
+    yield from _questions(path, question_entries(path, FILE, LISTS), images, task, name, annotators)
 
 
 def read_official(
@@ -90,16 +83,20 @@ def read_official(
 ) -> Items:
     """The published pair of files joined by `question_id`; questions without an annotation are failures.
 
-    `name` is the file name pattern of a numbered image. Raises ConfigError if a file has another format.
+    `name` is the file name pattern of a numbered image. Raises ConfigError as `question_entries`.
     """
-    entries = _list(_value(_json(questions), "questions", questions), questions)
-    annotated = _list(_value(_json(annotations, _slim), "annotations", annotations), annotations)
-    known = {str(entry.get("question_id")): _known(entry) for entry in annotated if isinstance(entry, dict)}
+    known: dict[str, dict[str, Any]] = {}
+    for where, entry in question_entries(annotations, "the published file of the answers", ("annotations",), _slim):
+        try:
+            annotation = entry_object(entry)
+            known[str(annotation.get("question_id"))] = _known(annotation)
+        except Unusable as problem:
+            yield Failure(where, STAGE, problem.error, f"{where}: {problem}", item=where)
 
-    def joined() -> Iterator[tuple[int, Any]]:
-        for number, entry in enumerate(entries):
+    def joined() -> Iterator[tuple[str, Any]]:
+        for where, entry in question_entries(questions, "the published file of the questions", ("questions",)):
             found = known.get(str(entry.get("question_id"))) if isinstance(entry, dict) else None
-            yield number, {**entry, **found} if found else entry
+            yield where, {**entry, **found} if found else entry
 
     yield from _questions(questions, joined(), images, task, name, annotators)
 
@@ -110,19 +107,18 @@ def _known(annotation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _questions(
-    path: Path, entries: Iterator[tuple[int, Any]], images: Path, task: str, name: str, annotators: int
+    path: Path, entries: Iterable[tuple[str, Any]], images: Path, task: str, name: str, annotators: int
 ) -> Items:
     seen: set[str] = set()
-    for number, entry in entries:
-        where = f"{path.name}[{number}]"
+    for number, (where, entry) in enumerate(entries):
         id = (
             str(entry.get("question_id", f"{path.stem}:{number}"))
             if isinstance(entry, dict)
             else f"{path.stem}:{number}"
         )
         try:
-            question = _question(id, _object(entry), images, task, name)
-        except _Unusable as problem:
+            question = _question(id, entry_object(entry), images, task, name)
+        except Unusable as problem:
             yield Failure(id, STAGE, problem.error, f"{where}: {problem}")
             continue
         count = int(sum(answer.weight for answer in question.answers))
@@ -142,17 +138,17 @@ def _unless_repeated(question: VisualQuestion, seen: set[str], where: str) -> It
 
 
 def _question(id: str, entry: dict[str, Any], images: Path, task: str, name: str) -> VisualQuestion:
-    key = "direct_answers" if "direct_answers" in entry else "answer"
+    key = next((key for key in ANSWERS if key in entry), "answer")
     if entry.get(key) is None:
-        raise _Unusable("MissingKey", f"key {key} is missing; give the list of answers")
+        raise Unusable(
+            "MissingKey", f"key {key} is missing; give the list of answers, here or in the published annotations file"
+        )
     choices = entry.get("choices") or []
     correct = entry.get("correct_choice_idx")
     if not isinstance(choices, list) or not all(isinstance(choice, str) and choice.strip() for choice in choices):
-        raise _Unusable("BrokenEntry", f"choices is {choices!r}; expected a list of non-empty texts")
+        raise Unusable("BrokenEntry", f"choices is {choices!r}; expected a list of non-empty texts")
     if correct is not None and (not isinstance(correct, int) or not 0 <= correct < len(choices)):
-        raise _Unusable(
-            "BrokenEntry", f"correct_choice_idx is {correct!r} with {len(choices)} choices; fix one of them"
-        )
+        raise Unusable("BrokenEntry", f"correct_choice_idx is {correct!r} with {len(choices)} choices; fix one of them")
     return VisualQuestion(
         id,
         _image(entry, images, name),
@@ -171,22 +167,22 @@ def _answers(value: Any, key: str) -> tuple[Answer, ...]:
     texts = [item.get("answer") if isinstance(item, dict) else item for item in listed]
     stripped = [text.strip() for text in texts if isinstance(text, str)]
     if not texts or len(stripped) < len(texts):
-        raise _Unusable("BrokenEntry", f"{key} is {value!r}; expected a list of at least one text")
+        raise Unusable("BrokenEntry", f"{key} is {value!r}; expected a list of at least one text")
     if not any(stripped):
-        raise _Unusable("BrokenEntry", f"{key} has only empty texts; give at least one answer")
+        raise Unusable("BrokenEntry", f"{key} has only empty texts; give at least one answer")
     return tuple(Answer(text, float(count)) for text, count in Counter(stripped).items())
 
 
 def _pairs(entry: dict[str, Any]) -> list[tuple[str, str]]:
     turns = entry.get("conversations")
     if not isinstance(turns, list):
-        raise _Unusable("MissingKey", "key conversations is missing; give the list of turns")
+        raise Unusable("MissingKey", "key conversations is missing; give the list of turns")
     roles = [turn.get("from") if isinstance(turn, dict) else None for turn in turns]
     if not turns or roles != ["human", "gpt"] * (len(turns) // 2):
-        raise _Unusable("BrokenEntry", f"turns are from {roles}; expected human and gpt alternating")
+        raise Unusable("BrokenEntry", f"turns are from {roles}; expected human and gpt alternating")
     texts = [_text(turn, "value").replace("<image>", "").strip() for turn in turns]
     if not all(texts):
-        raise _Unusable("BrokenEntry", f"turn {texts.index('')} is empty; every turn needs text")
+        raise Unusable("BrokenEntry", f"turn {texts.index('')} is empty; every turn needs text")
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
@@ -196,41 +192,17 @@ def _image(entry: dict[str, Any], images: Path, name: str) -> Image:
     if path is None and isinstance(number, str | int) and str(number).isdecimal():
         path = name.format(int(number))
     if not isinstance(path, str):
-        raise _Unusable("MissingKey", "none of the keys image, image_path, image_id names an image; give one")
+        raise Unusable("MissingKey", "none of the keys image, image_path, image_id names an image; give one")
     return Image(image_id(path), str(images / path))
 
 
 def _text(entry: dict[str, Any], key: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise _Unusable("MissingKey", f"key {key} is missing or empty; give a text")
+        raise Unusable("MissingKey", f"key {key} is missing or empty; give a text")
     return value.strip()
-
-
-def _object(entry: Any) -> dict[str, Any]:
-    if not isinstance(entry, dict):
-        raise _Unusable("BrokenEntry", f"expected a JSON object, found {type(entry).__name__}")
-    return entry
 
 
 def _slim(value: dict[str, Any]) -> Any:
     """An annotator's answer as its text alone: VQAv2 has ten of them for each of 440,000 questions."""
     return value["answer"] if "answer_id" in value and "answer" in value else value
-
-
-def _json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    if not path.is_file():
-        raise ConfigError(f"annotation file {path} does not exist; give the path of a JSON file")
-    return read_json(path, hook)
-
-
-def _value(value: Any, key: str, path: Path) -> Any:
-    if not isinstance(value, dict) or key not in value:
-        raise ConfigError(f'{path} has no key "{key}"; give the published file, or one list of questions with answers')
-    return value[key]
-
-
-def _list(value: Any, path: Path) -> list[Any]:
-    if not isinstance(value, list):
-        raise ConfigError(f"{path} contains {type(value).__name__}, not a list of entries; fix the file")
-    return value

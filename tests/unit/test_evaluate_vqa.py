@@ -125,7 +125,7 @@ def entry(**more: Any) -> dict[str, Any]:
             {},
             r"no usable question; the first entry: q\.json\[0\]: key answer is missing",
         ),
-        ({"questions": []}, {}, "contains questions without answers; give the published annotations file"),
+        ({"questions": [{"image": "1.png", "question": "What?"}]}, {}, "or in the published annotations file"),
         ("text", {}, "contains str, not a list of entries"),
         (
             [entry(image="2.png")],

@@ -224,7 +224,7 @@ def test_the_releases_lists_of_llava_are_read_too(tmp_path: Path) -> None:
     found, failures = parted(vqa_sets.read_llava(write(tmp_path / "c.json", entries), ROOT, "detail"))
     assert found == [VisualQuestion("0:0", Image("9.jpg", "/coco/9.jpg"), "detail", "What?", (Answer("A cat."),))]
     assert [(f.record_id, f.message) for f in failures] == [
-        ("1", "c.json[1]: key answer is missing; give the list of answers")
+        ("1", "c.json[1]: key answer is missing; give the list of answers, here or in the published annotations file")
     ]
 
 
@@ -258,7 +258,10 @@ def test_a_label_list_with_fewer_than_ten_answers_is_reported_beside_its_questio
     ("change", "says"),
     [
         ({"question": None}, "key question is missing or empty; give a text"),
-        ({"answer": None}, "key answer is missing; give the list of answers"),
+        (
+            {"answer": None},
+            "key answer is missing; give the list of answers, here or in the published annotations file",
+        ),
         ({"image": None}, "none of the keys image, image_path, image_id names an image"),
         ({"answer": "['cat']", "direct_answers": 3}, "direct_answers is 3; expected a list"),
         ({"answer": [1]}, r"answer is [1]; expected a list"),
@@ -310,18 +313,73 @@ def test_an_empty_text_is_the_answer_of_an_annotator_too(tmp_path: Path) -> None
     assert found[0].answers == (Answer("cat", 9), Answer("", 1)) and not failures
 
 
+def shapes(entries: list[dict[str, Any]], key: str) -> dict[str, Any]:
+    """The same entries in every shape that people publish."""
+    lines = "\ufeff" + "\r\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n\n"
+    wrapper = {"info": {"version": "2"}, "license": "x", key: entries}
+    return {"list.json": entries, "lines.jsonl": lines, "object.json": wrapper}
+
+
+FLAT = [{"question_id": q, "image": "9.jpg", "question": f"Wärum\u2028{q}?", "answers": TEN} for q in (1, 2)]
+TALK = [{"from": "human", "value": "<image>\nWas?"}, {"from": "gpt", "value": "Böte 😀"}]
+READERS = {
+    "flat": lambda path: vqa_sets.read_flat(path, ROOT, "t"),
+    "llava": lambda path: vqa_sets.read_llava(path, ROOT, "t"),
+}
+
+
+@pytest.mark.parametrize(
+    ("reader", "entries"),
+    [("flat", FLAT), ("flat", FLAT[:1]), ("llava", [{"id": "a", "image": "9.jpg", "conversations": TALK}] * 2)],
+)
+def test_every_shape_of_a_file_gives_the_same_questions(
+    reader: str, entries: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    found = [
+        parted(READERS[reader](write(tmp_path / name, value))) for name, value in shapes(entries, "questions").items()
+    ]
+    assert len(found[0][0]) == len(entries) and not found[0][1]
+    assert found[0] == found[1] == found[2] == parted(READERS[reader](write(tmp_path / "d.json", {"data": entries})))
+
+
+def test_the_published_pair_may_be_of_any_shape(tmp_path: Path) -> None:
+    asked = [{"question_id": q, "image_id": 42, "question": f"Q{q}?"} for q in (1, 2)]
+    answers = [{"question_id": q, "answers": [{"answer": text, "answer_id": 1} for text in TEN]} for q in (2, 1)]
+    read = [
+        parted(vqa_sets.read_official(write(tmp_path / q, a), write(tmp_path / f"a{q}", b), ROOT, "okvqa", "{}.jpg"))
+        for (q, a), (_, b) in zip(
+            shapes(asked, "questions").items(), shapes(answers, "annotations").items(), strict=True
+        )
+    ]
+    assert [question.id for question in read[0][0]] == ["1", "2"] and not read[0][1]
+    assert read[0] == read[1] == read[2]
+
+
+def test_a_line_that_is_no_entry_costs_only_itself(tmp_path: Path) -> None:
+    good = json.dumps({"image": "9.jpg", "question": "Q?", "answer": TEN})
+    path = write(tmp_path / "l.jsonl", f'{good}\n7\n{good[:20]}\n{{"a": 1, "a": 2}}\n{good}')
+    found, failures = parted(vqa_sets.read_flat(path, ROOT, "t"))
+    assert [question.id for question in found] == ["l:0", "l:4"]
+    said = [failure.message for failure in failures]
+    assert said[0] == "l.jsonl:2: expected a JSON object, found int"
+    assert said[1].startswith("l.jsonl:3: not valid JSON") and said[2].startswith("l.jsonl:4: not valid JSON")
+    lines = write(tmp_path / "a.jsonl", '{"question_id": 1, "answers": ["a"]}\n{"question_id"')
+    asked = write(tmp_path / "q.json", {"questions": [{"question_id": 1, "image_id": 2, "question": "Q"}]})
+    found, failures = parted(vqa_sets.read_official(asked, lines, ROOT, "okvqa", "{}.jpg", annotators=1))
+    assert [question.id for question in found] == ["1"]
+    assert [failure.item for failure in failures] == ["a.jsonl:2"]
+
+
 def test_a_file_of_another_shape_is_refused(tmp_path: Path) -> None:
-    lists, broken = write(tmp_path / "l.json", []), write(tmp_path / "b.json", "{")
-    with pytest.raises(ConfigError, match=r'l\.json has no key "questions"; give the published file'):
-        list(vqa_sets.read_official(lists, lists, ROOT, "okvqa", "{}"))
-    with pytest.raises(ConfigError, match=r"b\.json is not valid JSON"):
-        list(vqa_sets.read_flat(broken, ROOT, "okvqa"))
     pair = write(tmp_path / "p.json", {"questions": []})
-    with pytest.raises(
-        ConfigError, match=r"p\.json contains questions without answers; give the published annotations file"
-    ):
-        list(vqa_sets.read_flat(pair, ROOT, "okvqa"))
-    with pytest.raises(ConfigError, match="contains dict, not a list"):
+    with pytest.raises(ConfigError, match=r"p\.json has no annotations; give"):
+        list(vqa_sets.read_official(pair, pair, ROOT, "okvqa", "{}"))
+    with pytest.raises(ConfigError, match=r"b\.json is not valid JSON"):
+        list(vqa_sets.read_flat(write(tmp_path / "b.json", "["), ROOT, "okvqa"))
+    asked = write(tmp_path / "q.json", {"questions": [{"question_id": 1, "image_id": 2, "question": "Q"}]})
+    (failure,) = vqa_sets.read_flat(asked, ROOT, "okvqa")
+    assert isinstance(failure, Failure) and "here or in the published annotations file" in failure.message
+    with pytest.raises(ConfigError, match="has no questions or data; give"):
         list(vqa_sets.read_llava(write(tmp_path / "d.json", {}), ROOT, "detail"))
-    with pytest.raises(ConfigError, match=r"annotation file .* does not exist"):
+    with pytest.raises(ConfigError, match=r"gone\.json does not exist; give the path of a JSON list"):
         list(vqa_sets.read_flat(tmp_path / "gone.json", ROOT, "okvqa"))

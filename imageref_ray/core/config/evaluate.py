@@ -65,7 +65,7 @@ class QuestionsConfig(Config):
     """One annotated data set: a flat list (A-OKVQA and similar), or the published pair of files (OKVQA, VQAv2)."""
 
     questions: Own[Path] = Field(
-        description="JSON list of questions with their answers, or the published questions file"
+        description="questions with their answers: a JSON list, JSON lines, or the published file"
     )
     annotations: Own[Path | None] = Field(
         None, description="the published annotations file, if questions and answers are in two files"
