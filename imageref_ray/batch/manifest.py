@@ -17,6 +17,7 @@ from typing import Any
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import CheckpointConfig, ConfigError, EngineConfig
 from imageref_ray.core.files import write_atomically
+from imageref_ray.core.json_files import read_json
 
 WHOLE_BYTES = 256 * 2**20
 """Files up to this many bytes are hashed whole; of larger ones the size and evenly spread pieces."""
@@ -33,7 +34,7 @@ def begin(
     path = directory / "fingerprint.json"
     flat = _flat(settings)
     if path.is_file():
-        before = _read(path)["settings"]
+        before = _read(path, "settings")["settings"]
         if before != flat:
             raise ConfigError(_difference(directory, before, flat))
         if (done := summary(directory)) is not None:
@@ -51,8 +52,8 @@ def job_and_config(directory: Path) -> tuple[str, dict[str, Any]]:
     path = directory / "fingerprint.json"
     if not path.is_file():
         raise ConfigError(f"{directory} is not a run directory (it has no fingerprint.json); give the output of a job")
-    content = _read(path)
-    return content["settings"]["job"], content["config"]
+    content = _read(path, "settings", "config")
+    return str(content["settings"].get("job")), content["config"]
 
 
 def reopen(directory: Path) -> None:
@@ -65,13 +66,13 @@ def summary(directory: Path) -> dict[str, Any] | None:
     path = directory / "manifest.json"
     if not path.is_file():
         return None
-    content: dict[str, Any] = _read(path)["summary"]
+    content: dict[str, Any] = _read(path, "summary")["summary"]
     return content
 
 
 def finished(directory: Path) -> dict[str, Any]:
     """The whole manifest of a finished run."""
-    return _read(directory / "manifest.json")
+    return _read(directory / "manifest.json", "summary", "config")
 
 
 def finish(directory: Path, config: Mapping[str, Any], settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
@@ -155,8 +156,11 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def _read(path: Path, *parts: str) -> dict[str, Any]:
+    """The object in a run's file, which has these objects. Raises ConfigError for what a run does not write."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in parts):
+        raise ConfigError(f"{path} is damaged; restore it, or delete the folder to run again")
     return content
 
 

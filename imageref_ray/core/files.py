@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from imageref_ray.core.config.base import ConfigError
+from imageref_ray.core.config_error import ConfigError
 
 
 class Encoding(NamedTuple):
@@ -88,7 +88,7 @@ def read_text(path: Path) -> str:
         what = "has NUL bytes, as UTF-16 without a byte order mark has"
         raise ConfigError(f"{path} line {line}: {what}; save the file as UTF-8")
     try:
-        return data[len(encoding.mark) :].decode(encoding.codec)
+        return data[len(encoding.mark) :].decode(encoding.codec).lstrip("\ufeff")  # some programs write the mark twice
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode(encoding.codec, "ignore")
         line = before.count("\n") + 1

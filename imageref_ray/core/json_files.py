@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from imageref_ray.core.config.base import ConfigError
+from imageref_ray.core.config_error import ConfigError
 from imageref_ray.core.files import Encoding, encoding_of, not_text, read_text, shown
 from imageref_ray.core.records import repaired
 

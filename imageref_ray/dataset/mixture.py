@@ -2,9 +2,8 @@
 
 A mixture is `name → {root, annotation, repeat_time | ratio, …}` (InternVL's meta JSON, and our `ratio`), in a config or
 in a file (`mixture_paths.py`). An annotation line, or item of a JSON list, is `{"id", "image"?: path or [paths],
-"conversations": [{"from": "human" | "gpt" | "system", "value": text or text parts}]}`; the `<image>` tags of the human
-turns are the places of the images in order.
-No torch here.
+"conversations": [{"from": "human" | "gpt" | "system", "value": text}]}` (other spellings: `turns.py`); the `<image>`
+tags of the human turns are the places of the images in order. No torch here.
 
 A line with one question and one answer may have `"alternatives": {"human": [texts], "gpt": text, "answers": [texts],
 "weights": [numbers]}`, which other trainers ignore: `conversations` is what its first use reads; every later use draws
@@ -27,15 +26,10 @@ from imageref_ray.core.config import Config, ConfigError, MixtureEntry, TrainCon
 from imageref_ray.core.json_files import BrokenJson, NotText, json_rows, read_json
 from imageref_ray.core.records import Image
 from imageref_ray.dataset.mixture_paths import placed
+from imageref_ray.dataset.turns import IMAGE_TAG, SampleError, read_images, read_turns
 from imageref_ray.engines.base import Message
 
-IMAGE_TAG = "<image>"
 ANSWER_TAG = "<answer>"
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-
-
-class SampleError(ValueError):
-    """A sample cannot be used for training; the message is the reason under which it is counted."""
 
 
 class Mixture(Config):
@@ -171,54 +165,24 @@ def draw(
 
 def parse(values: Any, dataset: str, entry: MixtureEntry, max_tiles: int) -> Conversation:
     """One annotation line's value as a Conversation. Raises SampleError with the reason if it cannot be used."""
-    try:
-        found = [(ROLES[turn["from"]], turn["value"]) for turn in values["conversations"]]
-    except (KeyError, TypeError):
-        raise SampleError("not an annotation line") from None
-    turns = tuple((role, turn_text(value)) for role, value in found)
-    if next((role for role, _ in turns if role != "system"), "user") != "user":
-        raise SampleError("the first turn is the model's")
-    names = _image_names(values.get("image"))
+    turns = read_turns(values)
+    names = read_images(values)
     tags = sum(text.count(IMAGE_TAG) for role, text in turns if role == "user")
     if names and not tags:  # as in InternVL: images without tags go before the first question
         turns, tags = _with_tags(turns, len(names)), len(names)
     if tags != len(names):
         raise SampleError("different numbers of image tags and images")
-    if not any(role == "assistant" and text for role, text in turns):
+    answers = [text.strip() for role, text in turns if role == "assistant"]
+    if not any(answers):
         raise SampleError("no answer to train on")
+    if not all(answers):
+        raise SampleError("an answer is empty")
     images = tuple(entry.root / name for name in names)
     augment = ("jpeg",) * entry.data_augment + ((entry.augment,) if entry.augment else ())
     more = values.get("alternatives")
     alternatives = None if more is None else _alternatives(more, [role for role, _ in turns], len(names))
     tiles = entry.max_dynamic_patch or max_tiles
     return Conversation(dataset, turns, images, tiles, augment, alternatives=alternatives)
-
-
-def turn_text(value: Any) -> str:
-    """A turn's text: as it stands, or its parts ({"type": "text", "text"}, an image is its tag). Raises SampleError."""
-    parts = value if isinstance(value, list) else [{"type": "text", "text": value}]
-    texts = [text for part in parts if (text := _part_text(part)) is not None]
-    if len(texts) < len(parts):
-        what = "has a part that is neither text nor an image" if isinstance(value, list) else "is not text"
-        raise SampleError(f"a turn {what}")
-    return "".join(texts)
-
-
-def _part_text(part: Any) -> str | None:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind in ("image", "image_url"):
-        return IMAGE_TAG
-    text = part.get("text") if kind == "text" else None
-    return text if isinstance(text, str) else None
-
-
-def _image_names(value: Any) -> list[str]:
-    """Paths: one, a list, or objects that have one. Raises SampleError for anything else."""
-    listed = value if isinstance(value, list) else [] if value is None or value == "" else [value]
-    names: list[Any] = [one.get("path") or one.get("url") if isinstance(one, dict) else one for one in listed]
-    if not all(isinstance(name, str) and name for name in names):
-        raise SampleError("an image is not a path")
-    return names
 
 
 def draw_again(conversation: Conversation, seed: str) -> Conversation:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.files import require_file, shown
-from imageref_ray.core.json_files import BrokenJson, NotText, json_rows
+from imageref_ray.core.json_files import BrokenJson, NotText, json_rows, repaired
 from imageref_ray.core.label_rows import COLUMNS, label_rows
 from imageref_ray.core.records import Image
 
@@ -179,10 +179,11 @@ def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
     """A Python-literal dict from a cell; `ast.literal_eval` never runs code."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of paths with backslashes
-            value = ast.literal_eval(row[column].strip())
+            value = repaired(ast.literal_eval(row[column].strip()))
         str(value)  # fails for a number of more digits than Python writes
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         reason = shown(getattr(error, "msg", None) or str(error) or type(error).__name__)
+        reason = "it has names or calls" if reason.startswith("malformed node") else reason
         raise ConfigError(
             f"{where}: column {column} is not a Python literal ({reason}); write a dict: {{'a': 'b'}}"
         ) from None

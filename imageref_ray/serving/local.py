@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ray import serve
 
 from imageref_ray.batch import cluster
 from imageref_ray.core.config import ConfigError, overridden
+from imageref_ray.core.yaml_files import read_yaml
 
 LOGS = "/tmp/ray/session_latest/logs/serve"
 DEFAULT_APPLICATION = {"name": "imageref", "import_path": "imageref_ray.serving.app:build"}
@@ -61,9 +61,9 @@ def run(
 def read_serve_config(path: Path) -> dict[str, Any]:
     """The parsed Ray Serve config. Raises ConfigError unless it lists applications."""
     try:
-        config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = read_yaml(path)
         names = [(entry["name"], entry["import_path"]) for entry in config["applications"]]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is not a Ray Serve config ({reason}); imageref init serve writes one") from None
     if not names:

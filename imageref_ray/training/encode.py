@@ -22,7 +22,8 @@ from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_t
 
 from imageref_ray.core.images import DECODE_ERRORS, open_rgb, upright_size
 from imageref_ray.core.tiles import Tiles
-from imageref_ray.dataset.mixture import Conversation, SampleError, messages
+from imageref_ray.dataset.mixture import Conversation, messages
+from imageref_ray.dataset.turns import SampleError
 from imageref_ray.engines.base import Message, RequestError
 from imageref_ray.engines.chat_template import internvl
 from imageref_ray.training.augment import crop_and_flip

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from torch.utils.data import Dataset
 
-from imageref_ray.dataset.mixture import SampleError, draw_again
+from imageref_ray.dataset.mixture import draw_again
+from imageref_ray.dataset.turns import SampleError
 from imageref_ray.training.batch_plan import Use
 from imageref_ray.training.encode import Encoder, Example
 

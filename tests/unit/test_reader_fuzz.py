@@ -6,28 +6,49 @@ Seeded, so that a failure comes again: its message names the reader and the numb
 from __future__ import annotations
 
 import copy
+import io
 import json
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from PIL.PngImagePlugin import PngInfo
 
-from imageref_ray import sources
+from imageref_ray import engines, sources
+from imageref_ray.batch import manifest
+from imageref_ray.commands.annotation.example_files import caption_examples, place_examples
 from imageref_ray.commands.annotation.input_files import open_inputs
-from imageref_ray.core.config import ConfigError, InputsConfig, MixtureEntry, SourceConfig, TrainConfig
+from imageref_ray.core import images, tiles
+from imageref_ray.core.config import (
+    BuildConfig,
+    ConfigError,
+    ExamplesConfig,
+    InputsConfig,
+    MixtureEntry,
+    SourceConfig,
+    TrainConfig,
+    load,
+)
 from imageref_ray.core.config import check as checked
 from imageref_ray.core.files import read_csv
 from imageref_ray.core.json_files import BrokenJson, json_rows
 from imageref_ray.core.records import Document, Image, Record, Sample
 from imageref_ray.dataset import mixture, paper_formats
 from imageref_ray.dataset.check import check
-from imageref_ray.dataset.public_benchmarks import import_test_set
+from imageref_ray.dataset.public_benchmarks import export_answers, import_test_set
 from imageref_ray.evaluation import events
+from imageref_ray.evaluation.judge_inputs import Answers, Inputs, read_ratings
+from imageref_ray.serving.local import read_serve_config
 from imageref_ray.sources import image_sets, paper_choice, question_files, vqa_sets
+from imageref_ray.stages import prompts
+from imageref_ray.stages.prompts.instruct import load_instruct
+from imageref_ray.stages.prompts.rubric import load_rubric
 
 TURNS = [{"from": "human", "value": "<image>\nWas ist «das»?"}, {"from": "gpt", "value": "Zwei Böte 😀."}]
 ANNOTATION = {"id": 1, "image": "a.png", "conversations": TURNS}
@@ -104,6 +125,74 @@ def asked(path: Path) -> object:
     return question_files.read(path, [Image("000000000009", "9.jpg")], ("okvqa",), lambda task: task)
 
 
+def picture() -> bytes:
+    """A small PNG with a text."""
+    info = PngInfo()
+    info.add_text("prompt", "x" * 40)
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (5, 4), "red").save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def decoded(path: Path) -> object:
+    found = images.decode(Image("a", str(path)), 10**6, 10**6)
+    return found[:2] if isinstance(found, images.Problem) else found[:1]
+
+
+def pages(path: Path) -> object:
+    return list(sources.read(checked(SourceConfig, {"kind": "folder", "root": path.parent}, "")))
+
+
+def examples(stage: str) -> Callable[[Path], object]:
+    def read(path: Path) -> object:
+        (path.parent / "a.png").write_bytes(picture())
+        config = ExamplesConfig(file=path, count=1)
+        source = checked(SourceConfig, {"kind": "samples", "root": path.parent, "files": ["none.jsonl"]}, "")
+        if stage == "place":
+            return place_examples(config, source, PACK, None)
+        return caption_examples(config, source, PACK, path.parent)
+
+    return read
+
+
+def checkpoint(path: Path) -> object:
+    path.replace(path.parent / "config.json")
+    return engines.check(checked(BuildConfig, {**BUILD, "engine": {"model": str(path.parent)}}, "").engine)
+
+
+def ratings(path: Path) -> object:
+    return read_ratings(path, Inputs({}, {"a": Answers({}, 0), "b": Answers({}, 0)}, load_rubric("single")))
+
+
+def run_folder(name: str) -> Callable[[Path], object]:
+    def read(path: Path) -> object:
+        path.replace(path.parent / name)
+        return manifest.summary(path.parent), name == "fingerprint.json" and manifest.job_and_config(path.parent)
+
+    return read
+
+
+def exported(path: Path) -> object:
+    return export_answers("rag-igbench", path, {"1": "x"}, path.parent / "out.jsonl")
+
+
+PACK = prompts.load_pack("default-en")
+SHIPPED = Path(prompts.__file__).parent
+BUILD = {"source": {"kind": "samples", "root": "x", "files": ["ä.jsonl"]}, "output": "o", "engine": {"model": "m"}}
+SERVE = {"http_options": {"port": 1}, "applications": [{"name": "ö", "import_path": "a:b", "args": {"model": "m"}}]}
+MARKDOWN = "---\ntitle: Tö 😀\n---\n# A\nText ![alt](a.png)\n\n```\ncode\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+HTML = '<!doctype html><html><head><meta charset="utf-8"><title>Tö</title></head><body><p>x<img srcset="a.png 2x"></p>'
+CAPTION_EXAMPLE = {"document": {**DOCUMENT, "images": ["a.png"]}, "description": "ö", "caption": "c"}
+PLACED = {"position": "<Position 1>", "image": "IMAGE_1", "analysis": "ö", "explanation": "x"}
+PLACE_EXAMPLE = {"response": "# T\nText.", "caption_str": ["ö"], "result": {"predictions": [PLACED]}}
+TILES = {"max_tiles": 2, "share_tiles": True, "max_tiles_by_set": {"ä": 2}}
+FINGERPRINT = {"fingerprint": "f", "settings": {"job": "build"}, "config": {"output": "ö"}}
+
+
+def pack(name: str) -> Any:
+    return yaml.safe_load((SHIPPED / name).read_text(encoding="utf-8"))
+
+
 ANNOTATIONS = [ANNOTATION, PARTS, {**ANNOTATION, "id": 3, "alternatives": ALTERNATIVES}]
 
 Reader = tuple[Callable[[Path], object], Any, str]
@@ -116,7 +205,7 @@ READERS: dict[str, Reader] = {
     "samples in parquet": (samples, [SAMPLE | {"documents": [{**DOCUMENT, "images": ["a.png"]}]}] * 3, ".parquet"),
     "events": (paper_events, [EVENT, {**EVENT, "paasEventID": 8}], ".jsonl"),
     "articles": (articles, ARTICLE, ".json"),
-    "manifest": (lambda path: list(image_sets.read("manifest", path)), [{"image": "ä.png", "id": "x"}] * 2, ".jsonl"),
+    "image list": (lambda path: list(image_sets.read("manifest", path)), [{"image": "ä.png", "id": "x"}] * 2, ".jsonl"),
     "excluded images": (image_sets.read_exclusions, {"images": [{"file_name": "9.jpg", "id": 9}]}, ".json"),
     "excluded ids": (image_sets.read_exclusions, "9\nä.jpg\n", ".txt"),
     "excluded documents": (paper_choice.read_exclusions, ["n1", 2], ".json"),
@@ -144,13 +233,36 @@ READERS: dict[str, Reader] = {
     "training on a list": (drawn, ANNOTATIONS, ".json"),
     "mixture": (meta, {"a": {"annotation": __file__, "repeat_time": 1, "root": "/", "more": 1}}, ".json"),
     "evaluation": (run_events, [ROW], ".jsonl"),
+    "flat lines": (lambda path: list(vqa_sets.read_flat(path, path.parent, "t")), [QUESTION, CHOICES], ".jsonl"),
+    "config": (lambda path: load(BuildConfig, path), BUILD, ".yaml"),
+    "serve config": (read_serve_config, SERVE, ".yaml"),
+    "prompt pack": (lambda path: prompts.load_pack(str(path)), pack("compact.yaml"), ".yaml"),
+    "instruct pack": (lambda path: load_instruct(str(path)), pack("instruct-compact.yaml"), ".yaml"),
+    "rubric": (lambda path: load_rubric(str(path)), pack("judge-single.yaml"), ".yaml"),
+    "caption examples": (examples("caption"), [CAPTION_EXAMPLE], ".json"),
+    "place examples": (examples("place"), [PLACE_EXAMPLE], ".json"),
+    "checkpoint": (checkpoint, {"architectures": ["InternVLForConditionalGeneration"]}, ".json"),
+    "tiles": (tiles.read, TILES, ".json"),
+    "ratings": (ratings, "id,system,rating\n1,a,5\n2,b,\n", ".csv"),
+    "fingerprint": (run_folder("fingerprint.json"), FINGERPRINT, ".json"),
+    "manifest": (run_folder("manifest.json"), {"summary": {"records": 1, "files": {"a": "ö"}}}, ".json"),
+    "Markdown page": (pages, MARKDOWN, ".md"),
+    "HTML page": (pages, HTML, ".html"),
+    "picture": (decoded, picture(), ".png"),
+    "benchmark answers": (exported, [IGBENCH], ".jsonl"),
     "benchmark": (lambda path: import_test_set("rag-igbench", path, path.parent, path.parent), [IGBENCH], ".jsonl"),
 }
 
 
+TEXTUAL = {".json", ".jsonl", ".csv", ".txt", ".yaml"}
+"""Files whose encoding their byte order mark names; that of a page has rules of its own, and a picture has none."""
+
+
 def written(value: Any, suffix: str, folder: Path) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
+    if isinstance(value, str | bytes):
+        return value if isinstance(value, bytes) else value.encode()
+    if suffix == ".yaml":
+        return yaml.safe_dump(value, allow_unicode=True, sort_keys=False).encode("utf-8", "surrogatepass")
     if suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(value), folder / "good.parquet")
         return (folder / "good.parquet").read_bytes()
@@ -169,7 +281,7 @@ def places(value: Any) -> Iterable[tuple[Any, Any]]:
 
 def with_odd_value(value: Any, suffix: str, draw: random.Random) -> Any:
     """The same with one value somewhere replaced by another kind of value, or left out."""
-    if isinstance(value, str) or suffix == ".parquet":
+    if isinstance(value, str | bytes) or suffix == ".parquet":
         return value
     changed = copy.deepcopy(value)
     holder, key = draw.choice(list(places(changed)))
@@ -199,7 +311,7 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_file_is_read_or_told_and_never_a_traceback(name: str, tmp_path: Path) -> None:
     read, good, suffix = READERS[name]
-    read_anything = [0]
+    read_anything = list[int]()
     for number in range(60):
         draw = random.Random(f"{name} {number}")
         folder = tmp_path / str(number)
@@ -219,7 +331,7 @@ def test_a_damaged_file_is_read_or_told_and_never_a_traceback(name: str, tmp_pat
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-@pytest.mark.parametrize("name", [name for name, (_, _, suffix) in READERS.items() if suffix != ".parquet"])
+@pytest.mark.parametrize("name", [name for name, (_, _, suffix) in READERS.items() if suffix in TEXTUAL])
 def test_every_reader_reads_the_same_in_every_encoding(name: str, encoding: str, tmp_path: Path) -> None:
     read, good, suffix = READERS[name]
     text = written(good, suffix, tmp_path).decode()

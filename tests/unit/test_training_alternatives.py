@@ -8,6 +8,7 @@ import pytest
 
 from imageref_ray.core.config import MixtureEntry
 from imageref_ray.dataset import mixture
+from imageref_ray.dataset.turns import SampleError
 
 ENTRY = MixtureEntry(root=Path("pictures"), annotation=Path("rows.jsonl"))
 CHOICES: dict[str, Any] = {
@@ -54,8 +55,8 @@ def test_a_use_draws_a_wording_and_an_answer_by_weight_and_the_same_with_the_sam
 )
 def test_alternatives_that_do_not_fit_are_a_reason_to_leave_a_line_out(change: dict[str, object]) -> None:
     line: dict[str, object] = {**ROW, "alternatives": {**CHOICES, **change}}
-    with pytest.raises(mixture.SampleError, match="alternatives do not fit the conversation"):
+    with pytest.raises(SampleError, match="alternatives do not fit the conversation"):
         mixture.parse(line, "s", ENTRY, 1)
     several = {**ROW, "conversations": [*ROW["conversations"], *ROW["conversations"]], "image": ["a.png", "b.png"]}
-    with pytest.raises(mixture.SampleError, match="alternatives do not fit the conversation"):
+    with pytest.raises(SampleError, match="alternatives do not fit the conversation"):
         mixture.parse(several, "s", ENTRY, 1)

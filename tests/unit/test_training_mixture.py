@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from imageref_ray.commands.cli import main
 from imageref_ray.core.config import ConfigError, MixtureEntry, TrainConfig, check, load
 from imageref_ray.dataset import mixture
 from imageref_ray.dataset.export.instruction_rows import RATIOS
+from imageref_ray.dataset.turns import SampleError
 from imageref_ray.training import progress
 from imageref_ray.training.batch_plan import BatchShape, Use, plan_rounds
 from imageref_ray.training.schedule import learning_rate
@@ -57,7 +59,10 @@ def test_repeats_above_one_give_whole_copies_and_a_share_one_more(tmp_path: Path
     ("line", "reason"),
     [
         ("{not json", "not an annotation line"),
-        ('{"conversations": [{"from": "robot", "value": "hi"}]}', "not an annotation line"),
+        (
+            '{"conversations": [{"from": "robot", "value": "hi"}]}',
+            "a turn is by none of human, user, gpt, assistant, system",
+        ),
         ('{"conversations": [{"from": "human", "value": "hi"}]}', "no answer to train on"),
         (
             '{"image": "a.png", "conversations": '
@@ -122,7 +127,7 @@ def test_a_conversation_that_the_model_begins_is_counted(tmp_path: Path) -> None
         {"from": "gpt", "value": "Hello."},
         {"from": "human", "value": "?"},
     ]
-    with pytest.raises(mixture.SampleError, match="the first turn is the model's"):
+    with pytest.raises(SampleError, match="the first turn is the model's"):
         mixture.parse({"conversations": [*turns, turns[1]]}, "s", entry(tmp_path), 6)
 
 
@@ -146,6 +151,46 @@ def test_every_sample_counts_in_every_encoding_from_lines_and_from_a_list(
     (tmp_path / "a.jsonl").write_bytes(text.encode(encoding))
     drawn, skipped = mixture.draw({"a": entry(tmp_path / "a.jsonl").model_copy(update={"length": 5})}, 1, seed=0)
     assert [row.turns[1][1] for row in drawn] == values and not skipped
+
+
+HUMAN = {"from": "human", "value": "<image>Q"}
+SHOWN = {"type": "image_url", "image_url": {"url": "a.png"}}
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        ([HUMAN, {"from": "gpt", "value": " \n "}], "no answer to train on"),
+        ([HUMAN, {"from": "gpt", "value": []}], "no answer to train on"),
+        (
+            [HUMAN, {"from": "gpt", "value": "A"}, {"from": "human", "value": "Q"}, {"from": "gpt", "value": ""}],
+            "empty",
+        ),
+        ([HUMAN, {"from": "gpt", "value": [{"type": "text", "text": "A"}, SHOWN]}], "in a turn that is not a question"),
+        ([{"from": "system", "value": [SHOWN]}, HUMAN, {"from": "gpt", "value": "A"}], "a turn that is not a question"),
+        ([HUMAN, {"from": "gpt", "value": ["A", "B"]}], "neither text nor an image"),
+        ([HUMAN, {"from": "tool", "value": "A"}], "a turn is by none of human, user, gpt, assistant, system"),
+        ([HUMAN, {"from": ["gpt"], "value": "A"}], "a turn is by none of"),
+        ([HUMAN, {"value": "A"}], "a turn is by none of"),
+        ([HUMAN, {"from": "gpt"}], "a turn is not text"),
+        ([HUMAN, None], "not an annotation line"),
+        ([], "not an annotation line"),
+        ("x", "not an annotation line"),
+        (None, "not an annotation line"),
+        ({"human": "Q", "gpt": "A"}, "not an annotation line"),
+    ],
+)
+def test_turns_that_teach_nothing_or_something_wrong_are_counted(turns: Any, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(SampleError, match=reason):
+        mixture.parse({"image": "a.png", "conversations": turns}, "s", entry(tmp_path), 6)
+
+
+def test_the_spelling_of_ms_swift_is_read_as_internvls(tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "S"}, {"role": "user", "content": [SHOWN, {"type": "text", "text": "Q"}]}]
+    swift = {"images": [{"bytes": None, "path": "a.png"}], "messages": [*turns, {"role": "assistant", "content": "A"}]}
+    ours = [{"from": "system", "value": "S"}, HUMAN, {"from": "gpt", "value": "A"}]
+    expected = mixture.parse({"image": "a.png", "conversations": ours}, "s", entry(tmp_path), 6)
+    assert mixture.parse(swift, "s", entry(tmp_path), 6) == expected
 
 
 def test_lines_of_another_encoding_are_counted_and_utf16_without_its_mark_is_one_sentence(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
-"""The base class of every config model, and the error for everything that a user can fix."""
+"""The base class of every config model."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from imageref_ray.core.config_error import ConfigError
 
-class ConfigError(ValueError):
-    """An input of the user is wrong: the message says what, where and how to fix it (exit code 2)."""
+__all__ = ["Config", "ConfigError"]
 
 
 class Config(BaseModel):

@@ -8,11 +8,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 
 from imageref_ray.core.config.base import Config, ConfigError
-from imageref_ray.core.records import repaired
+from imageref_ray.core.yaml_files import BrokenYaml, parse_yaml, read_yaml
 
 C = TypeVar("C", bound=Config)
 
@@ -24,10 +23,7 @@ def load(kind: type[C], path: Path, overrides: Iterable[str] = ()) -> C:
     """
     if not path.is_file():
         raise ConfigError(f"config file {path} does not exist; give the path of a YAML file, e.g. one of jobs/configs/")
-    try:
-        values = repaired(yaml.safe_load(path.read_bytes())) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}; fix the file") from None
+    values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path} contains {type(values).__name__}, not `key: value` lines; fix the file")
     return check(kind, overridden(values, overrides), str(path))
@@ -57,8 +53,8 @@ def overridden(values: dict[str, Any], overrides: Iterable[str], option: str = "
             node[parent] = {**child} if isinstance(child, dict) else {}
             node = node[parent]
         try:
-            node[last] = repaired(yaml.safe_load(text))
-        except (yaml.YAMLError, ValueError, RecursionError):
+            node[last] = parse_yaml(text)
+        except BrokenYaml:
             raise ConfigError(
                 f"{option}{override}: the value is not valid YAML; quote it: {option}'{key}=\"…\"'"
             ) from None

@@ -19,7 +19,7 @@ from imageref_ray.core.json_files import BrokenJson, JsonRow, NotText, json_rows
 from imageref_ray.core.parquet_files import parquet_rows
 from imageref_ray.core.records import Record, Sample, from_row
 from imageref_ray.dataset.export.rows import TAG, answer
-from imageref_ray.dataset.mixture import ROLES, turn_text
+from imageref_ray.dataset.turns import ROLES, turn_text
 
 RECORD = {"sample", "response", "placements"}
 """Keys by which a row of our own records is known."""
