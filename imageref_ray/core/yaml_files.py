@@ -22,7 +22,7 @@ class BrokenYaml(ValueError):
     """Not YAML; the message says why and where, for `{file} is not valid YAML: {error}`."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Texts that are text, and no key twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:

@@ -45,6 +45,12 @@ def test_an_image_in_several_groups_of_a_slot_counts_by_its_best(tmp_path):
 images = st.integers(0, 9).map(lambda k: f"12/{k}.jpg")
 
 
+def test_labels_may_begin_with_two_marks_and_their_texts_are_text(tmp_path):
+    half = LABELS.replace("5/0.jpg", "5\\ud83d/0.jpg")  # an escape of Python's in the cell
+    assert half != LABELS
+    assert read_labels(write(tmp_path / "l.csv", f"\ufeff\ufeff{half}"))["17"][1] == {"5\ufffd/0.jpg": 2, "6/1.png": 3}
+
+
 @given(
     st.dictionaries(
         st.integers(1, 10**6).map(str),
@@ -61,7 +67,10 @@ def test_labels_survive_writing(tmp_path_factory, labels):
     ("text", "message"),
     [
         ("paasEventID,result\n", "column image_map is missing"),
-        (LABELS.replace("'5/0.jpg'", "__import__('os')"), "line 2: column image_map is not a Python literal"),
+        (
+            LABELS.replace("'5/0.jpg'", "__import__('os')"),
+            r"line 2: column image_map is not a Python literal \(it has names or calls\)",
+        ),
         (LABELS.replace("['k1']", "['k9']"), "line 2: <Position 1> names 'k9', which is not in image_map"),
         (LABELS.replace("<Position 3>", "<Position x>"), "line 2: result contains '<Position x>'"),
         (LABELS + LABELS.split("\n")[1], "line 3: event 17 is repeated"),
