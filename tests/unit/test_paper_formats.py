@@ -69,7 +69,7 @@ def test_labels_survive_writing(tmp_path_factory, labels):
         ("paasEventID,result\n", "column image_map is missing"),
         (
             LABELS.replace("'5/0.jpg'", "__import__('os')"),
-            r"line 2: column image_map is not a Python literal \(it has names or calls\)",
+            "line 2: column image_map is not a Python literal (it has names or calls)",
         ),
         (LABELS.replace("['k1']", "['k9']"), "line 2: <Position 1> names 'k9', which is not in image_map"),
         (LABELS.replace("<Position 3>", "<Position x>"), "line 2: result contains '<Position x>'"),
