@@ -155,9 +155,9 @@ def examples(stage: str) -> Callable[[Path], object]:
     return read
 
 
-def checkpoint(path: Path) -> object:
+def checkpoint(path: Path) -> None:
     path.replace(path.parent / "config.json")
-    return engines.check(checked(BuildConfig, {**BUILD, "engine": {"model": str(path.parent)}}, "").engine)
+    engines.check(checked(BuildConfig, {**BUILD, "engine": {"model": str(path.parent)}}, "").engine)
 
 
 def ratings(path: Path) -> object:
