@@ -16,7 +16,6 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-import yaml
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_inline import StateInline
@@ -28,7 +27,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 from selectolax.lexbor import LexborHTMLParser
 
 from imageref_ray.core.images import Problem
-from imageref_ray.core.records import repaired
+from imageref_ray.core.yaml_files import BrokenYaml, parse_yaml
 from imageref_ray.sources import markdown_dialects, mdx
 from imageref_ray.sources.html_page import addresses, decode, web
 from imageref_ray.sources.page import Page, one_line, untitled
@@ -219,10 +218,8 @@ def _html_block(self: RendererHTML, tokens: Sequence[Token], index: int, options
 def _front_matter(text: str) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """The fields, or why there are none."""
     try:
-        values = repaired(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = getattr(error, "problem_mark", None)
-        place = f" (line {where.line + 2})" if where else ""
-        message = f"its front matter is not YAML{place}; the page was read without its title and address"
+        values = parse_yaml(f"\n{text}")  # its first line is the second of the page
+    except BrokenYaml as error:
+        message = f"its front matter is not YAML: {error}; the page was read without its title and address"
         return {}, (Problem("BrokenFrontMatter", message),)
     return values if isinstance(values, dict) else {}, ()
