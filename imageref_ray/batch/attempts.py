@@ -13,6 +13,8 @@ import socket
 import time
 from pathlib import Path
 
+from imageref_ray.core.durable import make_folder, sync, writing
+
 FOLDER = "attempts"
 LOOK_S = 0.5
 """Seconds between two looks of a `StopFlag` at the disk, which many workers share."""
@@ -25,15 +27,17 @@ class Superseded(RuntimeError):
 def begin(directory: Path) -> int:
     """Take over the run directory; returns this attempt's number, from 1."""
     folder = directory / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     number = newest(directory) + 1
     while True:
+        path = _path(directory, number)
         try:
-            with _path(directory, number).open("x", encoding="utf-8") as file:
+            with writing(path), path.open("x", encoding="utf-8") as file:
                 file.write(f"{socket.gethostname()} {os.getpid()}\n")
         except FileExistsError:
             number += 1
         else:
+            sync(folder)
             return number
 
 

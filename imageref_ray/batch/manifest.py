@@ -16,7 +16,7 @@ from typing import Any
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import CheckpointConfig, ConfigError, EngineConfig
-from imageref_ray.core.files import write_atomically
+from imageref_ray.core.durable import DiskError, make_folder, remove, write_atomically
 from imageref_ray.core.json_files import read_json
 
 WHOLE_BYTES = 256 * 2**20
@@ -40,7 +40,9 @@ def begin(
         if (done := summary(directory)) is not None:
             return done
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
+    except DiskError:
+        raise
     except OSError as error:
         raise ConfigError(f"cannot create {directory}: {error.strerror}; give another output") from None
     write_json(path, {"fingerprint": fingerprint(settings), "settings": flat, "config": dict(config or {})})
@@ -58,7 +60,7 @@ def job_and_config(directory: Path) -> tuple[str, dict[str, Any]]:
 
 def reopen(directory: Path) -> None:
     """Mark a finished run as unfinished: it has records to run again."""
-    (directory / "manifest.json").unlink(missing_ok=True)
+    remove(directory / "manifest.json")
 
 
 def summary(directory: Path) -> dict[str, Any] | None:
@@ -88,6 +90,12 @@ def finish(directory: Path, config: Mapping[str, Any], settings: Mapping[str, An
     write_json(directory / "manifest.json", manifest)
 
 
+def begin_revision(directory: Path) -> None:
+    """Note that what a finished run made of its records is being made again: its files are not what manifest.json says
+    (`revising`) until `revise` is called."""
+    write_json(directory / "manifest.json", {**finished(directory), "revising": True})
+
+
 def revise(directory: Path, changed: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """What a finished run made of its records was made again, with these settings changed; the records are the same.
 
@@ -98,6 +106,7 @@ def revise(directory: Path, changed: Mapping[str, Any], result: Mapping[str, Any
         content["config"] = {**content["config"], **changed}
         if name == "manifest.json":
             content |= {"summary": dict(result), "revised": {"git": git_revision(), "at": _now()}}
+            content.pop("revising", None)
         write_json(directory / name, content)
 
 
@@ -152,7 +161,7 @@ def git_revision() -> str | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file so that it is there wholly or not at all."""
+    """Write a JSON file so that it is there wholly, on the disk, or not at all."""
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 

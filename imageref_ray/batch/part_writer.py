@@ -14,6 +14,7 @@ from functools import partial
 
 from imageref_ray.batch import attempts
 from imageref_ray.batch.store import Result, Store
+from imageref_ray.core.durable import DiskError
 from imageref_ray.core.records import Failure
 from imageref_ray.engines.base import EngineError
 
@@ -96,7 +97,7 @@ class PartWriter:
             part.written.set_exception(EngineError(self._reason(error)))
 
     def _reason(self, error: BaseException) -> str:
-        if isinstance(error, attempts.Superseded):
+        if isinstance(error, attempts.Superseded | DiskError):
             return str(error)
         name = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
         return f"results cannot be written to {self._store.directory}: {name}{error}"

@@ -35,6 +35,7 @@ from imageref_ray.batch.watchdog import Stalled, Stopped, Watchdog, signals
 from imageref_ray.batch.work_queue import WorkQueue
 from imageref_ray.batch.worker import BATCH, Pass, Row, Worker, packed, prepared
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.durable import DiskError, make_folder
 from imageref_ray.core.records import Failure, Usage, well_formed
 from imageref_ray.engines.base import EngineDied, EngineError
 
@@ -63,7 +64,7 @@ def run_pass(task: Pass, rows: Iterable[Row | Failure], again: frozenset[str] = 
     Raises ConfigError for what the user can fix, EngineError when the engine fails or no record is finished for too
     long, Stopped when it was asked to stop; an error of one record is in the quarantine. Call it again to resume.
     """
-    task.directory.mkdir(parents=True, exist_ok=True)
+    make_folder(task.directory)
     task = dataclasses.replace(task, attempt=attempts.begin(task.directory))
     store.sweep(task.directory)
     (task.directory / REASON).unlink(missing_ok=True)
@@ -235,7 +236,8 @@ class _EngineActor:
             os._exit(1)  # Ray replaces this actor and runs its batches again
         except Exception as error:
             kind = "config" if isinstance(error, ConfigError) else "engine"
-            text = str(error) if isinstance(error, ConfigError | EngineError) else f"{type(error).__name__}: {error}"
+            told = ConfigError | EngineError | DiskError
+            text = str(error) if isinstance(error, told) else f"{type(error).__name__}: {error}"
             with suppress(OSError):  # a full disk: what Ray passes on has to do
                 write_json(self._reason, {"kind": kind, "message": well_formed(" ".join(text.split()))})
             raise
@@ -290,4 +292,5 @@ def _cause(error: BaseException, run: Path) -> Exception:
         return EngineError(f"{reason['message']} (log: {run / LOG})")
     lines = str(error).strip().splitlines()
     named = [line for line in lines if re.match(r"(?!ray\.)[\w.]*(Error|Exception): ", line)]
-    return EngineError(f"the run stopped: {(named or lines[:1])[-1]} (log: {run / LOG})")
+    reason = re.sub(r"^imageref_ray\.[\w.]+: ", "", (named or lines[:1])[-1])
+    return EngineError(f"the run stopped: {reason} (log: {run / LOG})")

@@ -5,12 +5,12 @@
     <run>/engines/<attempt>-<writer>-<ready, ns>           touched as long as the writer's engine is alive
     <run>/in-flight/<hash of a name>                       a byte for each time it began and did not end
 
-When engines were ready, alive and committing is read from the file system's time stamps: these can be compared,
-whichever machine wrote, and however coarse or wrong its own clock is.
+When engines were ready, alive and committing is read from the file system's time stamps: these can be compared with
+each other, whichever machine wrote, and however coarse or wrong its own clock is; never with a clock.
 
-A part is written under another name and renamed when it is complete, so a kill leaves whole parts only. Two
-writers can commit the same record (one was taken for dead but lived): readers take the first. A writer of an attempt
-that another has taken over commits nothing (`attempts.Superseded`).
+A part counts once it is on the disk, whole, under its name (`core/durable.py`): kills and power cuts leave whole parts
+only. Two writers can commit the same record (one was taken for dead but lived): readers take the first. A writer of an
+attempt that another has taken over commits nothing (`attempts.Superseded`).
 """
 
 from __future__ import annotations
@@ -32,9 +32,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imageref_ray.batch import attempts
+from imageref_ray.core.durable import make_folder, sync, write_atomically, writing
 from imageref_ray.core.records import Failure, Usage, from_row, json_text, to_row, well_formed
 
 RECORDS, QUARANTINE, IN_FLIGHT, ENGINES = "records", "quarantine", "in-flight", "engines"
+
+SETTLED_S = 2.0
+"""A folder that has had its time stamp for so long keeps it only if nothing changes: stamps are as coarse as that."""
 
 OPEN_PARTS = 64
 """Parts in memory while records are read in another order than theirs: neighbours in a source are in few parts."""
@@ -78,24 +82,27 @@ class Store:
         self._writer = uuid.uuid4().hex[:12]
         self._engine: Path | None = None
         self._count = 0
-        self._looked = 0
+        self._folders: set[str] = set()
+        self._stamp, self._since, self._settled = 0, time.monotonic(), False
         self._seen: set[str] = set()
         self._done: set[str] = set()
 
     def done(self) -> Set[str]:
         """Ids committed by any writer up to now; the next call adds to the same set.
 
-        Called for every batch of a long run: only parts not seen before are opened, and the folder is not listed if
-        its time stamp is the same (unless that is less than a second old: then it may hide a later change).
+        Only parts not seen before are opened. The folder is not listed once it was listed `SETTLED_S` after its time
+        stamp was first seen: before, the stamp may hide a later change.
         """
-        folder = self.directory / RECORDS
-        changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
-        if changed != self._looked or time.time_ns() - changed < 1e9:
+        folder, now = self.directory / RECORDS, time.monotonic()
+        stamp = folder.stat().st_mtime_ns if folder.is_dir() else 0
+        if stamp != self._stamp:
+            self._stamp, self._since, self._settled = stamp, now, False
+        if not self._settled:
             new = {name for name in _names(folder) if name not in self._seen}
             for name in new:
                 self._done.update(pq.read_table(folder / name, columns=["id"], memory_map=True)["id"].to_pylist())
             self._seen |= new
-            self._looked = changed
+            self._settled = now - self._since > SETTLED_S
         return self._done
 
     def begun(self, *name: str) -> int:
@@ -107,7 +114,7 @@ class Store:
         """Mark a batch (named by its first record) or a record as begun."""
         mark = self._mark(name)
         mark.parent.mkdir(parents=True, exist_ok=True)
-        with mark.open("ab") as file:
+        with writing(mark), mark.open("ab") as file:
             file.write(b".")
 
     def end(self, *name: str) -> None:
@@ -118,16 +125,18 @@ class Store:
         """Mark this writer's engine as ready; returns how many engines of this attempt became ready since the last
         result that any of them wrote."""
         folder = self.directory / ENGINES
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         last = self.directory / RECORDS
         after = last.stat().st_mtime_ns if last.is_dir() else 0
         hidden = folder / f".{self._writer}.tmp"
-        hidden.touch()
-        while hidden.stat().st_mtime_ns == after:  # stamps come in ticks of some milliseconds
-            time.sleep(0.001)
+        with writing(folder):
             hidden.touch()
-        self._engine = folder / f"{self._attempt:06d}-{self._writer}-{hidden.stat().st_mtime_ns}"
-        hidden.rename(self._engine)
+            while hidden.stat().st_mtime_ns == after:  # stamps come in ticks of some milliseconds
+                time.sleep(0.001)
+                hidden.touch()
+            self._engine = folder / f"{self._attempt:06d}-{self._writer}-{hidden.stat().st_mtime_ns}"
+            hidden.rename(self._engine)
+        sync(folder)
         return sum(_ready(path) > after for path in folder.glob(f"{self._attempt:06d}-*"))
 
     def alive(self) -> None:
@@ -149,19 +158,13 @@ class Store:
 
     def _part(self, kind: str, rows: list[dict[str, Any]]) -> None:
         folder = self.directory / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        final = folder / f"part-{self._attempt:06d}-{self._writer}-{self._count:06d}.parquet"
-        hidden = folder / f".{final.name}.tmp"
-        with hidden.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMAS[kind]), file)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            attempts.check(self.directory, self._attempt)
-            hidden.rename(final)
-        except attempts.Superseded:
-            hidden.unlink(missing_ok=True)
-            raise
+        if kind not in self._folders:
+            make_folder(folder)
+            self._folders.add(kind)
+        part = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMAS[kind]), part)
+        path = folder / f"part-{self._attempt:06d}-{self._writer}-{self._count:06d}.parquet"
+        write_atomically(path, part.getvalue().to_pybytes(), partial(attempts.check, self.directory, self._attempt))
 
 
 def _result_row(result: Result) -> dict[str, Any]:
@@ -276,10 +279,10 @@ def idle(directory: Path) -> bool:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a killed run left behind: half written parts, and its marks of what was in flight."""
+    """Remove what a killed run left behind: half written files, and its marks of what was in flight."""
     shutil.rmtree(directory / IN_FLIGHT, ignore_errors=True)
-    for kind in (RECORDS, QUARANTINE):
-        for path in (directory / kind).glob(".*.tmp"):
+    for folder in (directory, directory / RECORDS, directory / QUARANTINE, directory / ENGINES):
+        for path in filter(Path.is_file, folder.glob(".*.tmp")):
             path.unlink(missing_ok=True)
 
 

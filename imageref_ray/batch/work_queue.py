@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imageref_ray.core.durable import writing
+
 FOLDER = "work-queue"
 _ITEM = 8
 
@@ -34,10 +36,15 @@ class WorkQueue:
 def write(directory: Path, rows: Iterable[tuple[dict[str, Any], float | None]], size: int) -> WorkQueue:
     """Write packed rows (see `worker.packed`), each with its weight, in order.
 
-    The heaviest of those that have a weight is written last.
+    The heaviest of those that have a weight is written last. Not synced: every attempt writes its own.
     """
     folder = directory / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
+    with writing(folder):
+        return _write(folder, rows, size)
+
+
+def _write(folder: Path, rows: Iterable[tuple[dict[str, Any], float | None]], size: int) -> WorkQueue:
     folder.mkdir(parents=True)
     offsets, count, most = array.array("q"), 0, 0.0
     last: dict[str, Any] | None = None

@@ -22,6 +22,7 @@ from imageref_ray.batch.metered_engine import MeteredEngine
 from imageref_ray.batch.part_writer import PartWriter
 from imageref_ray.batch.store import Result, Store
 from imageref_ray.core.config import ConfigError, EngineConfig
+from imageref_ray.core.durable import DiskError
 from imageref_ray.core.records import Failure, Usage, from_row, json_text, to_row, well_formed
 from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
 
@@ -79,11 +80,11 @@ def stage(name: str) -> Iterator[None]:
 @contextmanager
 def boundary(record_id: str, tries: int) -> Iterator[list[Failure]]:
     """THE record boundary: an error of one record becomes a quarantine row in the list that is given; an error of the
-    system (the engine, the memory) is raised."""
+    system (the engine, the memory, the disk) is raised."""
     failures: list[Failure] = []
     try:
         yield failures
-    except (EngineError, MemoryError):
+    except (EngineError, MemoryError, DiskError):
         raise
     except Exception as error:  # noqa: BLE001
         stage_name = str(getattr(error, "stage", "work"))

@@ -88,25 +88,26 @@ def _export_again(
     export_target: Target,
     console: Console,
 ) -> dict[str, Any]:
-    """A finished run's summary. Exports its records again where settings of `export` changed or a file is missing.
-
-    Files of the earlier settings that these do not write are removed: they may hold what is now in the test split.
-    """
+    """A finished run's summary. Exports its records again where settings of `export` changed, a file is missing, or the
+    last export was interrupted."""
     finished = manifest.finished(config.output)
     summary, export_settings = finished["summary"], config.export.model_dump(mode="json")
     folder, old_settings = config.output / DATASET, finished["config"]["export"]
     old_files = {Path(path).name for path in summary["files"].values()}
     changed = sorted(f"export.{key}" for key, value in export_settings.items() if old_settings.get(key) != value)
     missing = sorted(name for name in old_files if not (folder / name).is_file())
-    if not changed and not missing:
+    interrupted = "revising" in finished
+    if not (changed or missing or interrupted):
         return nothing_left(config, "records", summary, console)
+    manifest.begin_revision(config.output)
+    there = {path.name for path in folder.glob("*")}
     files = export(folder, read_records, export_target, _origin(config, settings, summary, finished["git"]))
     new_files = {Path(path).name for path in files.values()}
-    for name in (stale := sorted(old_files - new_files)):
-        (folder / name).unlink(missing_ok=True)
+    stale = sorted(there - {path.name for path in folder.iterdir()})
     summary = {**summary, "files": files}
     manifest.revise(config.output, {"export": export_settings}, summary)
     reason = f"{', '.join(changed)} changed" if changed else f"missing: {', '.join(missing)}"
+    reason = "the last export was interrupted" if interrupted else reason
     line = f"{config.output} is done: {summary['records']} records; {reason}; wrote {', '.join(sorted(new_files))} "
     line += "from the records, without any engine" + (f"; removed {', '.join(stale)}" if stale else "")
     console.print(line, highlight=False, soft_wrap=True)

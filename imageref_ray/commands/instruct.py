@@ -5,7 +5,6 @@ images, questions asked before ─▶ instruct_work.py: verify, ask, answer ─�
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from imageref_ray.batch.progress import closing_table, unreported
 from imageref_ray.batch.worker import Pass
 from imageref_ray.commands.instruct_work import annotate, prepare, to_work
 from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
+from imageref_ray.core.durable import make_folder
 from imageref_ray.core.records import Failure, Image, Instruction, from_row, to_row
 from imageref_ray.dataset.export.instruction_rows import RATIOS, as_questions, rows
 from imageref_ray.dataset.mixture import repeat_times
@@ -188,7 +188,7 @@ def _export(config: InstructConfig, pack: InstructPack, ids: Sequence[str]) -> d
     All are in the order of the images' `ids`, whichever was finished first.
     """
     folder = config.output / "dataset"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     files = {"instructions": folder / "instructions.jsonl"}
     write_jsonl(files["instructions"], map(to_row, instructions(config.output, ids)))
     if "answer" in config.stages:
@@ -233,7 +233,7 @@ def _export_rows(config: InstructConfig, pack: InstructPack, ids: Sequence[str],
         }
         for name, length in lengths.items()
     }
-    files["mixture"].write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    manifest.write_json(files["mixture"], entries)
     return files
 
 

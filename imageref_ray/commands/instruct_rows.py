@@ -7,7 +7,6 @@ annotations ─▶ questions ─▶ <task>.<use>.jsonl    rows (InternVL annotat
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,9 +18,10 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from imageref_ray.batch import manifest
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.evaluate import names_by_number
-from imageref_ray.core.files import write_atomically
+from imageref_ray.core.durable import remove, replacing
 from imageref_ray.core.json_files import read_json
 from imageref_ray.core.records import Failure, VisualQuestion, json_text, to_row
 from imageref_ray.dataset.export.instruction_rows import RATIOS, Use, rows
@@ -139,22 +139,20 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.part = path.with_name(path.name + ".part")
         self.count = 0
         self.reasons: Counter[str] = Counter()
 
     def __enter__(self) -> _Lines:
-        self.file = self.part.open("w", encoding="utf-8")
+        self.writing = replacing(self.path)
+        self.file = self.writing.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        self.file.close()
-        if kind is None and self.count:
-            self.part.replace(self.path)
-            return
-        self.part.unlink()
-        if kind is None:
-            self.path.unlink(missing_ok=True)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.writing.__exit__(kind, error, trace)
+        if kind is None and not self.count:
+            remove(self.path)
 
     def add(self, row: dict[str, Any], reason: str = "") -> None:
         self.file.write(json_text(row) + "\n")
@@ -179,8 +177,8 @@ def _write_mixture(out: Path, images: Path, task: str, lengths: dict[str, int]) 
         sets[name] = {**places, "ratio": ratio, "length": length}
     counts = {name: int(entry["length"]) for name, entry in sets.items()}
     times = repeat_times(counts, {name: float(entry["ratio"]) for name, entry in sets.items()})
-    mixture = {name: {**entry, "repeat_time": round(times[name], 6)} for name, entry in sets.items()}
-    write_atomically(path, json.dumps(mixture, indent=2) + "\n")
+    sets = {name: {**entry, "repeat_time": round(times[name], 6)} for name, entry in sets.items()}
+    manifest.write_json(path, sets)
 
 
 def _read_mixture(path: Path) -> dict[str, dict[str, Any]]:

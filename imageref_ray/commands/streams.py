@@ -5,13 +5,15 @@ The command itself prints as if nothing could go wrong.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import select
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+
+from imageref_ray.core.durable import BROKEN, FULL, DiskError, disk_problem
 
 PIPE_CLOSED = 141
 """Exit code of a command whose output pipe was closed (`… | head`): what a shell reports for a process that SIGPIPE
@@ -19,7 +21,8 @@ ended."""
 
 
 def run_guarded(run: Callable[[], int]) -> int:
-    """Run a command and flush its output; returns its exit code, `PIPE_CLOSED`, or 1 for a full disk (one line)."""
+    """Run a command and flush its output; returns its exit code, `PIPE_CLOSED`, or 1 for a full or broken disk (one
+    line)."""
     _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -31,16 +34,22 @@ def run_guarded(run: Callable[[], int]) -> int:
             raise
         code = PIPE_CLOSED
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (*FULL, *BROKEN):
             raise
-        where = f"{error.filename}: " if error.filename else ""
         with suppress(OSError):
-            print(f"imageref: {where}{error.strerror}", file=sys.stderr)
+            print(f"imageref: {_sentence(error)}", file=sys.stderr)
         code = 1
     _discard_unwritten()
     if isinstance(code, SystemExit):
         raise code
     return code
+
+
+def _sentence(error: OSError) -> str:
+    if isinstance(error, DiskError) or error.filename:
+        said = error if isinstance(error, DiskError) else disk_problem(error, Path(error.filename))
+        return f"{said} and run the same command again to resume"
+    return str(error.strerror)
 
 
 def _run_and_flush(run: Callable[[], int]) -> int | SystemExit:

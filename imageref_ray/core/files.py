@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all, and text and CSV files as people save them (JSON: json_files.py)."""
+"""Text and CSV files as people save them (JSON: json_files.py)."""
 
 from __future__ import annotations
 
@@ -56,13 +56,6 @@ def shown(text: str) -> str:
 def first_names(names: Sequence[object], most: int = 3) -> str:
     """The first `most` names for a message, and whether there are more."""
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write the file completely or not at all, also when killed."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def encoding_of(begin: bytes) -> Encoding:

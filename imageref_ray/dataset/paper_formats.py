@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.durable import replacing
 from imageref_ray.core.files import require_file, shown
 from imageref_ray.core.json_files import BrokenJson, NotText, json_rows, repaired
 from imageref_ray.core.label_rows import COLUMNS, label_rows
@@ -108,7 +109,7 @@ def read_labels(path: Path) -> dict[str, Relevance]:
 
 def write_labels(path: Path, labels: Mapping[str, Relevance]) -> None:
     """The inverse of `read_labels`; label keys are the image ids themselves."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for event, relevance in labels.items():
@@ -169,8 +170,8 @@ def with_blank_lines(text: str) -> str:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object per line, UTF-8."""
-    with path.open("w", encoding="utf-8") as file:
+    """One JSON object per line, UTF-8; the file is on the disk completely or not at all."""
+    with replacing(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

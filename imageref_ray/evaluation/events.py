@@ -16,7 +16,7 @@ from pathlib import Path
 
 from imageref_ray.batch import manifest
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.files import write_atomically
+from imageref_ray.core.durable import write_atomically
 from imageref_ray.core.json_files import json_lines
 from imageref_ray.core.markdown import Policy
 from imageref_ray.core.records import Failure, Image, from_row, json_text, to_row

@@ -3,9 +3,9 @@
     <folder>/<sha256[:2]>/<sha256>.<ext>        the images
     <folder>/index/<key[:2]>/<key>              per fetched address (key: its sha256) one line with its image file
 
-Image files are written atomically. An index file is locked during the fetch and complete once it ends in a line
-break: other threads and processes wait for the image instead of fetching it too, and after a kill the incomplete
-index file means that it is fetched again.
+Image files are whole and on the disk before a record names them. An index file is locked during the fetch and complete
+once it ends in a line break: other threads and processes wait for the image instead of fetching it too, and an index
+file that a kill or a power cut left incomplete means that it is fetched again.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from imageref_ray.core.durable import make_folder, write_atomically, writing
 from imageref_ray.core.images import Problem, file_extension
 
 
 def fetch_once(folder: Path, uri: str, get: Callable[[], bytes | Problem]) -> Path | Problem:
     """The file with the image behind `uri`; `get` is called only if there is none yet.
 
-    Only images are stored. Raises OSError if the folder cannot be written to.
+    Only images are stored. Raises OSError if the folder cannot be written to, DiskError if its disk is full.
     """
     key = hashlib.sha256(uri.encode()).hexdigest()
     index_path = folder / "index" / key[:2] / key
-    index_path.parent.mkdir(parents=True, exist_ok=True)
-    with index_path.open("a+b") as index_file:
+    with writing(index_path), _open(index_path) as index_file:
         with suppress(OSError):  # a file system without locks: at worst, two fetch the same address
             fcntl.flock(index_file, fcntl.LOCK_EX)
         if (cached := _cached(folder, index_file)) is not None:
@@ -44,9 +42,12 @@ def fetch_once(folder: Path, uri: str, get: Callable[[], bytes | Problem]) -> Pa
             return path
         index_file.truncate(0)
         index_file.write(json.dumps({"file": path.relative_to(folder).as_posix(), "uri": uri}).encode() + b"\n")
-        index_file.flush()
-        os.fsync(index_file.fileno())
         return path
+
+
+def _open(index_path: Path) -> BinaryIO:
+    index_path.parent.mkdir(parents=True, exist_ok=True)
+    return index_path.open("a+b")
 
 
 def _cached(folder: Path, index_file: BinaryIO) -> Path | None:
@@ -70,11 +71,7 @@ def _store(folder: Path, data: bytes) -> Path | Problem:
     path = folder / sha256[:2] / f"{sha256}{extension}"
     if path.is_file():
         return path
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{sha256}.{uuid.uuid4().hex[:12]}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    if not path.parent.is_dir():
+        make_folder(path.parent)
+    write_atomically(path, data)
     return path

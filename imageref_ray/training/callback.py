@@ -14,8 +14,9 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from imageref_ray.core.config import TrainConfig
+from imageref_ray.core.durable import sync, sync_tree
 from imageref_ray.training.progress import truncate_after
-from imageref_ray.training.recovery import log_event
+from imageref_ray.training.recovery import CHECKPOINT_LIST, log_event
 
 COUNTS_FILE = "counted.json"
 """File of a checkpoint: the counts that are not in metrics.jsonl yet."""
@@ -61,9 +62,17 @@ class ReportCallback(TrainerCallback):
         dist.barrier()
         reports = ray.train.get_context().get_local_rank() == 0
         checkpoint = ray.train.Checkpoint.from_directory(str(folder)) if reports else None
-        ray.train.report({"step": state.global_step}, checkpoint=checkpoint)
+        ray.train.report({"step": state.global_step}, checkpoint=checkpoint, checkpoint_upload_fn=self._keep)
         if reports:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _keep(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+        """Copy this node's files to the checkpoint of that name: they are on the disk before Ray Train lists it."""
+        folder = self.config.output / CHECKPOINT_LIST.parent / name
+        shutil.copytree(checkpoint.path, folder, dirs_exist_ok=True)
+        sync_tree(folder)
+        sync(folder.parent)
+        return ray.train.Checkpoint.from_directory(str(folder))
 
     def _write(self, step: int, tally: list[list[float]], padded: float) -> None:
         now = time.monotonic()

@@ -14,6 +14,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from imageref_ray.core import tiles
 from imageref_ray.core.config import LoraConfig, TrainConfig
+from imageref_ray.core.durable import sync, sync_tree
 from imageref_ray.core.tiles import Tiles
 from imageref_ray.dataset import mixture
 from imageref_ray.training.encode import Example
@@ -39,7 +40,8 @@ def trained_tiles(config: TrainConfig, examples: Iterable[Example]) -> Tiles:
 def export_checkpoint(
     model: Any, state: dict[str, torch.Tensor], lora: LoraConfig | None, processor: Any, trained: Tiles, folder: Path
 ) -> None:
-    """Write weights (LoRA merged), config, processor, tokenizer and record; `folder` appears complete or not at all.
+    """Write weights (LoRA merged), config, processor, tokenizer and record; `folder` appears complete, on the disk, or
+    not at all.
 
     Whatever loads the processor then cuts an image as training did; the images of a request share the tiles only where
     the record is read too, as all engines here do.
@@ -53,8 +55,10 @@ def export_checkpoint(
     processor.image_processor.crop_to_patches = trained.max_tiles > 1
     processor.save_pretrained(temporary)
     tiles.write(temporary, trained)
+    sync_tree(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+    sync(folder.parent)
 
 
 def as_internvl(config: Any, state: dict[str, torch.Tensor]) -> InternVLForConditionalGeneration:

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from imageref_ray.core.files import write_atomically
+from imageref_ray.core.durable import write_atomically
 
 POLL_SECONDS = 0.5
 LINES = 20  # plain lines per training

@@ -12,7 +12,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.train import UserCallback
 
 from imageref_ray.core.config import ConfigError, TrainConfig
-from imageref_ray.core.files import write_atomically
+from imageref_ray.core.durable import write_atomically
 from imageref_ray.training.progress import read_lines
 
 PERMANENT_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ImportError, NameError, AssertionError)
@@ -39,7 +39,8 @@ class Recovery(UserCallback):  # type: ignore[misc]
         self.step: int | None = None if [*(config.output / "checkpoints").glob("checkpoint_*")] else 0
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Remember the step of the latest checkpoint; copy the list of checkpoints, which is complete now."""
+        """Remember the step of the latest checkpoint; copy the list of checkpoints, which is complete now, to where a
+        power cut cannot reach it."""
         if checkpoint:
             self.step = metrics[0]["step"]
             checkpoint_list = self.config.output / CHECKPOINT_LIST
@@ -70,15 +71,14 @@ def count_restarts(output: Path) -> int:
 
 
 def repair_list(output: Path) -> None:
-    """Restore Ray Train's list of checkpoints if a kill left it incomplete: it is not written atomically."""
+    """Restore Ray Train's list of checkpoints, which it does not write atomically, if a kill or a power cut left it
+    incomplete."""
     checkpoint_list = output / CHECKPOINT_LIST
     try:
         json.loads(checkpoint_list.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         copy = checkpoint_list.with_name(LIST_COPY)
-        checkpoint_list.unlink()
+        checkpoint_list.unlink(missing_ok=True)
         if copy.is_file():
             write_atomically(checkpoint_list, copy.read_text(encoding="utf-8"))
 

@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, TrainConfig
-from imageref_ray.core.files import write_atomically
+from imageref_ray.core.durable import write_atomically
 from imageref_ray.dataset import mixture
 from imageref_ray.training.batch_plan import BatchShape, plan_rounds
 from imageref_ray.training.callback import COUNTS_FILE, ReportCallback

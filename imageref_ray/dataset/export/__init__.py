@@ -8,6 +8,7 @@ Records are streamed: memory grows with their ids, not with their texts.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imageref_ray.batch.manifest import write_json
 from imageref_ray.core.config import ExportConfig, Format
+from imageref_ray.core.durable import make_folder, sync, sync_tree, writing
 from imageref_ray.core.records import Record, to_row
 from imageref_ray.dataset.export import columns, rows, split, writers
 from imageref_ray.dataset.export.dataset_card import Origin, Written, card, license_sentence, measure
@@ -80,23 +81,17 @@ def export(
     """Write every configured file into `folder`; returns format (`.split`) → path.
 
     `read_records` iterates over the records; it is called twice if there is a split. The files appear in `folder` once
-    all of them are complete. Without `origin` there is no card: the files are parts of a data set.
+    all of them are complete and on the disk; those that only other settings write are then removed: they may hold what
+    is now in the test split. Without `origin` there is no card: the files are parts of a data set.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = _write(temporary, read_records, target)
-    if "mixture" in target.config.formats:
-        write_json(temporary / "mixture.json", _mixture(folder, written, target.root))
-    if info := _dataset_info(written):
-        write_json(temporary / "dataset_info.json", info)
-    if origin:
-        contents = {path: content for path, content in _contents(target.config).items() if (temporary / path).exists()}
-        (temporary / "README.md").write_text(card(written, contents, origin, target.config), encoding="utf-8")
-    for path in sorted(temporary.iterdir()):
-        os.replace(path, folder / path.name)
-    temporary.rmdir()
+    make_folder(folder)
+    with writing(temporary):
+        temporary.mkdir()
+        written = _write(temporary, read_records, target)
+        info = _write_about(temporary, folder, written, target, origin)
+    _move(temporary, folder)
     by_name: list[tuple[str, Mapping[str, str]]] = [
         *written.files.items(),
         ("records.lines", _record_lines(target.config)),
@@ -109,6 +104,46 @@ def export(
     extra = {"mixture": str(folder / "mixture.json")} if "mixture" in target.config.formats else {}
     extra |= {"register": str(folder / "dataset_info.json")} if info else {}
     return paths | extra | ({"card": str(folder / "README.md")} if origin else {})
+
+
+def _write_about(folder: Path, final: Path, written: Written, target: Target, origin: Origin | None) -> bool:
+    """The files about the files of rows, which will be in `final`; whether LLaMA-Factory's register is among them."""
+    texts: dict[str, str] = {}
+    if "mixture" in target.config.formats:
+        texts["mixture.json"] = _json(_mixture(final, written, target.root))
+    if info := _dataset_info(written):
+        texts["dataset_info.json"] = _json(info)
+    if origin:
+        there = {path.name for path in folder.iterdir()}.union(texts)
+        contents = {path: content for path, content in _contents(target.config).items() if path in there}
+        texts["README.md"] = card(written, contents, origin, target.config)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return bool(info)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _move(temporary: Path, folder: Path) -> None:
+    """Let the new files count, and no other file that an export may have written."""
+    sync_tree(temporary)
+    names = sorted(path.name for path in temporary.iterdir())
+    with writing(folder):
+        for name in names:
+            os.replace(temporary / name, folder / name)
+        for name in _all_names().difference(names):
+            (folder / name).unlink(missing_ok=True)
+        temporary.rmdir()
+    sync(folder)
+
+
+def _all_names() -> set[str]:
+    """Every file that any settings write."""
+    stems = [(stem, suffix) for stem, suffix, _ in FILES.values()] + [("records", ".jsonl")]
+    parts = {f"{stem}.{part}{suffix}" for stem, suffix in stems for part in split.SPLITS}
+    return parts | {stem + suffix for stem, suffix in stems} | {"dataset_info.json", "README.md"}
 
 
 def _write(folder: Path, read_records: Callable[[], Iterable[Record]], target: Target) -> Written:

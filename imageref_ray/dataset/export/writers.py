@@ -47,7 +47,7 @@ def parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
     """Parquet with this schema; at most one row group is in memory."""
     group: list[Row] = []
     size = 0
-    with pq.ParquetWriter(path, schema) as file:
+    with path.open("wb") as output, pq.ParquetWriter(output, schema) as file:
 
         def flush() -> None:
             nonlocal size
