@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit serve check docs bench clean requirements
+.PHONY: help setup demo test unit soak serve check docs bench clean requirements
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,10 @@ test: unit ## all tests, with real vLLM, DeepSpeed and Serve
 
 unit: $(READY) ## the tests that need no Ray, two files at once
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+
+soak: $(READY) ## a pass on Ray whose driver or engine is killed KILLS times (200, hours) with SEED; files in runs/soak
+	@rm -rf runs/soak
+	@$(BIN)/python tests/soak.py runs/soak --cluster --kills $(or $(KILLS),200) --seed $(or $(SEED),7)
 
 serve: $(READY) ## the OpenAI-compatible endpoint and /v1/reference on http://127.0.0.1:8000
 	@$(BIN)/imageref serve --config serve/config.yaml

@@ -52,6 +52,11 @@ def failure(id: str, tries: int = 1) -> Failure:
     return Failure(id, "place", "ParseError", "no predictions", attempt=tries, usage=PAID)
 
 
+def begin(run: Path) -> None:
+    """What a job does first."""
+    manifest.begin(run, SETTINGS, _config(run, FIRST).model_dump(mode="json"))
+
+
 def open_attempt(run: Path, told: Callable[[], None] = lambda: None) -> Store:
     """A new attempt's writer, its engine ready."""
     number = attempts.begin(run)

@@ -35,10 +35,10 @@ def echo_pass(directory: Path, script: str = "counted", **engine: object) -> Pas
     return Pass("echo", directory, echo, ScriptedConfig(**settings), commit_records=COMMIT)
 
 
-def driver(directory: Path, address: str, **engine: object) -> subprocess.Popen[str]:
+def driver(directory: Path, address: str, rows: int = ROWS, **engine: object) -> subprocess.Popen[str]:
     """One on the cluster at `address`, with these settings of the engine."""
     environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "tests/ray/echo_pass.py"), str(directory), str(ROWS), json.dumps(engine)]
+    command = [sys.executable, str(ROOT / "tests/ray/echo_pass.py"), str(directory), str(rows), json.dumps(engine)]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -1,9 +1,14 @@
 """What is on disk is there wholly and once, whoever wrote it and whenever it was killed."""
 
+import os
+import time
 from pathlib import Path
+
+import pytest
 
 from imageref_ray.batch.store import (
     RECORDS,
+    SETTLED_S,
     Account,
     Result,
     Store,
@@ -83,3 +88,24 @@ def test_a_batch_begun_again_knows_how_often_it_was(tmp_path: Path) -> None:
     assert [store.begun("a"), store.begun("b"), store.begun("c"), store.begun("a", "b")] == [2, 1, 0, 0]
     store.end("a")
     assert store.begun("a") == 0
+
+
+def test_what_is_done_does_not_depend_on_whose_clock_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    writer, reader = Store(tmp_path), Store(tmp_path)
+    an_hour_ago = time.time_ns() - 3600 * 10**9
+
+    def write(id: str) -> None:
+        """In one tick of a file server whose clock is an hour behind."""
+        writer.write([Result(id, {})], [])
+        os.utime(tmp_path / RECORDS, ns=(an_hour_ago, an_hour_ago))
+
+    write("a")
+    assert reader.done() == {"a"}
+    write("b")
+    assert reader.done() == {"a", "b"}
+    now += 2 * SETTLED_S
+    assert reader.done() == {"a", "b"}
+    write("c")  # no file system gives a change so long after the last one the same stamp: not looked for
+    assert reader.done() == {"a", "b"}
