@@ -52,7 +52,7 @@ def main() -> None:
 def in_a_process(run: Path, kills: int, rng: random.Random) -> int:
     """A new life of the run (job, retry, another export) begins whenever one ended before its kill."""
     run.parent.mkdir(parents=True, exist_ok=True)
-    manifest.git_revision = lambda: "r1"  # type: ignore[assignment]  # it takes a process
+    manifest.git_revision = lambda: "r1"  # it takes a process
     done, life = 0, 0
     while done < kills:
         here = run.with_name(f"{run.name}-{life}")

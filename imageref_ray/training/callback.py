@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from imageref_ray.core.config import TrainConfig
 from imageref_ray.core.durable import sync, sync_tree
 from imageref_ray.training.progress import truncate_after
-from imageref_ray.training.recovery import CHECKPOINT_LIST, log_event
+from imageref_ray.training.recovery import log_event
 
 COUNTS_FILE = "counted.json"
 """File of a checkpoint: the counts that are not in metrics.jsonl yet."""
@@ -67,12 +67,11 @@ class ReportCallback(TrainerCallback):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _keep(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
-        """Copy this node's files to the checkpoint of that name: they are on the disk before Ray Train lists it."""
-        folder = self.config.output / CHECKPOINT_LIST.parent / name
-        shutil.copytree(checkpoint.path, folder, dirs_exist_ok=True)
-        sync_tree(folder)
-        sync(folder.parent)
-        return ray.train.Checkpoint.from_directory(str(folder))
+        """Copy this node's files as Ray Train does: they are on the disk before it lists the checkpoint."""
+        kept = ray.train.get_context().get_storage().persist_current_checkpoint(checkpoint, name)
+        sync_tree(Path(kept.path))
+        sync(Path(kept.path).parent)
+        return kept
 
     def _write(self, step: int, tally: list[list[float]], padded: float) -> None:
         now = time.monotonic()

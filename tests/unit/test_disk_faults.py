@@ -180,7 +180,7 @@ def test_a_full_disk_in_the_cpu_step_is_no_failure_of_a_record(tmp_path: Path) -
         return row, ()
 
     engine = ScriptedConfig(script="tests.scripted:echoes")
-    task = Pass("test", tmp_path, None, engine, prepare)  # type: ignore[arg-type]
+    task = Pass("test", tmp_path, None, engine, prepare)
     with failing(1, errno.ENOSPC), pytest.raises(DiskError, match="cannot be written"):
         prepared(task, packed({"id": "r1"}))
     assert prepared(task, packed({"id": "r1"}))["failures"] == "[]"
