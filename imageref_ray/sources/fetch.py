@@ -9,6 +9,7 @@ s3:, gs:         fetch_object_store.py                                   ┴─�
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from imageref_ray.core.config.source import FetchConfig
 from imageref_ray.core.images import Problem
 from imageref_ray.sources import download_cache, fetch_http, fetch_object_store, ssrf_guard
 from imageref_ray.sources.entries import SCHEME
+from imageref_ray.sources.other_formats import HEAD, is_other, to_png
 
 LONGEST_WAIT_S = 30.0
 
@@ -32,7 +34,7 @@ def fetch(
     max_bytes: int,
     resolve: ssrf_guard.Resolve = ssrf_guard.resolve,
 ) -> Path | Problem:
-    """The local file with the image behind `uri`: a path itself, or a download in `folder`.
+    """The local file with the image behind `uri`: a path itself, or a download or redrawn picture in `folder`.
 
     Local images must be under `root` or an allowed folder; relative paths are relative to the working directory.
     Every message begins with the address.
@@ -54,7 +56,8 @@ def _fetch(
 ) -> Path | Problem:
     roots = [root, *(Path(allowed) for allowed in config.allow_roots if not SCHEME.match(allowed))]
     if is_local(uri):
-        return _local(uri, roots)
+        path = _local(uri, roots)
+        return path if isinstance(path, Problem) else _readable(path, folder)
     scheme = uri.partition(":")[0].lower()
     get: Callable[..., bytes | Problem]
     if scheme == "pdf":
@@ -88,12 +91,27 @@ def _from_pdf(uri: str, roots: Sequence[Path], folder: Path) -> Path | Problem:
         return Problem("NotKept", f"cannot be read or stored in {folder}: {error}")
 
 
+def _readable(path: Path, folder: Path) -> Path | Problem:
+    """A local file itself, or the PNG of one in another format."""
+    try:
+        with path.open("rb") as file:
+            if not is_other(file.read(HEAD)):
+                return path
+        data = path.read_bytes()
+        name = f"png:{hashlib.sha256(data).hexdigest()}"
+        return download_cache.fetch_once(folder, name, lambda: to_png(data))
+    except (OSError, ValueError):
+        return path  # the check of images says what is wrong with it
+
+
 def _with_retries(get: Callable[..., bytes | Problem], config: FetchConfig) -> bytes | Problem:
     """The result of the first try that is final; waits grow, with jitter, and never outlast the deadline."""
     deadline = time.monotonic() + config.deadline_s
     for number in range(1, config.attempts + 1):
         result = get(deadline=deadline)
-        if isinstance(result, bytes) or result.retry_s is None or number == config.attempts:
+        if isinstance(result, bytes):
+            return to_png(result)
+        if result.retry_s is None or number == config.attempts:
             break
         wait = min(result.retry_s * 2 ** (number - 1), LONGEST_WAIT_S) * random.uniform(1, 1.5)
         if time.monotonic() + wait > deadline:

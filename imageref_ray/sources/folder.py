@@ -1,6 +1,7 @@
 """A folder of pages with their images (a crawl, a manual) → samples, and a failure for every unusable page.
 
     page_files.py ─▶ page ─page_formats.py─▶ title, text, images ─figures.py─▶ captions, mentions
+                                             ─furniture.py─▶ without logos and icons
                                              ─sections.py─▶ one document a section ─▶ samples
 
 One page is one document, a long one a document a section; one sample is a document, or all pages of one sub-folder.
@@ -22,8 +23,11 @@ from imageref_ray.core.config.source import SectionsConfig, SourceConfig
 from imageref_ray.core.records import MARKER, Document, Failure, Image, Sample, well_formed
 from imageref_ray.sources import figures, page_files, page_formats, picture_files, sections
 from imageref_ray.sources.entries import STAGE, Unusable, image_id
-from imageref_ray.sources.page import Page
+from imageref_ray.sources.furniture import Furniture, find_furniture, without
+from imageref_ray.sources.html_page import pictures_of
+from imageref_ray.sources.page import Page, Picture
 
+HTML = (".html", ".htm", ".xhtml")
 INDEX_PAGES = ("index", "readme")
 """Names of the pages whose title is their folder's."""
 
@@ -47,19 +51,23 @@ def read(folder: page_files.Folder, config: SourceConfig) -> Iterator[Sample | F
             item=f"*{well_formed(kind)}",
         )
     names = [path.relative_to(folder.root) for path in folder.pages]
+    furniture = find_furniture(folder.root, config.furniture, (_addresses(folder, path) for path in folder.pages))
     found: Iterator[Sample | Failure]
     if config.group == "page":
-        found = itertools.chain.from_iterable(_page_samples(folder, name, config.sections) for name in names)
+        found = itertools.chain.from_iterable(_page_samples(folder, name, config.sections, furniture) for name in names)
     else:
         names.sort(key=lambda name: name.parent.parts)
         groups = itertools.groupby(names, lambda name: name.parent)
-        found = itertools.chain.from_iterable(_folder_sample(folder, name, list(group)) for name, group in groups)
+        found = itertools.chain.from_iterable(
+            _folder_sample(folder, name, list(group), furniture) for name, group in groups
+        )
     count = 0
     for item in found:
         yield item
         count += isinstance(item, Sample)
         if count == config.limit:
-            return
+            break
+    yield from furniture.rows()
 
 
 def make_id(name: Path) -> str:
@@ -68,14 +76,16 @@ def make_id(name: Path) -> str:
     return f"{stem}-{hashlib.sha256(os.fsencode(name.as_posix())).hexdigest()[:12]}"
 
 
-def _page_samples(folder: page_files.Folder, name: Path, limits: SectionsConfig) -> Iterator[Sample | Failure]:
+def _page_samples(
+    folder: page_files.Folder, name: Path, limits: SectionsConfig, furniture: Furniture
+) -> Iterator[Sample | Failure]:
     page_id = make_id(name)
     try:
         page = _page(folder.root / name)
     except Unusable as problem:
         yield Failure(page_id, STAGE, problem.error, str(problem))
         return
-    document, failures = _document(folder, name, page, page_id)
+    document, failures = _document(folder, name, page, page_id, furniture)
     yield from failures
     parts = _sections(document, limits)
     yield from parts.failures
@@ -87,7 +97,9 @@ def _page_samples(folder: page_files.Folder, name: Path, limits: SectionsConfig)
         yield Failure(page_id, STAGE, "NoSections", f"{folder.root / name} has no section that can be used")
 
 
-def _folder_sample(folder: page_files.Folder, name: Path, members: list[Path]) -> Iterator[Sample | Failure]:
+def _folder_sample(
+    folder: page_files.Folder, name: Path, members: list[Path], furniture: Furniture
+) -> Iterator[Sample | Failure]:
     """All pages of a sub-folder as one sample; they are never cut."""
     sample_id = make_id(name)
     documents: dict[Path, Document] = {}
@@ -97,7 +109,7 @@ def _folder_sample(folder: page_files.Folder, name: Path, members: list[Path]) -
         except Unusable as problem:
             yield Failure(sample_id, STAGE, problem.error, str(problem), item=make_id(member))
             continue
-        documents[member], failures = _document(folder, member, page, sample_id)
+        documents[member], failures = _document(folder, member, page, sample_id, furniture)
         yield from failures
     if any(document.images for document in documents.values()):
         yield Sample(sample_id, _topic(name, documents), tuple(documents.values()))
@@ -125,7 +137,9 @@ def _page(path: Path) -> Page:
     return page
 
 
-def _document(folder: page_files.Folder, name: Path, page: Page, sample_id: str) -> tuple[Document, list[Failure]]:
+def _document(
+    folder: page_files.Folder, name: Path, page: Page, sample_id: str, furniture: Furniture
+) -> tuple[Document, list[Failure]]:
     """A page as a document with its images, and a failure for each that has no address and for its own problems."""
     path, page_id = folder.root / name, make_id(name)
     failures = [
@@ -133,16 +147,38 @@ def _document(folder: page_files.Folder, name: Path, page: Page, sample_id: str)
         for problem in page.problems
     ]
     images: list[Image] = []
+    left_out = [(_choose(picture, folder, path, page.base) or "", reason) for picture, reason in page.left_out]
+    numbers = set()
     for k, picture in enumerate(page.images):
-        address = picture_files.choose(picture, folder.root, path, page.base, folder.pictures)
+        address = _choose(picture, folder, path, page.base)
         if address is None:
             message = f"image {k} of {path} is embedded in the page (data:); save the page's images as files"
             failures.append(Failure(sample_id, STAGE, "EmbeddedImage", message, item=f"{page_id}/{k}"))
+        elif reason := furniture.reason(address):
+            left_out.append((address, reason))
+            numbers.add(k)
         else:
             words = {key: getattr(picture, key) for key in ("alt", "title", "caption", "mention")}
             images.append(Image(image_id(page_id, k, address), address, **words))
+    furniture.leave_out((address, reason) for address, reason in left_out if address)
     title = page.title or well_formed(name.stem)
-    return Document(page_id, title, page.text, tuple(images), page.url), failures
+    return Document(page_id, title, without(page.text, numbers), tuple(images), page.url), failures
+
+
+def _choose(picture: Picture, folder: page_files.Folder, path: Path, base: str) -> str | None:
+    return picture_files.choose(picture, folder.root, path, base, folder.pictures)
+
+
+def _addresses(folder: page_files.Folder, path: Path) -> set[str]:
+    """The addresses of all pictures of an HTML page, navigation included; none of another page, which has no such
+    frame."""
+    try:
+        if path.suffix.lower() not in HTML or path.stat().st_size > page_formats.LARGEST_PAGE:
+            return set()
+        pictures, base = pictures_of(path.read_bytes())
+    except OSError:
+        return set()
+    return {address for picture in pictures if (address := _choose(picture, folder, path, base))}
 
 
 def _sections(document: Document, limits: SectionsConfig) -> _Parts:

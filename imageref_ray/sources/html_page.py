@@ -1,98 +1,99 @@
 """One HTML page → its title, its text with `[Image k]` in place of image k, and the images' addresses.
 
-    HTML ─▶ tree ─main_content.py─▶ main content ─page_text.py─▶ lines and images
-
-Sources: HTML's rules for `img`, `picture` and `srcset`; the `data-` attributes of common lazy-loading scripts.
+bytes ─encodings.py─▶ HTML ─▶ tree ─main_content.py─▶ main content ─page_text.py─▶ lines and images
+                                                        image_addresses.py, srcset.py ─┘
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import urljoin
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from imageref_ray.sources.main_content import find_content
-from imageref_ray.sources.page import Page, one_line, untitled
+from imageref_ray.core.images import Problem
+from imageref_ray.sources.encodings import decode
+from imageref_ray.sources.image_addresses import addresses, is_placeholder
+from imageref_ray.sources.main_content import Content, find_content
+from imageref_ray.sources.page import Page, Picture, one_line, untitled
 from imageref_ray.sources.page_text import extract
+from imageref_ray.sources.tree import above
 
-LAZY_ATTRIBUTES = (
-    "data-srcset",
-    "data-lazy-srcset",
-    "data-src",
-    "data-lazy-src",
-    "data-original",
-    "data-orig-file",
-    "data-url",
-)
-"""Attributes that hold the address while `src` is a placeholder."""
+MOST = 0.5
+"""A page that loses more than this fraction of its text outside links is reported."""
 
-NOT_DECODED = ("image/avif", "image/jxl", "image/heic", "image/svg+xml")
-CANDIDATE = re.compile(r"(\S*[^,\s])(?:\s+([\d.]+)[wx])?\s*(?:,|$)")
-CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w:.-]{1,40})""", re.IGNORECASE)
-WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "latin-1": "cp1252", "us-ascii": "cp1252"}
-"""Encodings that pages declare, and the supersets that browsers use instead."""
+BACKGROUND = re.compile(r"background[\w-]*\s*:[^;]*url\(\s*(?!['\"]?data:)", re.IGNORECASE)
 
 
 def parse_html(data: bytes) -> Page:
-    """An HTML page in the encoding that it declares (else UTF-8 or Windows-1252), without its navigation."""
-    tree = LexborHTMLParser(decode(data))
-    url = web(
-        _attribute(tree, "link[rel~=canonical]", "href") or _attribute(tree, "meta[property='og:url']", "content")
-    )
-    base = web(urljoin(url, _attribute(tree, "base[href]", "href"))) or url
-    body = tree.body
-    if body is None:
-        return Page("", "", ())
-    root, junk = find_content(body)
-    headings = root.css("h1")
+    """An HTML page as browsers decode it, without its navigation; what is left out is in `problems` and `left_out`."""
+    html = decode(data)
+    tree = LexborHTMLParser(html)
+    url, base = _web_addresses(tree)
     named = tree.css_first("title")
-    title = (
-        (_plain(headings[0]) if len(headings) == 1 else "")
-        or _attribute(tree, "meta[property='og:title']", "content")
-        or (_plain(named) if named else "")
+    name = _attribute(tree, "meta[property='og:title']", "content") or (_plain(named) if named else "")
+    if tree.body is None:
+        return Page("", "", ())
+    content = find_content(tree, html)
+    headings = content.root.css("h1")
+    title = (_plain(headings[0]) if len(headings) == 1 else "") or name
+    text, images = extract(content.root, content.junk, addresses)
+    kept = {picture.addresses[0] for picture in images}
+    left_out = tuple(
+        (Picture(found, one_line(image.attributes.get("alt") or "")), reason)
+        for image, reason in [*content.left_out, *_placeholders(content)]
+        if (found := addresses(image) or ((image.attributes.get("src") or "").strip(),)) and found[0] not in kept
     )
-    text, images = extract(root, junk, addresses)
-    return Page(one_line(title), untitled(text, title), images, url, base)
+    problems = tuple(_problems(content))
+    return Page(one_line(title), untitled(text, title), images, url, base, problems, left_out)
 
 
-def decode(data: bytes) -> str:
-    """The text of a page: by its byte order mark, as UTF-8, in the encoding it declares, or as Windows-1252."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    named = CHARSET.search(data[:4096])
-    name = named[1].decode("ascii", "replace").lower() if named else ""
-    for encoding in ("utf-8-sig", WIDER.get(name, name), "cp1252"):
-        try:
-            return data.decode(encoding).encode("utf-8", "replace").decode()  # some encodings hold half characters
-        except (UnicodeDecodeError, LookupError, ValueError):
-            continue
-    return data.decode("utf-8", "replace")
+def pictures_of(data: bytes) -> tuple[list[Picture], str]:
+    """All pictures of a page, navigation included, and the web address that theirs are relative to."""
+    tree = LexborHTMLParser(decode(data))
+    return [Picture(found) for image in tree.css("img") if (found := addresses(image))], _web_addresses(tree)[1]
 
 
-def addresses(image: LexborNode) -> tuple[str, ...]:
-    """The addresses of an `img`, best first; none for a tracking pixel. `src` is left out if it is a placeholder."""
-    own = image.attributes
-    if any(re.fullmatch(r"[01](px)?", own.get(side) or "") for side in ("width", "height")):
-        return ()
-    sets = [own.get("srcset") or ""]
-    parent = image.parent
-    if parent is not None and parent.tag == "picture":
-        offered = (source.attributes for source in parent.css("source"))
-        sets += [s.get("srcset") or s.get("data-srcset") or "" for s in offered if s.get("type") not in NOT_DECODED]
-    lazy = [own.get(key) or "" for key in LAZY_ATTRIBUTES]
-    lazy_sets = [text for key, text in zip(LAZY_ATTRIBUTES, lazy, strict=True) if key.endswith("srcset")]
-    candidates = _largest([*sets, *lazy_sets])
-    candidates += [text.strip() for key, text in zip(LAZY_ATTRIBUTES, lazy, strict=True) if not key.endswith("srcset")]
-    if not any(candidates) or not any(lazy):
-        candidates.append((own.get("src") or "").strip())
-    return tuple(dict.fromkeys(filter(None, candidates)))
+def _problems(content: Content) -> Iterable[Problem]:
+    """What of a page's content is not read."""
+    if content.lost > MOST:
+        yield Problem(
+            "MostTextLeftOut",
+            f"{content.lost:.0%} of its text outside links was taken for navigation or other articles and left out; "
+            "look at the page, and cut it to its content if that is wrong",
+        )
+    styled = [node for node in content.root.css("[style]") if BACKGROUND.search(node.attributes.get("style") or "")]
+    if backgrounds := sum(_is_inside(node, content) for node in styled):
+        yield Problem("BackgroundImage", f"{backgrounds} pictures are backgrounds (CSS), which are not read")
+    if drawings := sum(_is_inside(node, content) for node in content.root.css("svg") if node.css_first("text, image")):
+        yield Problem("InlineSvg", f"{drawings} drawings stand in the page itself (svg), which are not read; link them")
 
 
-def _largest(sets: list[str]) -> list[str]:
-    """The addresses in `srcset` attributes, the largest image first."""
-    offers = [(float(size or 0), address) for text in sets for address, size in CANDIDATE.findall(text)]
-    return [address for _, address in sorted(offers, key=lambda offer: -offer[0]) if not address.startswith("data:")]
+def _is_inside(node: LexborNode, content: Content) -> bool:
+    """Whether an element is content, or the elements around it are."""
+    return not any(parent.mem_id in content.junk for parent in above(node))
+
+
+def _placeholders(content: Content) -> Iterable[tuple[LexborNode, str]]:
+    for image in content.root.css("img"):
+        if is_placeholder(image) and not addresses(image):
+            yield image, "a placeholder for a picture that a script loads"
+
+
+def _web_addresses(tree: LexborHTMLParser) -> tuple[str, str]:
+    """The page's own address and the one that others are relative to; either is empty if unknown."""
+    canonical = _attribute(tree, "link[rel~=canonical]", "href")
+    url = web(canonical or _attribute(tree, "meta[property='og:url']", "content"))
+    return url, web(join(url, _attribute(tree, "base[href]", "href"))) or url
+
+
+def join(base: str, address: str) -> str:
+    """An address relative to another; as it is where the two make none."""
+    try:
+        return urljoin(base, address)
+    except ValueError:
+        return address
 
 
 def _attribute(tree: LexborHTMLParser, selector: str, name: str) -> str:
@@ -105,4 +106,5 @@ def _plain(node: LexborNode) -> str:
 
 
 def web(address: str) -> str:
+    """An address on the web as it is, any other as nothing."""
     return address if re.match(r"https?://", address, re.IGNORECASE) else ""

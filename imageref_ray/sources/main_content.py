@@ -1,166 +1,107 @@
-"""A parsed web page → the node with its main content, and the nodes below it that are boilerplate (navigation, ads).
+"""A parsed web page → the node with its main content, and the nodes below it to leave out.
 
-Signs, from sure to weak: the element itself (`nav`, `aside`, …), its role, that it is hidden, words in its class or
-id, a list of links only. A node with the page's heading or most of its text is never boilerplate.
+    tree ─page_furniture.py─▶ without navigation ─┬─ documentation.py: a page of documentation keeps all the rest
+                                                  └─ article.py: of any other, what trafilatura takes for the article
+
+Where that would be next to nothing of the page's prose, the page is kept whole.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from typing import NamedTuple
 
+from selectolax.lexbor import LexborHTMLParser
 from selectolax.lexbor import LexborNode as Node
 
-JUNK = (
-    "script, style, template, nav, aside, footer, form, button, select, textarea, dialog, iframe, object, embed, svg, "
-    "canvas, video, audio, map, [hidden], [aria-hidden=true], [role=navigation], [role=contentinfo], [role=search], "
-    "[role=complementary], [role=dialog], [role=alertdialog], [role=menu], [role=menubar], [style*='display:none'], "
-    "[style*='display: none']"
+from imageref_ray.sources.article import judge
+from imageref_ray.sources.documentation import PROSE, find_root, is_documentation, is_published
+from imageref_ray.sources.page_furniture import NO_TEXT, find_furniture
+from imageref_ray.sources.tree import Block, blocks, weigh, without
+
+LEAST = 0.1
+"""Where less than this fraction of a page's prose would be its article, all of it is kept."""
+
+SHORT = 1000
+"""Characters; a page with less text is not judged unless a publishing system made it."""
+
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+
+LINKED = 0.95
+"""A block at the beginning or end of a page with more than this fraction of its text in links is navigation."""
+
+COLOPHON = re.compile(
+    r"\W*(©|\(c\)\s*\d{4}|copyright\b|last (updated|modified|changed)|"
+    r"(this )?(page|document) (was )?(last )?(generated|updated)|"
+    r"(generated|built|created) (by|with|using|on)\b)",
+    re.IGNORECASE,
 )
-
-WORDS = frozenset((
-    "ad", "ads", "advert", "advertisement", "advertising", "breadcrumb", "breadcrumbs", "comment", "comments",
-    "consent", "cookie", "cookies", "disqus", "masthead", "menu", "nav", "navbar", "navigation", "newsletter",
-    "outbrain", "pager", "pagination", "promo", "recommended", "recommendations", "related", "share", "sharing",
-    "sidebar", "skip", "social", "sponsored", "subscribe", "taboola", "toc", "toolbar",
-))  # fmt: skip
-"""Words in a class or id that mark boilerplate."""
-
-MOST, HALF = 0.9, 0.5
-LINKS, LINKED = 5, 0.8
-"""A list with at least this many links that make up more than this fraction of its text is navigation."""
+"""The beginning of a line below a page about the page itself."""
 
 
-class Weight(NamedTuple):
-    """Characters of text below a node, those of them inside links, and the number of images."""
+class Content(NamedTuple):
+    """`root` holds the content, apart from the nodes in `junk` (`mem_id`s); `lost` is the fraction of the page's prose
+    (text outside links, navigation included) that is left out; `left_out` are the images outside, each with the
+    reason."""
 
-    text: int = 0
-    links: int = 0
-    images: int = 0
-
-
-def find_content(body: Node) -> tuple[Node, frozenset[int]]:
-    """The node with the main content, and the `mem_id`s of the nodes below it to skip."""
-    certain = _certain_junk(body)
-    weights = _weights(body, certain)
-    junk = certain | _likely_junk(body, weights)
-    return _content_node(body, _weights(body, junk)), frozenset(junk)
+    root: Node
+    junk: frozenset[int]
+    lost: float
+    left_out: tuple[tuple[Node, str], ...]
 
 
-def traverse(root: Node, junk: Collection[int] = ()) -> Iterator[tuple[Node, bool]]:
-    """`root` and every node below it in reading order, twice: (node, True) on entering, (node, False) on leaving.
+def find_content(tree: LexborHTMLParser, html: str) -> Content:
+    """The main content of a page; `html` is its source. Elements without text are taken out of the tree."""
+    manual, published = is_documentation(tree, html), is_published(tree)
+    tree.strip_tags(NO_TEXT, recursive=True)
+    body = tree.body
+    assert body is not None
+    everything = weigh(body)
+    furniture = find_furniture(body, everything)
+    weights = without(everything, furniture)
+    junk = frozenset(node.mem_id for node in furniture)
+    prose = everything[body.mem_id].prose
+    left_out = [(image, "navigation") for part in furniture if part.tag != "img" for image in part.css("img")]
+    left_out += [(part, "the icon of a note") for part in furniture if part.tag == "img"]
+    left = weights[body.mem_id]
+    plain = not published and (left.text < SHORT or left.prose >= PROSE * len(body.html or ""))
+    if not manual and not plain:
+        found = judge(body, junk, html)
+        if found.kept >= LEAST * found.prose:
+            left_out += [(image, "outside the article") for image in found.images]
+            return Content(body, junk | found.outside, _lost(found.kept, prose), tuple(left_out))
+    root = find_root(tree, weights)
+    inside = {image.mem_id for image in root.css("img")}
+    left_out += [(image, "outside the text") for image in body.css("img") if image.mem_id not in inside]
+    edges = _edges(root, junk, manual)
+    kept = weights[root.mem_id].prose - sum(block.weight.prose for block in edges)
+    return Content(root, junk.union(*(block.nodes for block in edges)), _lost(kept, prose), tuple(left_out))
 
-    Nodes in `junk` are skipped. Not recursive, because pages may nest deeply.
+
+def _edges(root: Node, junk: Collection[int], manual: bool) -> list[Block]:
+    """Navigation without a name: links at the beginning and the end of a page, and lines about the page itself.
+
+    Links at the end stay where a generator of documentation, whose navigation is known, wrote the page, and below a
+    heading.
     """
-    node = root
-    while True:
-        skipped = node.mem_id in junk
-        if not skipped:
-            yield node, True
-            if node.child is not None:
-                node = node.child
-                continue
-            yield node, False
-        while node.mem_id != root.mem_id and node.next is None:
-            parent = node.parent
-            assert parent is not None
-            node = parent
-            yield node, False
-        if node.mem_id == root.mem_id:
-            return
-        following = node.next
-        assert following is not None
-        node = following
+    found, _ = blocks(root, junk)
+    first = next((k for k, block in enumerate(found) if not _is_links(block)), 0)
+    last = next((k for k in range(len(found), 0, -1) if not (_is_links(found[k - 1]) or _is_colophon(found[k - 1]))), 0)
+    tail = found[last:]
+    before = found[last - 1] if last else None
+    if before and (manual or before.tag in HEADINGS or before.text.rstrip().endswith(":")):  # a list of references
+        tail = [block for block in tail if _is_colophon(block)]
+    return [*found[:first], *tail] if last else []
 
 
-def _certain_junk(body: Node) -> set[int]:
-    junk = {node.mem_id for node in body.css(JUNK) if not node.css_first("h1")}
-    for header in body.css("header, [role=banner]"):
-        inside = any(parent.tag in ("article", "main") for parent in _above(header))
-        if not inside and not header.css_first("h1"):
-            junk.add(header.mem_id)
-    for fallback in body.css("noscript"):  # lazy-loading pages repeat their images here
-        if not fallback.css_first("img"):
-            junk.add(fallback.mem_id)
-    return junk
+def _is_links(block: Block) -> bool:
+    return block.tag not in HEADINGS and block.weight.links >= LINKED * max(1, len(re.sub(r"[\W_]", "", block.text)))
 
 
-def _likely_junk(body: Node, weights: Mapping[int, Weight]) -> set[int]:
-    junk = set()
-    total = weights[body.mem_id].text
-    for node in body.css("[class], [id]"):
-        named = WORDS & set(re.findall(r"[a-z]+", _spaced(f"{node.attributes.get('class')} {node.id}").lower()))
-        small = _of(node, weights).text < HALF * total
-        if named and small and node.tag not in ("main", "article", "img") and not node.css_first("h1"):
-            junk.add(node.mem_id)
-    for links in body.css("ul, ol"):
-        weight = _of(links, weights)
-        if len(links.css("a[href]")) >= LINKS and weight.links > LINKED * weight.text and weight.text < HALF * total:
-            junk.add(links.mem_id)
-    return junk
+def _is_colophon(block: Block) -> bool:
+    return COLOPHON.match(block.text) is not None
 
 
-def _weights(root: Node, junk: Collection[int]) -> dict[int, Weight]:
-    """`mem_id` → weight of every element that is not junk."""
-    done: dict[int, Weight] = {}
-    open_nodes: list[list[int]] = []
-    links = 0
-    for node, entering in traverse(root, junk):
-        if node.is_text_node:
-            length = len("".join((node.text_content or "").split())) if entering else 0
-            open_nodes[-1][0] += length
-            open_nodes[-1][1] += length if links else 0
-        elif entering:
-            open_nodes.append([0, 0, int(node.tag == "img")])
-            links += node.tag == "a"
-        else:
-            links -= node.tag == "a"
-            own = open_nodes.pop()
-            done[node.mem_id] = Weight(*own)
-            if open_nodes:
-                open_nodes[-1] = [above + below for above, below in zip(open_nodes[-1], own, strict=True)]
-    return done
-
-
-def _content_node(body: Node, weights: Mapping[int, Weight]) -> Node:
-    """The page's `main` or else `article`, if it has half of the text; otherwise the smallest node with nearly all
-    text, the heading and every image."""
-    whole = weights[body.mem_id]
-    for selector in ("main, [role=main]", "article"):
-        named = max(body.css(selector), key=lambda node: _of(node, weights).text, default=None)
-        if named is not None and _of(named, weights).text >= HALF * whole.text > 0:
-            return named
-    node = body
-    while (inner := _inner(node, whole, weights)) is not None:
-        node = inner
-    return node
-
-
-def _inner(node: Node, whole: Weight, weights: Mapping[int, Weight]) -> Node | None:
-    """The child with nearly all text, the heading and every image, if there is one."""
-    heading = node.css_first("h1")
-    child = node.child
-    while child is not None:
-        own = _of(child, weights)
-        if own.text >= MOST * whole.text > 0 and own.images == whole.images and child.is_element_node:
-            return child if heading is None or child.css_first("h1") else None
-        child = child.next
-    return None
-
-
-def _of(node: Node, weights: Mapping[int, Weight]) -> Weight:
-    """A node's weight; zero for junk."""
-    return weights.get(node.mem_id, Weight())
-
-
-def _above(node: Node) -> Iterator[Node]:
-    parent = node.parent
-    while parent is not None:
-        yield parent
-        parent = parent.parent
-
-
-def _spaced(name: str) -> str:
-    """`relatedLinks` as `related Links`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+def _lost(kept: int, everything: int) -> float:
+    return 1 - kept / everything if everything else 0.0

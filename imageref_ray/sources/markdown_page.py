@@ -29,7 +29,9 @@ from selectolax.lexbor import LexborHTMLParser
 from imageref_ray.core.images import Problem
 from imageref_ray.core.yaml_files import BrokenYaml, parse_yaml
 from imageref_ray.sources import markdown_dialects, mdx
-from imageref_ray.sources.html_page import addresses, decode, web
+from imageref_ray.sources.encodings import decode
+from imageref_ray.sources.html_page import web
+from imageref_ray.sources.image_addresses import addresses
 from imageref_ray.sources.page import Page, one_line, untitled
 from imageref_ray.sources.page_text import extract
 

@@ -28,7 +28,7 @@ class Picture:
 class Page:
     """`base` is the web address that pictures' addresses are relative to, `url` the page's own (empty if unknown).
 
-    `problems` are what of the page could not be used.
+    `problems` are what of the page could not be used, `left_out` the pictures outside its content, with the reason.
     """
 
     title: str
@@ -37,6 +37,7 @@ class Page:
     url: str = ""
     base: str = ""
     problems: tuple[Problem, ...] = ()
+    left_out: tuple[tuple[Picture, str], ...] = ()
 
 
 def one_line(text: str) -> str:

@@ -69,12 +69,13 @@ def prepare_image(
 ) -> DecodedImage | Rejected:
     """One image as a verified local file: a path under `root` or an allowed folder, or a download in `folder`.
 
-    `origin` is the address that it was downloaded from.
+    `origin` is the address that it was downloaded from, or the file that it was drawn from.
     """
     path = fetch(image.uri, root, folder, fetching, max_bytes)
     if isinstance(path, Problem):
         return Rejected("fetch", path)
-    origin = image.origin if is_local(image.uri) else image.uri
+    in_place = is_local(image.uri) and not path.is_relative_to(folder)
+    origin = image.origin if in_place else image.uri
     decoded = decode(dataclasses.replace(image, uri=str(path), origin=origin), max_bytes, max_pixels)
     return Rejected("verify", decoded) if isinstance(decoded, Problem) else decoded
 

@@ -80,6 +80,21 @@ class FilterConfig(Config):
         return aspect
 
 
+class FurnitureConfig(Config):
+    """Which pictures of pages belong to their frame (navigation, logos, icons); each is left out and reported once."""
+
+    share: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="a picture (by its content) on more than this fraction of all pages, and on 5 at least, is "
+        "furniture; 1: none is for its number",
+    )
+    icon_side: int = Field(
+        48, ge=0, description="pixels; a picture whose longer side is no longer is an icon; 0: icons are kept"
+    )
+
+
 class SectionsConfig(Config):
     """How long pages become several samples: cut at headings, where that is not enough between paragraphs.
 
@@ -102,6 +117,7 @@ ONLY = {
     "files": "samples",
     "pages": "folder",
     "group": "folder",
+    "furniture": "folder",
     "sections": "folder",
 }
 """Settings that apply to one kind of source only."""
@@ -136,6 +152,9 @@ class SourceConfig(Config):
         "types (but pictures and what belongs to a site) are reported with their number",
     )
     group: Literal["page", "folder"] = Field("page", description="folder: one sample per page or per sub-folder")
+    furniture: FurnitureConfig = Field(
+        FurnitureConfig(), description="folder: which pictures belong to the pages' frame"
+    )
     sections: SectionsConfig = Field(
         SectionsConfig(), description="folder, with group: page: how long pages are cut into several samples"
     )
