@@ -3,8 +3,9 @@
 In: documents, responses, model answers. Out: the same texts with images named, numbered, inserted,
 removed and checked. An answer's image line is `IMAGE_k` or `![caption](IMAGE_k)`, after its paragraph.
 
-Slots count from 1. Policy `"before"`: one slot after every header line (the place before a section's
-content). Policy `"after"`: one slot after every line that is not a header. They are never the same by index.
+A line of the grammar is a block of Markdown (`markdown_blocks`): of a paragraph each line, of a list each item, of
+code, tables, quotes and HTML the whole. Slots count from 1. Policy `"before"`: one slot after every header (the place
+before a section's content). Policy `"after"`: one slot after every other line. They are never the same by index.
 """
 
 from __future__ import annotations
@@ -12,53 +13,52 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from imageref_ray.core import markdown_blocks
+from imageref_ray.core.markdown_blocks import REFERENCE as REFERENCE
+from imageref_ray.core.markdown_blocks import blocks as blocks
+from imageref_ray.core.markdown_blocks import woven as woven
+from imageref_ray.core.markdown_dangers import dangers, disarmed
+from imageref_ray.core.markdown_images import Reference as Reference
+from imageref_ray.core.markdown_images import cut
+from imageref_ray.core.markdown_images import image_line as image_line
+from imageref_ray.core.markdown_images import references as references
+from imageref_ray.core.markdown_images import strip_images as strip_images
 from imageref_ray.core.records import MARKER, Document, Image, Sample
 
 Policy = Literal["before", "after"]
 T = TypeVar("T")
 
-REFERENCE = re.compile(
-    r"!\[(?P<caption>(?:(?!\]\(|!\[)[^\n])*)\]\(IMAGE_(?P<shown>[0-9]{1,4000})\)"
-    r"|(?<![A-Za-z0-9_])IMAGE_(?P<bare>[0-9]{1,4000})(?![A-Za-z0-9_])"
-)
-"""One reference to an image, with or without a caption."""
-
-FOREIGN = re.compile(r"!\[[^\]\n]*\]\((?!IMAGE_[0-9]+\))[^)\n]*\)")
-"""A Markdown image whose target is not one of the sample's images."""
-
 FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """`IMAGE_k` in an answer: the index of its line in `lines(answer)` (from 0), its caption, and its
-    after-content slot in the answer without images (0: not at a legal slot)."""
-
-    line: int
-    k: int
-    caption: str
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
 class Breach:
-    """One way in which an answer breaks the reference contract; `message` is a sentence for the user."""
+    """One way in which an answer breaks the reference contract; `message` is a sentence for the user.
 
-    kind: Literal["exists", "slot", "once", "source"]
+    `exists`, `slot`, `once`, `source`: of an image reference (`source` also of a picture that is not the sample's).
+    `html`: a tag that may show, load or run something. `link`: a link that may run something or opens a local file.
+    """
+
+    kind: Literal["exists", "slot", "once", "source", "html", "link"]
     message: str
     k: int = 0
 
 
 def lines(text: str) -> list[str]:
-    """The non-empty lines of a text, stripped."""
-    return [line for line in (raw.strip() for raw in text.split("\n")) if line]
+    """The text's lines of the grammar, each as written and without spaces around it where it is plain.
+
+    Joined with line breaks they are the text; one that needs a blank line before it begins with a line break.
+    """
+    return markdown_blocks.lines(blocks(text))
 
 
 def is_header(line: str) -> bool:
-    return line.startswith("#")
+    """Whether a line of `lines` is a header, `# …` or underlined."""
+    bare = line.lstrip("\n")
+    return bare.startswith("#") or ("\n" in bare and blocks(bare)[0].kind == "header")
 
 
 def render(document: Document, name: Callable[[Image], str] | None = None) -> str:
@@ -108,13 +108,13 @@ def image_numbers(sample: Sample) -> dict[str, int]:
 
 def slots(text: str, policy: Policy) -> list[int]:
     """`slots(...)[p - 1]` is the index in `lines(text)` of the line before slot p."""
-    return [i for i, line in enumerate(lines(text)) if is_header(line) == (policy == "before")]
+    return [i for i, block in enumerate(blocks(text)) if (block.kind == "header") == (policy == "before")]
 
 
 def with_slots(text: str, policy: Policy) -> str:
     """The text with a line `<Position p>` at every slot p."""
-    number = {line: p for p, line in enumerate(slots(text, policy), start=1)}
-    return "\n".join(f"{line}\n<Position {number[i]}>" if i in number else line for i, line in enumerate(lines(text)))
+    marks = {line: f"<Position {p}>" for p, line in enumerate(slots(text, policy), start=1)}
+    return woven(blocks(text), marks)
 
 
 def convert(placements: Mapping[int, T], text: str, from_policy: Policy, to_policy: Policy) -> dict[int, T]:
@@ -146,69 +146,26 @@ def convert(placements: Mapping[int, T], text: str, from_policy: Policy, to_poli
     return dict(sorted(moved.items()))
 
 
-def strip_images(answer: str) -> str:
-    """The answer without its images: image lines are removed, references inside a line are cut out."""
-    kept: list[str] = []
-    for line in lines(answer):
-        cut = FOREIGN.sub(" ", REFERENCE.sub(" ", line))
-        kept.append(line if cut == line else " ".join(cut.split()))
-    return "\n".join(line for line in kept if line)
-
-
 def insert(text: str, chosen: Mapping[int, int], policy: Policy, captions: Mapping[int, str] | None = None) -> str:
-    """The text with an image line for every slot → k in `chosen`, after the slot's paragraph.
+    """The text with an image line for every slot → k in `chosen`, after the slot's paragraph or other block.
 
     Lines read `IMAGE_k`, or `![caption](IMAGE_k)` where `captions` holds k. Raises ValueError for an unknown slot.
     """
     after = convert(chosen, text, policy, "after")
     at = {line: after[p] for p, line in enumerate(slots(text, "after"), start=1) if p in after}
-    answer: list[str] = []
-    for i, line in enumerate(lines(text)):
-        answer.append(line)
-        if i in at:
-            answer.append(image_line(at[i], (captions or {}).get(at[i])))
-    return "\n".join(answer)
-
-
-def image_line(k: int, caption: str | None = None) -> str:
-    """`IMAGE_k`, or `![caption](IMAGE_k)`; square brackets in a caption become round, line breaks become spaces."""
-    if caption is None:
-        return f"IMAGE_{k}"
-    plain = " ".join(caption.replace("[", "(").replace("]", ")").split())
-    return f"![{plain}](IMAGE_{k})"
-
-
-def references(answer: str) -> list[Reference]:
-    """Every reference in reading order. A legal one is an image line right after a content line, the first there."""
-    refs: list[Reference] = []
-    slot, free = 0, False
-    for i, line in enumerate(lines(answer)):
-        rest = line
-        if "IMAGE_" in line or "![" in line:  # the patterns are slow, and few lines have references
-            alone = REFERENCE.fullmatch(line) is not None
-            for match in REFERENCE.finditer(line):
-                k = int(match["shown"] or match["bare"])
-                refs.append(Reference(i, k, match["caption"] or "", slot if alone and free else 0))
-            rest = strip_images(line)
-        slot += bool(rest) and not is_header(rest)
-        free = bool(rest) and not is_header(rest)
-    return refs
+    shown = {line: image_line(k, (captions or {}).get(k)) for line, k in at.items()}
+    return woven(blocks(text), shown)
 
 
 def check(answer: str, sample: Sample) -> list[Breach]:
-    """The reference contract: every image of an answer exists in its sample, is at a legal slot, is used
-    at most once, and traces back to its document, uri and sha256. An empty list means that all of it holds."""
-    sources = [(document.id, image) for document in sample.documents for image in document.images]
-    breaches = check_references(answer, [image.id for _, image in sources])
+    """The reference contract: every image of an answer exists in its sample, is at a legal slot, is used at most once,
+    and traces back to its document, uri and sha256; no other picture, no HTML that may load or run something and no
+    dangerous link is in it. An empty list means that all of it holds."""
+    breaches = check_references(answer, [image.id for image in sample.images])
     for ref in references(answer):
-        if not 1 <= ref.k <= len(sources):
-            continue
-        document, image = sources[ref.k - 1]
-        missing = [key for key in ("uri", "sha256") if not getattr(image, key)]
-        if missing or image.id.rsplit("/", 1)[0] != document:
-            why = f"it has no {' and no '.join(missing)}" if missing else f"its id is not one of document {document}"
-            where = f"IMAGE_{ref.k} on line {ref.line + 1} ({image.id})"
-            breaches.append(Breach("source", f"{where} cannot be traced back: {why}.", ref.k))
+        if fault := _untraceable(ref.k, sample):
+            where = f"IMAGE_{ref.k} on line {ref.row} ({sample.images[ref.k - 1].id})"
+            breaches.append(Breach("source", f"{where} cannot be traced back: {fault}.", ref.k))
     return breaches
 
 
@@ -217,19 +174,51 @@ def check_references(answer: str, images: Sequence[str]) -> list[Breach]:
     breaches: list[Breach] = []
     used: set[str] = set()
     for ref in references(answer):
-        where = f"IMAGE_{ref.k} on line {ref.line + 1}"
+        where = f"IMAGE_{ref.k} on line {ref.row}"
         if not 1 <= ref.k <= len(images):
             breaches.append(Breach("exists", f"{where} does not exist: the sample has {len(images)} images.", ref.k))
             continue
         if not ref.slot:
-            breaches.append(Breach("slot", f"{where} must be the only image line right after a paragraph.", ref.k))
+            inside = f" (it is inside a block: {ref.inside})" if ref.inside else ""
+            message = f"{where} must be the only image line right after a paragraph{inside}."
+            breaches.append(Breach("slot", message, ref.k))
         name = images[ref.k - 1]
         if name in used:
             breaches.append(Breach("once", f"{where} ({name}) was used before; use every image at most once.", ref.k))
         used.add(name)
-    for match in FOREIGN.finditer(answer):
-        breaches.append(Breach("source", f"{match[0]} is not one of the sample's images; write IMAGE_k."))
-    return breaches
+    return breaches + [Breach(danger.kind, danger.message) for danger in dangers(answer)]
+
+
+def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
+    """The answer as the contract wants it, and its references at their slots.
+
+    A reference inside a block (a table, code, …) moves to the slot after it where that is free; every other one that
+    breaks the contract is removed. Of other pictures, HTML and links that break it only the text is left.
+    """
+    text, found = strip_images(disarmed(answer)), references(disarmed(answer))
+    valid: dict[int, Reference] = {}
+    used: set[str] = set()
+    for ref in sorted(found, key=lambda ref: not ref.slot):  # those at legal slots first
+        slot = ref.slot or ref.near
+        name = sample.images[ref.k - 1].id if 1 <= ref.k <= len(sample.images) else ""
+        if slot and name and slot not in valid and name not in used and not _untraceable(ref.k, sample):
+            used.add(name)
+            valid[slot] = replace(ref, slot=slot)
+    captions = {ref.k: ref.caption for ref in valid.values() if ref.caption}
+    repaired = insert(disarmed(text), {slot: ref.k for slot, ref in valid.items()}, "after", captions)
+    return repaired, [valid[slot] for slot in sorted(valid)]
+
+
+def _untraceable(k: int, sample: Sample) -> str:
+    """Why image k cannot be traced back to its document, uri and sha256; empty where it can, or does not exist."""
+    sources = [(document.id, image) for document in sample.documents for image in document.images]
+    document, image = sources[k - 1] if 1 <= k <= len(sources) else ("", None)
+    if image is None:
+        return ""
+    missing = [key for key in ("uri", "sha256") if not getattr(image, key)]
+    if missing:
+        return f"it has no {' and no '.join(missing)}"
+    return "" if image.id.rsplit("/", 1)[0] == document else f"its id is not one of document {document}"
 
 
 def extract_placements(reference_text: str, decoded: str) -> dict[int, int]:
@@ -239,17 +228,17 @@ def extract_placements(reference_text: str, decoded: str) -> dict[int, int]:
     slot between them; if the next line is missing from the decoded text, only those before any other text; the last
     slot reaches to the end. A slot whose own paragraph is missing has no image.
     """
-    expected = [" ".join(line.split()) for line in lines(strip_images(reference_text))]
+    text, refs = strip_images(reference_text), references(decoded)
     texts: list[str] = []
     images: list[list[int]] = [[]]
-    for line in lines(decoded):
-        rest = " ".join(strip_images(line).split())
+    for i, block in enumerate(blocks(decoded)):
+        rest = "" if block.kind == "image" else " ".join(cut(block).split())
         if rest:
             texts.append(rest)
             images.append([])
-        images[-1] += [int(match["shown"] or match["bare"]) for match in REFERENCE.finditer(line)]
-    anchor = _aligned(expected, texts)
-    slot_lines = slots("\n".join(expected), "after")
+        images[-1] += [ref.k for ref in refs if ref.line == i]
+    anchor = _aligned([" ".join(line.split()) for line in lines(text)], texts)
+    slot_lines = slots(text, "after")
     placements: dict[int, int] = {}
     for p, line_index in enumerate(slot_lines, start=1):
         if line_index not in anchor:

@@ -166,7 +166,7 @@ def write_answers(path: Path, questions: Mapping[str, Question], answers: Mappin
 
 def with_blank_lines(text: str) -> str:
     """A text as the paper's result files have it: a blank line between blocks."""
-    return "\n\n".join(line.rstrip() for line in text.split("\n") if line.strip())
+    return "\n\n".join(line.strip("\n") for line in markdown.lines(text))
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -87,7 +87,7 @@ def sections(event: Event, text: str) -> dict[int, int | None]:
     slot = 0
     body: dict[int, str] = {}
     for line in markdown.lines(text):
-        slot += line.startswith("#")
+        slot += markdown.is_header(line)
         body[slot] = f"{body.get(slot, '')}\n{line}"
     for slot, section in body.items():
         facet = section_facet(event, section)

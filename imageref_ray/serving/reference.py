@@ -1,8 +1,9 @@
 """`POST /v1/reference`: a question and documents with images → Markdown in which every image reference is checked.
 
 A fine-tuned model answers in one step (`direct`); any other responds, captions and places as in a build (`staged`).
-References that break the reference contract (`markdown.check`) are removed from the text and listed; every other one
-is traced back to its document, uri and sha256.
+What breaks the reference contract (`markdown.check`) is listed and repaired: a reference inside a table or code moves
+behind it, others are removed, HTML and links that may run something are shown as text. Every reference that stays is
+traced back to its document, uri and sha256.
 """
 
 from __future__ import annotations
@@ -118,17 +119,8 @@ async def _staged(sample: Sample, engine: Engine, sampling: Sampling, settings: 
 
 
 def keep_valid_references(text: str, sample: Sample) -> tuple[str, list[markdown.Reference]]:
-    """The text with only those image references that keep the contract, and those references."""
-    valid: list[markdown.Reference] = []
-    used: set[str] = set()
-    for reference in markdown.references(text):
-        k = reference.k
-        if reference.slot and 1 <= k <= len(sample.images) and sample.images[k - 1].id not in used:
-            used.add(sample.images[k - 1].id)
-            valid.append(reference)
-    captions = {reference.k: reference.caption for reference in valid if reference.caption}
-    slots = {reference.slot: reference.k for reference in valid}
-    checked = markdown.insert(markdown.strip_images(text), slots, "after", captions)
+    """The text as the contract wants it (`markdown.repair`), and the image references in it."""
+    checked, valid = markdown.repair(text, sample)
     assert not markdown.check(checked, sample)
     return checked, valid
 

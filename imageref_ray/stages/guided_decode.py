@@ -54,12 +54,14 @@ async def fill(
     """The same for a prompt that is already worded; `images[k - 1]` is its `IMAGE_k`."""
     limit = 32 if variant == "plain" else 32 + 3 * CAPTION_LENGTH
     sampling = replace(sampling or Sampling(), max_tokens=limit)
-    text = markdown.lines(markdown.strip_images(reference))
-    slot_after = {line: slot for slot, line in enumerate(markdown.slots("\n".join(text), "after"), start=1)}
-    prefix, usage = "", Usage()
+    whole = markdown.strip_images(reference)
+    text, blocks = markdown.lines(whole), markdown.blocks(whole)
+    slot_after = {line: slot for slot, line in enumerate(markdown.slots(whole, "after"), start=1)}
+    usage = Usage()
     chosen: dict[int, str] = {}
-    for i, line in enumerate(text):
-        prefix += line + "\n"
+    shown: dict[int, str] = {}
+    for i in range(len(text)):
+        prefix = markdown.woven(blocks[: i + 1], shown) + "\n"
         free = [k for k, image in enumerate(images, 1) if paper or image.id not in chosen.values()]
         if i not in slot_after or not free:
             continue
@@ -70,8 +72,8 @@ async def fill(
         k = _choice(reply.text, free)
         if k:
             chosen[slot_after[i]] = images[k - 1].id
-            prefix += reply.text.strip() + "\n"
-    return prefix.removesuffix("\n"), chosen, usage
+            shown[i] = reply.text.strip()
+    return markdown.woven(blocks, shown), chosen, usage
 
 
 def pattern(ks: Sequence[int], nothing: Sequence[str], variant: Literal["plain", "caption"]) -> str:
@@ -82,9 +84,9 @@ def pattern(ks: Sequence[int], nothing: Sequence[str], variant: Literal["plain",
 
 
 def _opening(following: list[str]) -> list[str]:
-    """How the text continues: a header's marks or the first word of the next line; nothing at the end."""
-    firsts = [match[0] for line in following if (match := re.match(r"#+|\S{1,24}", line))]
-    return [re.sub(r"[\\.^$|?*+()\[\]{}]", r"\\\g<0>", first) for first in firsts]
+    """How the text continues: a header's marks, the first word of the next line or a blank one; nothing at the end."""
+    firsts = [match[0] for line in following if (match := re.match(r"#+|\S{1,24}|\s", line))]
+    return [r"\n" if first == "\n" else re.sub(r"[\\.^$|?*+()\[\]{}]", r"\\\g<0>", first) for first in firsts]
 
 
 def _choice(text: str, free: Sequence[int]) -> int:

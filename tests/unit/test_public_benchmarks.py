@@ -78,7 +78,7 @@ def test_rag_igbench_becomes_a_test_set(tmp_path: Path, capsys: pytest.CaptureFi
         str(tmp_path / "images" / "2" / path) for path in ("1/IMG#1.jpg", "1/IMG#2.jpg", "2/IMG#3.jpg")
     ]
     assert question.prompt[0] == "How is a kite built?\n# DOC#1\nTake two sticks.\nTie them.\nIMAGE_1: "
-    assert markdown.lines(question.reference) == [
+    assert [line.strip() for line in markdown.lines(question.reference)] == [
         "IMAGE_3",
         "Building a kite:",
         "1. Tie two sticks.",

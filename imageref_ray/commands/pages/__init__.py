@@ -76,6 +76,7 @@ def data_uri(image: PIL.Image.Image, max_side: int) -> str:
 
 def line_block(line: str) -> dict[str, str]:
     """One Markdown line of a response as a block: `kind` (title, header or text) and `text` without its `#` marks."""
+    line = line.strip("\n")
     level = len(line) - len(line.lstrip("#"))
     kind = "text" if not level else "title" if level == 1 else "header"
     return {"kind": kind, "text": line.lstrip("#").strip()}

@@ -36,7 +36,7 @@ def check_text(sample: AnnotatedSample) -> Iterator[Finding]:
         else:
             names = [names[labels.index(k)] for k in range(1, len(names) + 1)]
     for role, text in sample.turns:
-        if role == "assistant" and ("IMAGE_" in text or "](" in text):
+        if role == "assistant":
             breaches = markdown.check(text, sample.sample) if sample.sample else markdown.check_references(text, names)
             yield from (_finding(sample, breach.kind, breach.message) for breach in breaches)
 

@@ -40,19 +40,23 @@ def make_case(sample: Sample, answer: str, mark: re.Pattern[str], numbers: Mappi
 
     Raises Unusable for an answer without text.
     """
-    lines: list[str] = []
+    unknown = 0
+    written: list[str] = []
+    for line in markdown.lines(answer):
+        parts = _parts(line, mark)
+        known = [(part, name) for part, name in parts if not name or name in numbers]
+        unknown += len(parts) - len(known)
+        texts = (markdown.image_line(numbers[name]) if name else part for part, name in known)
+        written.append("\n" * line.startswith("\n") + "\n\n".join(texts))
+    lines = markdown.lines("\n".join(written))
     placed: dict[int, list[int]] = {}
-    slot, begun, unknown = 0, False, 0
-    for part, name in _parts(answer, mark):
-        if not name:
-            lines.append(part)
-            begun = not markdown.is_header(part)
-            slot += begun
-        elif name in numbers:
-            lines.append(markdown.image_line(numbers[name]))
-            placed.setdefault(slot if begun else slot + 1, []).append(numbers[name])
+    slot, begun = 0, False
+    for line in lines:
+        if match := markdown.REFERENCE.fullmatch(line.strip()):
+            placed.setdefault(slot if begun else slot + 1, []).append(int(match["bare"]))
         else:
-            unknown += 1
+            begun = not markdown.is_header(line)
+            slot += begun
     if not slot:
         raise Unusable("its answer has no paragraph")
     labels: dict[int, dict[str, int]] = {number: {} for number in range(1, slot + 1)}
@@ -85,14 +89,13 @@ def id_of(row: Mapping[str, Any], key: str) -> str:
     return str(value)
 
 
-def _parts(answer: str, mark: re.Pattern[str]) -> list[tuple[str, str]]:
-    """Lines of text, with "", and marks, with their names, in order. Other images are dropped, and what is left of a
-    line without any letter or digit (a list's dash before an image)."""
+def _parts(line: str, mark: re.Pattern[str]) -> list[tuple[str, str]]:
+    """Texts, with "", and marks, with their names, of a line in order. Other images are dropped, and what is left of it
+    without any letter or digit (a list's dash before an image)."""
     parts: list[tuple[str, str]] = []
-    for line in markdown.lines(answer):
-        at = 0
-        for match in mark.finditer(line):
-            parts += [(markdown.strip_images(line[at : match.start()]), ""), (match[0], match["name"])]
-            at = match.end()
-        parts.append((markdown.strip_images(line[at:]), ""))
+    at = 0
+    for match in mark.finditer(line):
+        parts += [(markdown.strip_images(line[at : match.start()]), ""), (match[0], match["name"])]
+        at = match.end()
+    parts.append((markdown.strip_images(line[at:]), ""))
     return [(part, name) for part, name in parts if name or any(map(str.isalnum, part))]
