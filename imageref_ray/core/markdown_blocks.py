@@ -79,6 +79,11 @@ class Block:
         return self.kind in ("header", "line", "image") and "\n" not in self.text
 
     @property
+    def bound(self) -> bool:
+        """A line of a paragraph that would be something else after a blank line."""
+        return self.kind == "line" and not self.apart and _SPECIAL.match(self.text) is not None
+
+    @property
     def rows(self) -> list[tuple[str, bool]]:
         """The block's lines, and whether each is code."""
         return [(line, self.begin + i in self.code) for i, line in enumerate(self.text.split("\n"))]
@@ -176,7 +181,9 @@ def _apart(before: Block, block: Block, blank: bool, directly: bool) -> bool:
         return False
     if block.plain:
         special = _SPECIAL.match(block.text) is not None
-        return (special and blank) if before.plain else (special or before.kind in ("item", "quote", "table"))
+        if before.plain:
+            return special and blank and not _ATX.match(before.text)
+        return special or before.kind in ("item", "quote", "table")
     if block.group == before.group > 0:
         return False
     if before.kind in ("quote", "table", "item") and block.kind in (before.kind, "table") and block.kind != "item":

@@ -195,7 +195,7 @@ def _fault(token: Token, written: str) -> tuple[Literal["source", "html", "link"
 
 
 def _link_fault(address: str) -> tuple[Literal["link"], str] | None:
-    match = _SCHEME.match(_NOISE.sub("", address).lower())
+    match = _SCHEME.match(_NOISE.sub("", html.unescape(address)).lower())
     if not match or SCHEMES.fullmatch(match[1]):
         return None
     return "link", f"opens a {match[1]}: address, which may run code or read local files; link to a web page"

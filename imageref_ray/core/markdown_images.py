@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from imageref_ray.core.markdown_blocks import REFERENCE, Block, blocks, lines
 
@@ -38,9 +38,9 @@ class Reference:
     k: int
     caption: str
     slot: int
-    row: int = 0
-    inside: str = ""
-    near: int = 0
+    row: int = field(default=0, compare=False)
+    inside: str = field(default="", compare=False)
+    near: int = field(default=0, compare=False)
 
 
 def references(answer: str) -> list[Reference]:
