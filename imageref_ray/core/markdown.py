@@ -193,9 +193,14 @@ def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
     """The answer as the contract wants it, and its references at their slots.
 
     A reference inside a block (a table, code, …) moves to the slot after it where that is free; every other one that
-    breaks the contract is removed. Of other pictures, HTML and links that break it only the text is left.
+    breaks the contract is removed. Other pictures are removed, or shown as text as are HTML and links that break it.
     """
-    text, found = strip_images(disarmed(answer)), references(disarmed(answer))
+    bare = strip_images(answer)
+    text = disarmed(bare)
+    if len(blocks(text)) != len(blocks(bare)):  # HTML became lines of text, which have slots of their own
+        answer = disarmed(answer)
+        text = disarmed(strip_images(answer))
+    found = references(answer)
     valid: dict[int, Reference] = {}
     used: set[str] = set()
     for ref in sorted(found, key=lambda ref: not ref.slot):  # those at legal slots first
@@ -205,7 +210,7 @@ def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
             used.add(name)
             valid[slot] = replace(ref, slot=slot)
     captions = {ref.k: ref.caption for ref in valid.values() if ref.caption}
-    repaired = insert(disarmed(text), {slot: ref.k for slot, ref in valid.items()}, "after", captions)
+    repaired = insert(text, {slot: ref.k for slot, ref in valid.items()}, "after", captions)
     return repaired, [valid[slot] for slot in sorted(valid)]
 
 
@@ -228,7 +233,10 @@ def extract_placements(reference_text: str, decoded: str) -> dict[int, int]:
     slot between them; if the next line is missing from the decoded text, only those before any other text; the last
     slot reaches to the end. A slot whose own paragraph is missing has no image.
     """
-    text, refs = strip_images(reference_text), references(decoded)
+    text = strip_images(reference_text)
+    written: dict[int, list[int]] = {}
+    for ref in references(decoded):
+        written.setdefault(ref.line, []).append(ref.k)
     texts: list[str] = []
     images: list[list[int]] = [[]]
     for i, block in enumerate(blocks(decoded)):
@@ -236,7 +244,7 @@ def extract_placements(reference_text: str, decoded: str) -> dict[int, int]:
         if rest:
             texts.append(rest)
             images.append([])
-        images[-1] += [ref.k for ref in refs if ref.line == i]
+        images[-1] += written.get(i, [])
     anchor = _aligned([" ".join(line.split()) for line in lines(text)], texts)
     slot_lines = slots(text, "after")
     placements: dict[int, int] = {}
