@@ -55,6 +55,13 @@ def lines(text: str) -> list[str]:
     return markdown_blocks.lines(blocks(text))
 
 
+def spaced(text: str) -> str:
+    """The text with a blank line before every plain line that stays one after it."""
+    written = zip(lines(text), blocks(text), strict=True)
+    free = ("\n" + line.strip("\n") if block.plain and not block.bound else line for line, block in written)
+    return "\n".join(free).lstrip("\n")
+
+
 def is_header(line: str) -> bool:
     """Whether a line of `lines` is a header, `# …` or underlined."""
     bare = line.lstrip("\n")

@@ -166,10 +166,7 @@ def write_answers(path: Path, questions: Mapping[str, Question], answers: Mappin
 
 def with_blank_lines(text: str) -> str:
     """A text as the paper's result files have it: a blank line between plain lines."""
-    written = zip(markdown.lines(text), markdown.blocks(text), strict=True)
-    return "\n".join(
-        "\n" + line.strip("\n") if block.plain and not block.bound else line for line, block in written
-    ).lstrip("\n")
+    return markdown.spaced(text)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
