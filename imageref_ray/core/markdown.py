@@ -21,8 +21,8 @@ from imageref_ray.core.markdown_blocks import REFERENCE as REFERENCE
 from imageref_ray.core.markdown_blocks import blocks as blocks
 from imageref_ray.core.markdown_blocks import woven as woven
 from imageref_ray.core.markdown_dangers import dangers, disarmed
+from imageref_ray.core.markdown_images import PASSES, cut
 from imageref_ray.core.markdown_images import Reference as Reference
-from imageref_ray.core.markdown_images import cut
 from imageref_ray.core.markdown_images import image_line as image_line
 from imageref_ray.core.markdown_images import references as references
 from imageref_ray.core.markdown_images import strip_images as strip_images
@@ -203,10 +203,10 @@ def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
     breaks the contract is removed. Other pictures are removed, or shown as text as are HTML and links that break it.
     """
     bare = strip_images(answer)
-    text = disarmed(bare)
+    text = _harmless(bare)
     if len(blocks(text)) != len(blocks(bare)):  # HTML became lines of text, which have slots of their own
-        answer = disarmed(answer)
-        text = disarmed(strip_images(answer))
+        answer = _harmless(answer)
+        text = _harmless(strip_images(answer))
     found = references(answer)
     valid: dict[int, Reference] = {}
     used: set[str] = set()
@@ -219,6 +219,15 @@ def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
     captions = {ref.k: ref.caption for ref in valid.values() if ref.caption}
     repaired = insert(text, {slot: ref.k for slot, ref in valid.items()}, "after", captions)
     return repaired, [valid[slot] for slot in sorted(valid)]
+
+
+def _harmless(text: str) -> str:
+    """The text without dangers, its lines joined: paragraphs that come together may make a link of two halves."""
+    for _ in range(PASSES):
+        text, before = "\n".join(lines(disarmed(text))), text
+        if text == before:
+            break
+    return text
 
 
 def _untraceable(k: int, sample: Sample) -> str:

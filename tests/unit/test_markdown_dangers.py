@@ -110,6 +110,13 @@ IMAGE_2 ~ ![c](IMAGE_3) ~ IMAGE_9 ~ ![a](<IMAGE_1>) ~ ![a](IMAGE_1 "t") ~ ![![q]
 `` ~ <div title=" ~ " onload=x> ~ <!-- ~ --> ~ <![CDATA[ ~ <pre> ~ <textarea> ~ | a \\| b | ![z](y) | ~ |---|---|
 <b title="`">` ~ ![a <b title="](IMAGE_1) ~ [b]: x ~ \\ ~ # T ~ Text. ~ ![ ~ [ ~ ]( ~ < ~ ](javascript:x) ~ ```
 ]: data:x"""
+
+
+def test_paragraphs_that_a_repair_brings_together_make_no_link_of_two_halves() -> None:
+    repaired, _ = markdown.repair("[\n\n<img src=x>[x](javascript:a)\n](javascript:b)", SAMPLE)
+    assert markdown.check(repaired, SAMPLE) == []
+
+
 pieces = st.sampled_from(
     [*BREACHES, *HARMLESS, *re.split(" ~ |\n", PIECES), "> ", "- ", "    ", "\t", "\0", "\r"],
 )

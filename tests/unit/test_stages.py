@@ -242,6 +242,16 @@ async def test_guided_decides_slot_by_slot_and_every_prompt_extends_the_last() -
     assert markdown.check(text, SAMPLE) == []
 
 
+async def test_guided_asks_after_a_table_or_code_and_never_inside() -> None:
+    response = "# Boats\n| Boat | Place |\n|---|---|\n| Mara | quay |\n## Run\n```\n# start\n```\nEnd."
+    generate, asked = chooser("IMAGE_2\n", "IMAGE_1\n", "")
+    text, chosen, _ = await guided(SAMPLE, response, generate)
+    assert text == markdown.insert(response, {1: 2, 2: 1}, "after") and chosen == {1: "8/0.jpg", 2: "7/0.jpg"}
+    assert asked[0].prefix == "# Boats\n| Boat | Place |\n|---|---|\n| Mara | quay |\n"
+    assert all(after.prefix.startswith(before.prefix) for before, after in pairwise(asked))
+    assert markdown.check(text, SAMPLE) == []
+
+
 async def test_guided_removes_used_images_and_paper_mode_keeps_them() -> None:
     generate, asked = chooser("IMAGE_2\n", "", "", "")
     await guided(SAMPLE, RESPONSE, generate)
