@@ -202,9 +202,10 @@ def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
     A reference inside a block (a table, code, …) moves to the slot after it where that is free; every other one that
     breaks the contract is removed. Other pictures are removed, or shown as text as are HTML and links that break it.
     """
-    bare = strip_images(answer)
-    text = _harmless(bare)
-    if len(blocks(text)) != len(blocks(bare)):  # HTML became lines of text, which have slots of their own
+    text = _harmless(strip_images(answer))
+    if len(blocks(text)) != len(
+        blocks(strip_images(answer))
+    ):  # HTML became lines of text, which have slots of their own
         answer = _harmless(answer)
         text = _harmless(strip_images(answer))
     found = references(answer)
@@ -212,6 +213,7 @@ def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
     used: set[str] = set()
     for ref in sorted(found, key=lambda ref: not ref.slot):  # those at legal slots first
         slot = ref.slot or ref.near
+        slot = slot if slot <= len(slots(text, "after")) else 0
         name = sample.images[ref.k - 1].id if 1 <= ref.k <= len(sample.images) else ""
         if slot and name and slot not in valid and name not in used and not _untraceable(ref.k, sample):
             used.add(name)
