@@ -31,8 +31,6 @@ from imageref_ray.core.records import MARKER, Document, Image, Sample
 Policy = Literal["before", "after"]
 T = TypeVar("T")
 
-FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
-
 
 @dataclass(frozen=True, slots=True)
 class Breach:
@@ -281,9 +279,3 @@ def _aligned(expected: list[str], texts: list[str]) -> dict[int, int]:
     """Index in `expected` → index in `texts` of equal lines, both increasing."""
     blocks = difflib.SequenceMatcher(None, expected, texts, autojunk=False).get_matching_blocks()
     return {block.a + i: block.b + i for block in blocks for i in range(block.size)}
-
-
-def unfenced(reply: str) -> str:
-    """The content of the reply's first code fence, or the reply where it has none."""
-    fence = FENCE.search(reply)
-    return (fence[1] if fence else reply).strip()

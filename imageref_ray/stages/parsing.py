@@ -54,7 +54,7 @@ Boats, music and a new pier.
 ### The boats
 Mara Holt showed two boats.
 ```"""
-TITLE = re.compile(r"^ {0,3}# ", re.MULTILINE)
+TITLE = re.compile(r" {0,3}# ")
 
 
 def response(reply: str) -> str:
@@ -63,26 +63,14 @@ def response(reply: str) -> str:
 
     Raises ParseError where there is no title or nothing under it.
     """
-    text = fences.unfenced(repaired(reply), fences.TEXT)
-    start = _title(text)
+    lines = markdown.lines(markdown.strip_images(fences.unfenced(repaired(reply), fences.TEXT)))
+    start = next((i for i, line in enumerate(lines) if TITLE.match(line.lstrip("\n"))), None)
     if start is None:
         raise ParseError(f"the response has no title line `# …`: {_beginning(reply)}")
-    lines = markdown.lines(markdown.strip_images(text[start:]))
+    lines = [lines[start].lstrip("\n"), *lines[start + 1 :]]
     if all(markdown.is_header(line) for line in lines):
         raise ParseError(f"the response has headers but no text: {_beginning(reply)}")
     return "\n".join(lines)
-
-
-def _title(text: str) -> int | None:
-    """Where the first title line begins that is no comment in a block of code."""
-    code = iter(fences.code_spans(text))
-    begin, end = next(code, (len(text), len(text)))
-    for line in TITLE.finditer(text):
-        while line.start() >= end and begin < len(text):
-            begin, end = next(code, (len(text), len(text)))
-        if line.start() < begin:
-            return line.start()
-    return None
 
 
 CAPTION_SAMPLE = '**Caption:** "Two red boats at the harbour in Velmora, painted by Mara Holt."'
