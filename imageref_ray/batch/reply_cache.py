@@ -115,7 +115,9 @@ def key(request: Request, engine: str) -> str:
     """A hash of the request and the engine's fingerprint; an image counts by its sha256, not by where it lies."""
     chat = [[message.role, [_part(part) for part in message.parts]] for message in request.messages]
     guide = [request.guide.kind, request.guide.value] if request.guide else None
-    whole = [engine, chat, dataclasses.astuple(request.sampling), guide, request.prefix, request.n]
+    *sampling, options = dataclasses.astuple(request.sampling)
+    sampling += [options] if options else []
+    whole = [engine, chat, sampling, guide, request.prefix, request.n]
     text = json.dumps(whole, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 

@@ -1,4 +1,4 @@
-"""`imageref serve`: the endpoint on this machine, or on a cluster."""
+"""`imageref serve`: the endpoint on this machine, or on a cluster; `imageref serve key`: who may ask it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from pathlib import Path
 from imageref_ray.serving import PROXY_TIMEOUTS
 
 
-def run(config: Path | None, model: str | None, host: str | None, port: int | None, overrides: list[str]) -> None:
+def run(
+    config: Path | None, model: str | None, host: str | None, port: int | None, insecure: bool, overrides: list[str]
+) -> None:
     """Serve until the process gets SIGINT or SIGTERM. Raises ConfigError."""
     for name, seconds in PROXY_TIMEOUTS.items():
         os.environ.setdefault(name, seconds)
     from imageref_ray.serving import local  # imports Ray, which reads these variables on import
 
-    local.run(config, model, host, port, overrides)
+    local.run(config, model, host, port, [*overrides, "insecure=true"] if insecure else overrides)
+
+
+def key(name: str, out: Path | None, concurrency: int | None, per_minute: int | None) -> None:
+    """Print a new key, which is stored nowhere, and write its sum. Raises ConfigError."""
+    from imageref_ray.serving.keys import new_key
+
+    print(new_key(name, out, concurrency, per_minute))

@@ -180,7 +180,26 @@ example: imageref serve --model runs/demo/train/model --port 8001 --set method=d
             option("--model", "MODEL", "checkpoint to serve: a folder or hub name"),
             option("--host", "HOST", "address to listen on (default 127.0.0.1)"),
             option("--port", "PORT", "port to listen on (default 8000)", type=int),
+            Argument(("--insecure",), "answer other machines without keys", {"action": "store_true"}),
             Argument(SET.names, "change one setting of the endpoint; repeatable", {**SET.options, "dest": "overrides"}),
+        ),
+    ),
+    Command(
+        "serve key",
+        "make a key for the endpoint",
+        """\
+Make a key, print it once, and write its SHA-256 sum with its name and limits to a file for the endpoint's setting
+`keys_file`. Clients send the key as `Authorization: Bearer KEY` (the OpenAI client: `api_key`). Without --out the
+lines for the file are printed too.
+
+example: imageref serve key --name news-team --out keys.yaml --per-minute 60
+""",
+        "imageref_ray.commands.serve:key",
+        arguments=(
+            option("--name", "NAME", "whose key it is; it stands in logs", required=True),
+            path_option("--out", "FILE", "file of keys to add it to"),
+            option("--concurrency", "N", "requests of this key that a replica answers at the same time", type=int),
+            option("--per-minute", "N", "requests a minute with this key that a replica answers", type=int),
         ),
     ),
     Command(

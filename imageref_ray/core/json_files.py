@@ -86,13 +86,16 @@ class JsonRow:
             raise BrokenJson(f"{error}{cut}") from None
 
 
-def parse_json(text: str, hook: Hook | None = None, repair: bool = True) -> Any:
-    """The value of a JSON text; `hook` takes every object. Raises BrokenJson (see `JsonRow.read` for `repair`)."""
+def parse_json(text: str, hook: Hook | None = None, repair: bool = True, strict: bool = False) -> Any:
+    """The value of a JSON text; `hook` takes every object. Raises BrokenJson (see `JsonRow.read` for `repair`).
+
+    `strict`: also for NaN and infinities, control characters in strings and any key that an object gives twice.
+    """
     if "\0" in text:
         raise NotText("not text (it has NUL bytes); remove them")
     repeated: list[str] = []
     try:
-        value = _decoder(repeated, hook).decode(text.lstrip("\ufeff"))
+        value = _decoder(repeated, hook, strict).decode(text.lstrip("\ufeff"))
     except json.JSONDecodeError as error:
         line = f"line {error.lineno} " if error.lineno > 1 else ""
         raise BrokenJson(f"not valid JSON ({error.msg}, {line}column {error.colno})") from None
@@ -237,25 +240,29 @@ def _read_line(file: BinaryIO, encoding: Encoding) -> bytes:
     return bytes(line)
 
 
-def _decoder(repeated: list[str], hook: Hook | None) -> json.JSONDecoder:
+def _decoder(repeated: list[str], hook: Hook | None, strict: bool) -> json.JSONDecoder:
     def gather(pairs: list[tuple[str, Any]]) -> Any:
         found = dict(pairs)
         if len(found) < len(pairs):
-            repeated.extend(key for key, value in pairs if found[key] != value)
+            names = [key for key, _ in pairs]
+            repeated.extend(key for key, value in pairs if found[key] != value or (strict and names.count(key) > 1))
         return hook(found) if hook else found
 
-    return json.JSONDecoder(strict=False, object_pairs_hook=gather, parse_constant=lambda _: None, parse_float=_finite)
+    def not_finite(number: str) -> None:
+        if strict:
+            raise ValueError(f"{number} is no number of JSON")
+
+    def finite(number: str) -> float | None:
+        value = float(number)
+        return value if math.isfinite(value) else not_finite(number)
+
+    return json.JSONDecoder(strict=strict, object_pairs_hook=gather, parse_constant=not_finite, parse_float=finite)
 
 
 _SCANNER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 """Finds where an item ends; numbers are not made."""
 
 _TOO_DEEP = f"not valid JSON (nested more than {DEPTH} deep)"
-
-
-def _finite(number: str) -> float | None:
-    value = float(number)
-    return value if math.isfinite(value) else None
 
 
 def _deeper(value: Any) -> bool:

@@ -5,7 +5,7 @@ Images travel as references (uri + sha256); whoever runs the model opens them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -26,7 +26,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn; temperature 0 is greedy."""
+    """How tokens are drawn; temperature 0 is greedy.
+
+    `options` are further parameters by vLLM's names (top_k, presence_penalty, …). An engine lists those it knows in its
+    attribute `options`, with "logprobs" if its replies have `tokens`; nobody gives it others.
+    """
 
     temperature: float = 0.0
     max_tokens: int = 1024
@@ -34,6 +38,7 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Request:
     `shared`: equal requests of a run may share one reply (greedy, without logprobs): it is asked for once.
     `scored` asks how likely the prefix is, and for no text: `sampling`, `guide`, `n` and `logprobs` are ignored.
     Only an engine that returns the prompt's log-probabilities can do this (`engines.check_scoring`).
+    `must_fit`: refuse the request where the model's context has no room for `max_tokens` after the prompt's text; else
+    a reply may end earlier, with `"length"`.
     """
 
     messages: tuple[Message, ...]
@@ -64,11 +71,22 @@ class Request:
     logprobs: int | None = None
     shared: bool = False
     scored: bool = False
+    must_fit: bool = False
     until: Callable[[str], bool] | None = None
 
     @property
     def images(self) -> tuple[Image, ...]:
         return tuple(image for message in self.messages for image in message.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A generated token: its text (an incomplete character is U+FFFD), its log-probability, and the likeliest at its
+    place with theirs, likeliest first, as many as were asked for."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +99,8 @@ class Reply:
     log-probabilities of the prefix's tokens, each given everything before it; the end of the turn is not included.
     `images_counted`: the usage's `image_tokens` are a count, not 0 because the endpoint reports none. `thinking`: the
     mark with which the prompt has begun the model's reasoning, which the texts go on with (`reasoning.answers`).
+    `tokens[i]` are text i's tokens one by one, from an engine whose `options` say so. In a stream of several texts
+    `index` is the number of the first text of this piece.
     """
 
     texts: tuple[str, ...]
@@ -90,6 +110,8 @@ class Reply:
     openings: tuple[dict[str, float], ...] = ()
     images_counted: bool = False
     thinking: str = ""
+    tokens: tuple[tuple[Token, ...], ...] = ()
+    index: int = 0
 
     @property
     def text(self) -> str:
@@ -119,6 +141,10 @@ class RequestError(ValueError):
 
 class UnsupportedError(RequestError):
     """The engine cannot do what this kind of request needs (continue an open turn), whatever it says: ask otherwise."""
+
+
+class BrokenReply(RequestError):
+    """The engine failed at this one request, which is not known to be wrong; its reason is the operator's to read."""
 
 
 class EngineError(RuntimeError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ from imageref_ray.core.config import ConfigError, VllmConfig
 from imageref_ray.core.images import open_rgb
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines import chat_template, cpu_affinity, tiles
-from imageref_ray.engines.base import EngineDied, Guide, Reply, Request, RequestError
+from imageref_ray.engines.base import BrokenReply, EngineDied, Guide, Reply, Request, RequestError, Token
 from imageref_ray.engines.chat_template import ChatTemplate
 from imageref_ray.engines.reasoning import opened
 
@@ -50,9 +50,29 @@ set aside for the largest video where one may come."""
 AS_IT_STANDS = {"add_special_tokens": False}
 """How a prompt is tokenized: its first token is in the text."""
 
+OPTIONS = frozenset(
+    (
+        "allowed_token_ids",
+        "bad_words",
+        "frequency_penalty",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "logit_bias",
+        "min_p",
+        "presence_penalty",
+        "repetition_penalty",
+        "skip_special_tokens",
+        "stop_token_ids",
+        "top_k",
+    )
+)
+"""Fields of SamplingParams that `Sampling.options` may set."""
+
 
 class VllmEngine:
     """One AsyncLLMEngine for `config.model`; `config.args` are AsyncEngineArgs."""
+
+    options = OPTIONS | {"logprobs"}
 
     def __init__(self, config: VllmConfig) -> None:
         try:
@@ -78,6 +98,8 @@ class VllmEngine:
             # vLLM's defaults go by what it is used for. Without a word of that they are those of no card: on an H200
             # 2,048 tokens and 128 requests at once, where it would take 16,384 and 1,024.
             self._engine = AsyncLLMEngine.from_engine_args(args, usage_context=UsageContext.LLM_CLASS)
+        self.context: int = model.max_model_len
+        """Tokens of a prompt and its reply together."""
         self._numbers = itertools.count()
         self._decoded: LRUCache[str, Any] = LRUCache(CACHED_PIXELS, lambda image: image.width * image.height)
 
@@ -92,24 +114,26 @@ class VllmEngine:
                 if ends and not final.finished and ends(opened(final.prompt) + final.outputs[0].text):
                     break
         assert final is not None
-        reply = self._reply(final)
+        reply = self._reply(final, request.logprobs)
         if request.scored:
             scores = prefix_logprobs(final, prefix)
             return dataclasses.replace(reply, texts=("",), finish_reasons=("stop",), logprobs=(scores,))
         return reply
 
     async def stream(self, request: Request) -> AsyncGenerator[Reply, None]:
-        """One text (n = 1) in pieces: each reply holds what is new and the usage so far, the last one why it ended.
+        """The texts in pieces: each reply holds what is new of one and the usage so far, its last piece why it ended.
 
         Raises what `generate` raises.
         """
         generated = 0
         async with aclosing(self.outputs(request, RequestOutputKind.DELTA)) as outputs:
             async for output in outputs:
-                reply = self._reply(output)
-                generated += reply.usage.generated_tokens
-                usage = dataclasses.replace(reply.usage, generated_tokens=generated)
-                yield dataclasses.replace(reply, finish_reasons=(output.outputs[0].finish_reason or "",), usage=usage)
+                for one in output.outputs:
+                    reply = self._reply(output, request.logprobs, [one])
+                    generated += reply.usage.generated_tokens
+                    usage = dataclasses.replace(reply.usage, generated_tokens=generated)
+                    reasons = (one.finish_reason or "",)
+                    yield dataclasses.replace(reply, finish_reasons=reasons, usage=usage, index=one.index)
 
     async def outputs(self, request: Request, kind: RequestOutputKind) -> AsyncGenerator[RequestOutput, None]:
         """vLLM's own outputs, the tokens of the prompt among them. Raises what `generate` raises."""
@@ -122,16 +146,19 @@ class VllmEngine:
             if most:
                 prompt["mm_processor_kwargs"] = {"max_patches": most}
         name = f"{id(self):x}-{next(self._numbers)}"
+        tokenization: dict[str, Any] = dict(AS_IT_STANDS)
+        if request.must_fit:
+            tokenization["max_length"] = max(0, self.context - request.sampling.max_tokens)
         try:
             # Closed at once when its reader stops reading: that is what ends the request inside the engine.
-            outputs = self._engine.generate(prompt, sampling(request, kind), name, tokenization_kwargs=AS_IT_STANDS)
+            outputs = self._engine.generate(prompt, sampling(request, kind), name, tokenization_kwargs=tokenization)
             async with aclosing(outputs):
                 async for output in outputs:
                     yield output
         except EngineDeadError as error:
             raise EngineDied(f"the vLLM engine died: {error}") from error
         except EngineGenerateError as error:
-            raise RequestError(f"vLLM could not answer: {error.__cause__ or error}") from error
+            raise BrokenReply(f"vLLM could not answer: {error.__cause__ or error}") from error
         except (VLLMClientError, ValueError, TypeError) as error:
             raise RequestError(f"{' '.join(str(error).split())} ({len(images)} images in it)") from error
 
@@ -149,20 +176,23 @@ class VllmEngine:
             self._decoded[image.sha256] = pixels
         return pixels
 
-    def _reply(self, output: RequestOutput) -> Reply:
+    def _reply(self, output: RequestOutput, top: int | None, outputs: Sequence[Any] | None = None) -> Reply:
+        """The reply in an output, or in some of its texts; `top` is how many alternatives its tokens have."""
         prompt = list(output.prompt_token_ids or ())
+        outputs = output.outputs if outputs is None else outputs
         return Reply(
-            texts=tuple(one.text for one in output.outputs),
-            finish_reasons=tuple(one.finish_reason or "until" for one in output.outputs),
+            texts=tuple(one.text for one in outputs),
+            finish_reasons=tuple(one.finish_reason or "until" for one in outputs),
             usage=Usage(
                 requests=1,
                 prompt_tokens=len(prompt),
                 image_tokens=prompt.count(self._image_token),
                 cached_tokens=output.num_cached_tokens or 0,
-                generated_tokens=sum(len(one.token_ids) for one in output.outputs),
+                generated_tokens=sum(len(one.token_ids) for one in outputs),
             ),
-            logprobs=tuple(_chosen(one) for one in output.outputs if one.logprobs is not None),
-            openings=tuple(_opening(one) for one in output.outputs if one.logprobs is not None),
+            logprobs=tuple(_chosen(one) for one in outputs if one.logprobs is not None),
+            openings=tuple(_opening(one) for one in outputs if one.logprobs is not None),
+            tokens=tuple(_tokens(one, top or 0) for one in outputs if one.logprobs is not None),
             images_counted=self._image_token is not None,
             thinking=opened(output.prompt),
         )
@@ -212,7 +242,14 @@ def sampling(request: Request, kind: RequestOutputKind) -> SamplingParams:
         logprobs=request.logprobs,
         structured_outputs=_guide(request.guide) if request.guide else None,
         output_kind=kind,
+        **_options(wanted.options),
     )
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """vLLM's fields for them; token ids of `logit_bias` are text in JSON."""
+    biases = options.get("logit_bias")
+    return {**options, "logit_bias": {int(token): bias for token, bias in biases.items()}} if biases else {**options}
 
 
 def prefix_logprobs(output: RequestOutput, prefix: Sequence[int]) -> tuple[float, ...]:
@@ -238,6 +275,19 @@ def _guide(guide: Guide) -> StructuredOutputsParams:
 def _chosen(output: Any) -> tuple[float, ...]:
     """The log-probability of every token that was generated."""
     return tuple(step[token].logprob for token, step in zip(output.token_ids, output.logprobs, strict=True))
+
+
+def _tokens(output: Any, top: int) -> tuple[Token, ...]:
+    """Every generated token, with the `top` likeliest at its place."""
+    return tuple(
+        Token(step[token].decoded_token or "", step[token].logprob, _likeliest(step.values(), top))
+        for token, step in zip(output.token_ids, output.logprobs, strict=True)
+    )
+
+
+def _likeliest(step: Iterable[Any], top: int) -> tuple[tuple[str, float], ...]:
+    ranked = sorted((one for one in step if one.rank <= top), key=lambda one: one.rank)
+    return tuple((one.decoded_token or "", one.logprob) for one in ranked[:top])
 
 
 def _opening(output: Any) -> dict[str, float]:

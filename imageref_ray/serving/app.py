@@ -40,7 +40,7 @@ class Endpoint:
         self._engine = make(settings.engine)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._engine, self._settings)
+        return create_app(self._engine, self._settings, serve.get_replica_context().replica_id.unique_id)
 
     async def check_health(self) -> None:
         """Generates one token; Ray Serve replaces a replica whose engine died."""
@@ -83,7 +83,9 @@ def deployment_options(settings: ServeConfig) -> dict[str, Any]:
         scaling = {"autoscaling_config": {**bounds, "target_ongoing_requests": max(1, engine.concurrency // 2)}}
     return {
         **scaling,
-        "max_ongoing_requests": engine.concurrency,
+        # The routes count what waits and refuse the rest in OpenAI's form; beyond twice of that Ray Serve itself does.
+        "max_ongoing_requests": 2 * (engine.concurrency + settings.max_queued_requests),
+        "max_queued_requests": engine.concurrency + settings.max_queued_requests,
         "health_check_period_s": 30,
         "health_check_timeout_s": 120,
         "ray_actor_options": {

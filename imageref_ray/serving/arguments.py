@@ -10,6 +10,7 @@ import yaml
 
 from imageref_ray.core import checkpoint
 from imageref_ray.core.config import CheckpointConfig, ServeConfig, check, overridden
+from imageref_ray.serving.keys import with_keys
 
 EMBEDDED = Path(__file__).with_name("embedded.yaml")
 """The settings for serving the embedded checkpoint."""
@@ -31,9 +32,8 @@ def read_settings(args: Mapping[str, Any]) -> ServeConfig:
     base = {} if "engine" in args else yaml.safe_load(EMBEDDED.read_text(encoding="utf-8"))
     values = {key: value for key, value in args.items() if key in TEXT_SETTINGS or not isinstance(value, str)}
     overrides = [f"{key}={value}" for key, value in args.items() if key not in values]
-    return _with_absolute_paths(
-        check(ServeConfig, overridden({**base, **values}, overrides, ""), "the endpoint's arguments")
-    )
+    settings = check(ServeConfig, overridden({**base, **values}, overrides, ""), "the endpoint's arguments")
+    return with_keys(_with_absolute_paths(settings))
 
 
 def _with_absolute_paths(settings: ServeConfig) -> ServeConfig:
@@ -42,8 +42,12 @@ def _with_absolute_paths(settings: ServeConfig) -> ServeConfig:
     if isinstance(engine, CheckpointConfig) and engine.model != checkpoint.EMBEDDED:
         engine = engine.model_copy(update={"model": absolute(engine.model)})
     prompts = absolute(settings.prompts) if settings.prompts.endswith((".yaml", ".yml")) else settings.prompts
-    images = settings.images and Path(absolute(str(settings.images)))
-    return settings.model_copy(update={"engine": engine, "prompts": prompts, "images": images})
+    found = {
+        "images": settings.images and Path(absolute(str(settings.images))),
+        "keys_file": settings.keys_file and Path(absolute(str(settings.keys_file))),
+        "request_log": settings.request_log and settings.request_log.absolute(),
+    }
+    return settings.model_copy(update={"engine": engine, "prompts": prompts, **found})
 
 
 def absolute(path: str) -> str:

@@ -16,10 +16,13 @@ from ray import serve
 from imageref_ray.batch import cluster
 from imageref_ray.core.config import ConfigError, overridden
 from imageref_ray.core.yaml_files import read_yaml
+from imageref_ray.serving.arguments import read_settings
+from imageref_ray.serving.keys import check_exposed
 
 LOGS = "/tmp/ray/session_latest/logs/serve"
 DEFAULT_APPLICATION = {"name": "imageref", "import_path": "imageref_ray.serving.app:build"}
 """The application that is served without a config."""
+OURS = (DEFAULT_APPLICATION["import_path"], "serve.app:build")
 
 
 def run(
@@ -40,6 +43,9 @@ def run(
     applications = [(entry, _build_application(entry)) for entry in settings["applications"]]
     http = {"host": "127.0.0.1", "port": 8000, **settings.get("http_options", {})}
     http |= {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    for entry in settings["applications"]:
+        if entry["import_path"] in OURS:
+            check_exposed(http["host"], read_settings(entry.get("args") or {}))
     print(f"starting Ray and {len(applications)} application(s), about half a minute", flush=True)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore SIGINT for background processes

@@ -5,79 +5,68 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.records import Image, Usage
-from imageref_ray.engines.base import Guide, Message, Reply, Request, Sampling
+from imageref_ray.engines.base import BrokenReply, Engine, Message, Reply, Request, Sampling, Token
+from imageref_ray.serving.chat_body import OPTIONS, ChatBody, ImagePart, TextPart, Turn, check_together
+from imageref_ray.serving.errors import WireError
+from imageref_ray.serving.guides import guide_of
 from imageref_ray.serving.request_images import ImageError, receive_image
 
-UNSUPPORTED = ("tools", "functions", "audio", "logprobs", "top_logprobs", "logit_bias", "modalities")
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES: dict[str, Literal["system", "user", "assistant"]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
 
 
-class WireError(ValueError):
-    """A request body that cannot be answered; `param` is the field at fault, as in OpenAI's error objects."""
-
-    def __init__(self, message: str, param: str | None = None, status: int = 400, code: str | None = None) -> None:
-        super().__init__(message)
-        self.param, self.status, self.code = param, status, code
-
-
-class Turn(BaseModel):
-    """One message; content is a text or a list of `text` and `image_url` parts."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[dict[str, Any]]
-
-
-class ChatBody(BaseModel):
-    """`POST /v1/chat/completions`, with two of vLLM's extensions.
-
-    `structured_outputs` is one of regex, json, choice; with `continue_final_message` the reply continues the last
-    message, which must be an assistant's.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    messages: list[Turn] = Field(min_length=1)
-    model: str | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    n: int | None = Field(None, ge=1, le=16)
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
-    structured_outputs: dict[str, Any] | None = None
-    continue_final_message: bool | None = None
-
-
-def to_request(body: ChatBody, folder: Path, settings: ServeConfig) -> Request:
+def to_request(body: ChatBody, folder: Path, settings: ServeConfig, engine: Engine) -> Request:
     """The engine's request; data URLs are written to `folder`. Raises WireError."""
-    for key in UNSUPPORTED:
-        if (body.model_extra or {}).get(key):
-            raise WireError(f"`{key}` is not supported by this endpoint", key)
-    if body.stream and (body.n or 1) > 1:
-        raise WireError("`n` above 1 cannot be streamed", "n")
+    check_together(body, getattr(engine, "context", None), settings.max_tokens)
     images: list[Image] = []
     turns, prefix = _open_turn(body)
     messages = tuple(_message(turn, i, images, folder, settings) for i, turn in enumerate(turns))
+    given = body.max_completion_tokens or body.max_tokens
     sampling = Sampling(
         temperature=1.0 if body.temperature is None else body.temperature,
-        max_tokens=body.max_completion_tokens or body.max_tokens or settings.max_tokens,
+        max_tokens=given or settings.max_tokens,
+        min_tokens=body.min_tokens or 0,
         top_p=1.0 if body.top_p is None else body.top_p,
         seed=body.seed,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        options=_options(body, getattr(engine, "options", frozenset())),
     )
-    return Request(messages, sampling, _guide(body), prefix, n=body.n or 1)
+    return Request(
+        messages,
+        sampling,
+        guide_of(body),
+        prefix,
+        n=body.n or 1,
+        logprobs=_logprobs(body, getattr(engine, "options", frozenset())),
+        must_fit=given is not None,
+    )
+
+
+def _options(body: ChatBody, known: frozenset[str]) -> dict[str, Any]:
+    """The further sampling parameters that change something. Raises WireError for one that the engine has not."""
+    given = {name: getattr(body, name) for name in OPTIONS}
+    changed = {name: value for name, value in given.items() if value is not None and value != OPTIONS[name]}
+    for name in changed.keys() - known:
+        raise WireError(f"`{name}` is not supported by the engine of this endpoint; leave it out", name)
+    return changed
+
+
+def _logprobs(body: ChatBody, known: frozenset[str]) -> int | None:
+    if not body.logprobs:
+        return None
+    if "logprobs" not in known:
+        raise WireError("`logprobs` is not supported by the engine of this endpoint; leave it out", "logprobs")
+    return body.top_logprobs or 0
 
 
 def _open_turn(body: ChatBody) -> tuple[list[Turn], str]:
@@ -93,80 +82,90 @@ def _open_turn(body: ChatBody) -> tuple[list[Turn], str]:
 
 def _message(turn: Turn, at: int, images: list[Image], folder: Path, settings: ServeConfig) -> Message:
     if isinstance(turn.content, str):
-        return Message(ROLES[turn.role], (turn.content,))  # type: ignore[arg-type]
+        return Message(ROLES[turn.role], (turn.content,))
     parts: list[str | Image] = []
     for i, part in enumerate(turn.content):
         where = f"messages[{at}].content[{i}]"
-        if part.get("type") == "text" and isinstance(part.get("text"), str):
-            parts.append(part["text"])
-        elif part.get("type") == "image_url":
-            if len(images) == settings.max_images:
-                raise WireError(f"more than {settings.max_images} images in one request", where)
+        if isinstance(part, TextPart):
+            parts.append(part.text)
+        elif len(images) == settings.max_images:
+            raise WireError(f"more than {settings.max_images} images in one request", where)
+        else:
             images.append(_image(part, f"chat/{len(images)}", where, folder, settings))
             parts.append(images[-1])
-        else:
-            raise WireError(f"{where}: expected a `text` or an `image_url` part", where)
-    return Message(ROLES[turn.role], tuple(parts))  # type: ignore[arg-type]
+    return Message(ROLES[turn.role], tuple(parts))
 
 
-def _image(part: dict[str, Any], image_id: str, where: str, folder: Path, settings: ServeConfig) -> Image:
-    image_url = part.get("image_url")
-    url = image_url.get("url") if isinstance(image_url, dict) else image_url
-    if not isinstance(url, str):
-        raise WireError(f"{where}: image_url.url is missing", where)
+def _image(part: ImagePart, image_id: str, where: str, folder: Path, settings: ServeConfig) -> Image:
+    url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
     try:
         return receive_image(url, image_id, folder / image_id.replace("/", "-"), settings)
     except ImageError as error:
         raise WireError(f"{where}: the image {error}", where) from None
 
 
-def _guide(body: ChatBody) -> Guide | None:
-    response_format = body.response_format or {"type": "text"}
-    if body.structured_outputs:
-        if len(body.structured_outputs) != 1 or not body.structured_outputs.keys() <= {"regex", "json", "choice"}:
-            raise WireError("structured_outputs takes exactly one of regex, json, choice", "structured_outputs")
-        ((kind, value),) = body.structured_outputs.items()
-        return Guide(kind, tuple(value) if kind == "choice" else value)  # type: ignore[arg-type]
-    if response_format.get("type") == "text":
-        return None
-    if response_format.get("type") == "json_object":
-        return Guide("json", {"type": "object"})
-    schema = (response_format.get("json_schema") or {}).get("schema")
-    if response_format.get("type") != "json_schema" or not isinstance(schema, dict):
-        message = "response_format.type must be one of text, json_object, json_schema (with json_schema.schema)"
-        raise WireError(message, "response_format")
-    return Guide("json", schema)
-
-
 def completion(reply: Reply, model: str) -> dict[str, Any]:
-    """The whole answer as one `chat.completion` object."""
+    """The whole answer as one `chat.completion` object. Raises BrokenReply where the engine broke it off."""
+    tokens = reply.tokens or (None,) * len(reply.texts)
     choices = [
-        {"index": i, "message": {"role": "assistant", "content": text}, "logprobs": None, "finish_reason": reason}
-        for i, (text, reason) in enumerate(zip(reply.texts, reply.finish_reasons, strict=True))
+        {
+            "index": i,
+            "message": {"role": "assistant", "content": text},
+            "logprobs": _logprobs_object(of_text),
+            "finish_reason": _finish_reason(reason),
+        }
+        for i, (text, reason, of_text) in enumerate(zip(reply.texts, reply.finish_reasons, tokens, strict=True))
     ]
     return {**_head("chat.completion", model), "choices": choices, "usage": usage_object(reply.usage)}
 
 
-async def events(replies: AsyncIterator[Reply], model: str, include_usage: bool) -> AsyncIterator[str]:
-    """Server-sent events of `chat.completion.chunk` objects, closed by `[DONE]`."""
+async def events(replies: AsyncIterator[Reply], model: str, n: int, include_usage: bool) -> AsyncIterator[str]:
+    """Server-sent events of `chat.completion.chunk` objects, closed by `[DONE]`. Raises as `completion`."""
     head = _head("chat.completion.chunk", model)
 
     def event(choices: list[dict[str, Any]], **more: Any) -> str:
         return f"data: {json.dumps({**head, 'choices': choices, **more}, ensure_ascii=False)}\n\n"
 
-    def choice(delta: dict[str, str], reason: str | None = None) -> list[dict[str, Any]]:
-        return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]
+    def choice(index: int, delta: dict[str, str], reason: str | None = None, logprobs: Any = None) -> Any:
+        return [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]
 
-    yield event(choice({"role": "assistant", "content": ""}))
-    reason, usage = "stop", Usage()
+    for index in range(n):
+        yield event(choice(index, {"role": "assistant", "content": ""}))
+    reasons, usage = ["stop"] * n, Usage()
     async for reply in replies:
-        reason, usage = reply.finish_reasons[0] or reason, reply.usage
-        if reply.text:
-            yield event(choice({"content": reply.text}))
-    yield event(choice({}, reason))
+        for index, text in enumerate(reply.texts, start=reply.index):
+            tokens = reply.tokens[index - reply.index] if reply.tokens else None
+            reasons[index] = _finish_reason(reply.finish_reasons[index - reply.index]) or reasons[index]
+            if text or tokens:
+                yield event(choice(index, {"content": text}, logprobs=_logprobs_object(tokens)))
+        usage = reply.usage
+    for index, reason in enumerate(reasons):
+        yield event(choice(index, {}, reason))
     if include_usage:
         yield event([], usage=usage_object(usage))
     yield "data: [DONE]\n\n"
+
+
+def _finish_reason(reason: str) -> str:
+    """Why a reply ended, in OpenAI's words. Raises BrokenReply where it is not whole."""
+    if reason in ("error", "abort"):
+        raise BrokenReply(f"a reply ended with finish_reason {reason}")
+    return "stop" if reason == "until" else reason
+
+
+def _logprobs_object(tokens: Sequence[Token] | None) -> dict[str, Any] | None:
+    """OpenAI's `logprobs`: every generated token with its alternatives."""
+    if tokens is None:
+        return None
+    content = [
+        {**_token(token.text, token.logprob), "top_logprobs": [_token(*other) for other in token.top]}
+        for token in tokens
+    ]
+    return {"content": content}
+
+
+def _token(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode(errors="replace"))}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from imageref_ray.core import markdown
 from imageref_ray.core.config import ServeConfig
@@ -20,7 +20,9 @@ from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to
 from imageref_ray.dataset.export import answer as answer_text
 from imageref_ray.engines.base import Engine, Sampling
 from imageref_ray.engines.reasoning import answers
-from imageref_ray.serving.openai_chat import WireError, usage_object
+from imageref_ray.serving.chat_body import Strict
+from imageref_ray.serving.errors import WireError
+from imageref_ray.serving.openai_chat import usage_object
 from imageref_ray.serving.request_images import ImageError, public_uri, receive_image
 from imageref_ray.stages.caption import caption
 from imageref_ray.stages.free_decode import decode
@@ -30,17 +32,17 @@ from imageref_ray.stages.prompts import load_pack
 from imageref_ray.stages.respond import respond
 
 
-class SentDocument(BaseModel):
+class SentDocument(Strict):
     """A document: `[Image k]` in `text` marks the position of `images[k]` (k from 0)."""
 
     id: str | None = Field(None, min_length=1)
     title: str = ""
     text: str
     url: str = ""
-    images: list[str] = []
+    images: list[str] = Field(default_factory=list)
 
 
-class ReferenceBody(BaseModel):
+class ReferenceBody(Strict):
     """A question, its documents, and the sampling of the answer (greedy by default)."""
 
     question: str = Field(min_length=1)
@@ -85,8 +87,13 @@ def receive_documents(body: ReferenceBody, folder: Path, settings: ServeConfig) 
     return Received(Sample("request", body.question, tuple(documents)), uris, left_out)
 
 
-async def answer(received: Received, body: ReferenceBody, engine: Engine, settings: ServeConfig) -> dict[str, Any]:
-    """The response object: markdown, references, breaches, left_out, usage. Raises WireError for an unusable reply."""
+async def answer(
+    received: Received, body: ReferenceBody, engine: Engine, settings: ServeConfig
+) -> tuple[dict[str, Any], Usage]:
+    """The response object (markdown, references, breaches, left_out, usage) and what it cost.
+
+    Raises WireError for an unusable reply.
+    """
     sampling = Sampling(body.temperature, body.max_tokens or settings.max_tokens, seed=body.seed)
     generate_answer = _staged if (body.method or settings.method) == "staged" else _direct
     try:
@@ -94,7 +101,7 @@ async def answer(received: Received, body: ReferenceBody, engine: Engine, settin
     except ParseError as error:
         raise WireError(f"the model's reply cannot be used: {error}", status=502) from error
     checked, references = keep_valid_references(text, received.sample)
-    return {
+    response = {
         "object": "reference",
         "model": settings.name,
         "markdown": checked,
@@ -103,6 +110,7 @@ async def answer(received: Received, body: ReferenceBody, engine: Engine, settin
         "left_out": received.left_out,
         "usage": usage_object(usage),
     }
+    return response, usage
 
 
 async def _direct(sample: Sample, engine: Engine, sampling: Sampling, settings: ServeConfig) -> tuple[str, Usage]:

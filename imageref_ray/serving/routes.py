@@ -8,67 +8,135 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from imageref_ray.core.config import ServeConfig
-from imageref_ray.core.records import repaired
-from imageref_ray.engines.base import Engine, EngineError, Reply, RequestError
+from imageref_ray.engines.base import Engine, Reply
 from imageref_ray.engines.base import Request as EngineRequest
 from imageref_ray.serving import openai_chat, reference
-from imageref_ray.serving.openai_chat import ChatBody, WireError
+from imageref_ray.serving.admission import Admission
+from imageref_ray.serving.chat_body import ChatBody
+from imageref_ray.serving.checked_route import checked_route
+from imageref_ray.serving.errors import ID_HEADER, ErrorBody, WireError, add_error_handlers, error_event
+from imageref_ray.serving.keys import with_keys
+from imageref_ray.serving.metrics import Metrics
+from imageref_ray.serving.observe import Call, Observed, request_logger
+from imageref_ray.serving.operations import add_operations
 from imageref_ray.serving.reference import ReferenceBody
 
+STATUSES = {
+    400: "a field is unknown, of another type, out of bounds or not supported; the message names it",
+    401: "no valid key",
+    403: "the endpoint has no keys and answers its own machine only",
+    404: "another model, or nothing is here",
+    408: "the request did not arrive in time",
+    413: "the request is too long",
+    429: "too many requests; ask again after the seconds in the header Retry-After",
+    500: "the server failed at this request",
+    503: "the model is not available; ask again after the seconds in the header Retry-After",
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": description} for status, description in STATUSES.items()
+}
 
-def create_app(engine: Engine, settings: ServeConfig) -> FastAPI:
-    """The application: /v1/chat/completions, /v1/reference, /v1/models, /health."""
-    app = FastAPI(title="imageref_ray", description="Answers with the right images in the right places.")
-    _add_error_handlers(app)
 
-    @app.post("/v1/chat/completions", response_model=None)
-    async def chat_completions(body: ChatBody) -> Response:
+def create_app(engine: Engine, settings: ServeConfig, replica: str = "") -> FastAPI:
+    """The application: /v1/chat/completions, /v1/reference, /v1/models, /version, /metrics, /health, /ping.
+
+    `replica` is this process's name in the metrics. Raises ConfigError for keys that cannot be read.
+    """
+    settings = with_keys(settings)
+    app = FastAPI(
+        title="imageref_ray",
+        description="Answers with the right images in the right places.",
+        docs_url=None,  # pages that load scripts from elsewhere
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    admission = Admission(settings.engine.concurrency, settings.max_queued_requests)
+    metrics = Metrics(lambda: (admission.running, admission.waiting), replica)
+    add_error_handlers(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", ID_HEADER],
+            expose_headers=[ID_HEADER, "retry-after"],
+        )
+    app.add_middleware(Observed, settings=settings, metrics=metrics, logger=request_logger(settings.request_log))
+    checked = APIRouter(route_class=checked_route(settings, admission), responses=REFUSALS)
+    _add_chat(checked, engine, settings, admission)
+    _add_reference(checked, engine, settings, admission, metrics)
+    add_operations(app, checked, engine, settings, metrics)
+    app.include_router(checked)
+    return app
+
+
+def _add_chat(routes: APIRouter, engine: Engine, settings: ServeConfig, admission: Admission) -> None:
+    @routes.post("/v1/chat/completions", response_model=None)
+    async def chat_completions(body: ChatBody, http: Request) -> Response:
         _check_model(body.model, settings)
+        call: Call = http.scope["imageref.call"]
+        call.stream = bool(body.stream)
         folder = TemporaryDirectory(prefix="imageref-")
         try:
-            request = await asyncio.to_thread(openai_chat.to_request, body, Path(folder.name), settings)
+            request = await asyncio.to_thread(openai_chat.to_request, body, Path(folder.name), settings, engine)
+            call.images = len(request.images)
+            await _turn(admission, call)
             if body.stream:
-                return await _stream_response(engine, request, body, settings, folder)
+                return await _stream_response(engine, request, body, settings, folder, call)
             reply = await engine.generate(request)
         except BaseException:
             folder.cleanup()
             raise
         folder.cleanup()
+        call.usage = reply.usage
         return JSONResponse(openai_chat.completion(reply, settings.name))
 
-    @app.post("/v1/reference", response_model=None)
-    async def reference_answer(body: ReferenceBody) -> dict[str, Any]:
+
+def _add_reference(
+    routes: APIRouter, engine: Engine, settings: ServeConfig, admission: Admission, metrics: Metrics
+) -> None:
+    unusable = {502: {"model": ErrorBody, "description": "the model's reply cannot be used"}}
+
+    @routes.post("/v1/reference", responses=unusable)
+    async def reference_answer(body: ReferenceBody, http: Request) -> dict[str, Any]:
         _check_model(body.model, settings)
+        call: Call = http.scope["imageref.call"]
         with TemporaryDirectory(prefix="imageref-") as folder:
             received = await asyncio.to_thread(reference.receive_documents, body, Path(folder), settings)
-            return await reference.answer(received, body, engine, settings)
-
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        served = {"id": settings.name, "object": "model", "created": 0, "owned_by": "imageref"}
-        return {"object": "list", "data": [served]}
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
-
-    return app
+            call.images = len(received.sample.images)
+            await _turn(admission, call)
+            answer, call.usage = await reference.answer(received, body, engine, settings)
+        for breach in answer["breaches"]:
+            metrics.breaches.labels(breach["kind"]).inc()
+        return answer
 
 
 def _check_model(model: str | None, settings: ServeConfig) -> None:
     if model is not None and model != settings.name:
-        message = f"the model `{model}` is not served here; use `{settings.name}`"
+        message = f"the model `{model[:100]}` is not served here; use `{settings.name}`"
         raise WireError(message, "model", 404, "model_not_found")
 
 
+async def _turn(admission: Admission, call: Call) -> None:
+    """Wait for the engine; it is this request's until the answer is out. Raises WireError (429)."""
+    before = call.elapsed()
+    call.at_end.append(await admission.turn())
+    call.queued = call.elapsed() - before
+
+
 async def _stream_response(
-    engine: Engine, request: EngineRequest, body: ChatBody, settings: ServeConfig, folder: TemporaryDirectory[str]
+    engine: Engine,
+    request: EngineRequest,
+    body: ChatBody,
+    settings: ServeConfig,
+    folder: TemporaryDirectory[str],
+    call: Call,
 ) -> Response:
     """Waits for the first piece, so that a refused request gets an error status instead of a broken stream."""
     replies = stream_reply(engine, request)
@@ -76,15 +144,20 @@ async def _stream_response(
 
     async def all_replies() -> AsyncIterator[Reply]:
         yield first
+        call.usage = first.usage
         async for reply in replies:
+            call.usage = reply.usage
             yield reply
 
-    include_usage = bool((body.stream_options or {}).get("include_usage"))
+    include_usage = bool(body.stream_options and body.stream_options.include_usage)
 
     async def events() -> AsyncIterator[str]:
         with folder:
-            async for event in openai_chat.events(all_replies(), settings.name, include_usage):
-                yield event
+            try:
+                async for event in openai_chat.events(all_replies(), settings.name, request.n, include_usage):
+                    yield event
+            except Exception as error:  # noqa: BLE001 (the status is out: an event says that the answer is not whole)
+                yield error_event(error, call.id)
 
     return StreamingResponse(events(), media_type="text/event-stream")
 
@@ -97,36 +170,3 @@ async def stream_reply(engine: Engine, request: EngineRequest) -> AsyncIterator[
         return
     async for reply in stream(request):
         yield reply
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    """Answer every error with OpenAI's error object."""
-
-    @app.exception_handler(WireError)
-    async def wire_error(_: Request, error: WireError) -> JSONResponse:
-        return error_response(str(error), error.status, error.param, error.code)
-
-    @app.exception_handler(RequestError)
-    async def request_error(_: Request, error: RequestError) -> JSONResponse:
-        return error_response(str(error), 400)
-
-    @app.exception_handler(EngineError)
-    async def engine_error(_: Request, error: EngineError) -> JSONResponse:
-        return error_response(f"the engine failed: {error}", 503)
-
-    @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return error_response(str(error.detail), error.status_code)
-
-    @app.exception_handler(RequestValidationError)
-    async def validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body") or None
-        return error_response(f"{where or 'body'}: {first['msg']}", 400, where)
-
-
-def error_response(message: str, status: int, param: str | None = None, code: str | None = None) -> JSONResponse:
-    """An error in OpenAI's format."""
-    error_type = "invalid_request_error" if status < 500 else "server_error"
-    error = {"message": repaired(message), "type": error_type, "param": param, "code": code}
-    return JSONResponse({"error": error}, status)

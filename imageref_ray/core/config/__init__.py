@@ -35,7 +35,7 @@ from imageref_ray.core.config.judge import JudgeConfig
 from imageref_ray.core.config.load import C, check, load, overridden
 from imageref_ray.core.config.passes import PassConfig, PriceConfig
 from imageref_ray.core.config.places import check_places
-from imageref_ray.core.config.serve import ServeConfig
+from imageref_ray.core.config.serve import KeyConfig, ServeConfig
 from imageref_ray.core.config.source import FetchConfig, FilterConfig, SourceConfig
 from imageref_ray.core.config.speed import SpeedConfig
 from imageref_ray.core.config.train import LoraConfig, MixtureEntry, TrainConfig
@@ -62,6 +62,7 @@ __all__ = [
     "InstructConfig",
     "InstructSamplingConfig",
     "JudgeConfig",
+    "KeyConfig",
     "LoraConfig",
     "MixtureEntry",
     "OpenAIConfig",

@@ -9,7 +9,22 @@ from pydantic import Field, model_validator
 
 from imageref_ray.core.config.base import Config
 from imageref_ray.core.config.engine import EngineConfig
-from imageref_ray.core.config.places import Shared, Shipped
+from imageref_ray.core.config.places import Shared, Shipped, Written
+
+
+class KeyConfig(Config):
+    """Who may ask, and how much. `imageref serve key` makes a key and prints these lines."""
+
+    name: str = Field(min_length=1, max_length=100, description="whose key it is; it stands in logs and errors")
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="SHA-256 of the key, in hexadecimal; never the key itself"
+    )
+    concurrency: int | None = Field(
+        None, ge=1, description="requests that one replica answers at the same time; more get a 429; default: any"
+    )
+    per_minute: int | None = Field(
+        None, ge=1, description="requests a minute that one replica answers; more get a 429; default: any"
+    )
 
 
 class ServeConfig(Config):
@@ -36,6 +51,25 @@ class ServeConfig(Config):
     max_image_bytes: int = Field(20_000_000, ge=1, description="bytes; larger images are refused")
     max_image_pixels: int = Field(50_000_000, ge=1, description="pixels; larger images are refused before decoding")
     max_tokens: int = Field(1024, ge=1, description="maximum tokens per reply, if the request gives none")
+    keys: tuple[KeyConfig, ...] = Field(
+        (), description="who may ask; with keys here, in keys_file or in $IMAGEREF_KEYS every request needs one"
+    )
+    keys_file: Shared[Path | None] = Field(None, description="YAML file with more keys")
+    insecure: bool = Field(False, description="answer other machines without keys")
+    cors_origins: tuple[str, ...] = Field(
+        (), description="web pages of these origins may ask (https://app.example.org, or * for all)"
+    )
+    max_body_bytes: int = Field(64_000_000, ge=1, description="bytes; larger requests get a 413 before they are read")
+    body_timeout: float = Field(60, gt=0, description="seconds in which a request must have arrived; later it is a 408")
+    max_queued_requests: int = Field(
+        128, ge=0, description="requests that wait in a replica beyond engine.concurrency; more get a 429"
+    )
+    max_guide_seconds: float = Field(
+        10, gt=0, description="seconds that the grammar of a request's JSON schema or regular expression may take"
+    )
+    request_log: Written[Path | None] = Field(
+        None, description="file for one JSON line a request, without its content; default: Ray Serve's log"
+    )
 
     @model_validator(mode="before")
     @classmethod

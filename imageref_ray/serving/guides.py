@@ -1,0 +1,145 @@
+"""Bounds of what a request may bind its reply to, checked before a grammar is made of it.
+
+A grammar compiler's time grows with what is counted here, and nobody else's reply may wait for it. What is left, time
+itself, is bounded where the grammar is compiled (`engines/grammar_check.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from imageref_ray.engines.base import Guide
+from imageref_ray.serving.chat_body import ChatBody
+from imageref_ray.serving.errors import WireError
+
+SCHEMA_BYTES = 65_536
+SCHEMA_DEPTH = 32
+"""Objects and lists within each other; a nested object of the reply takes two."""
+PROPERTIES = 500
+"""Properties of all objects of a schema together."""
+VALUES = 2_000
+"""Choices, or values of all enumerations of a schema together."""
+CHOICE_CHARACTERS = 65_536
+REGEX_CHARACTERS = 4_096
+REPEATS = 10_000
+"""Characters of a regular expression with its repetitions written out."""
+
+ANY_OBJECT = Guide("json", {"type": "object"})
+
+
+def guide_of(body: ChatBody) -> Guide | None:
+    """The guide of a request, within bounds. Raises WireError."""
+    if given := body.structured_outputs:
+        if len(given.model_fields_set) != 1 or (given.regex, given.choice, given.json_).count(None) != 2:
+            raise WireError("structured_outputs takes exactly one of regex, json, choice", "structured_outputs")
+        if given.regex is not None:
+            _check_regex(given.regex, "structured_outputs.regex")
+            return Guide("regex", given.regex)
+        if given.choice is not None:
+            return Guide("choice", _choices(given.choice))
+        assert given.json_ is not None
+        return _schema(given.json_, "structured_outputs.json")
+    if body.response_format is None or body.response_format.type == "text":
+        return None
+    if body.response_format.type == "json_object":
+        return ANY_OBJECT
+    return _schema(body.response_format.json_schema.schema_, "response_format.json_schema.schema")
+
+
+def _choices(choices: list[str]) -> tuple[str, ...]:
+    where = "structured_outputs.choice"
+    if len(choices) > VALUES:
+        raise WireError(f"{where} has {len(choices)} values, more than the {VALUES} allowed", where)
+    if (size := sum(map(len, choices))) > CHOICE_CHARACTERS:
+        raise WireError(f"{where} has {size} characters, more than the {CHOICE_CHARACTERS} allowed", where)
+    return tuple(choices)
+
+
+def _schema(schema: dict[str, Any], where: str) -> Guide:
+    """The guide for a JSON Schema. Raises WireError for one that is none or too large."""
+    size = len(json.dumps(schema, ensure_ascii=False).encode())
+    if size > SCHEMA_BYTES:
+        raise WireError(f"{where} has {size} bytes, more than the {SCHEMA_BYTES} allowed", where)
+    properties = values = 0
+    for depth, keyword, value in _parts(schema):
+        if depth > SCHEMA_DEPTH:
+            raise WireError(f"{where} is nested more than {SCHEMA_DEPTH} deep", where)
+        if keyword in ("properties", "patternProperties") and isinstance(value, dict):
+            properties += len(value)
+        elif keyword == "enum" and isinstance(value, list):
+            values += len(value)
+        elif keyword == "pattern" and isinstance(value, str):
+            _check_regex(value, f"{where}: pattern")
+        elif keyword in ("$ref", "$dynamicRef") and not str(value).startswith("#"):
+            raise WireError(f"{where} refers to {str(value)[:80]!r}; only references within it (#/…) are read", where)
+    if properties > PROPERTIES:
+        raise WireError(f"{where} has {properties} properties, more than the {PROPERTIES} allowed", where)
+    if values > VALUES:
+        raise WireError(f"{where} has {values} enumerated values, more than the {VALUES} allowed", where)
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        at = "/".join(map(str, error.absolute_path)) or "its root"
+        raise WireError(f"{where} is not a JSON Schema: {error.message[:200]} (at {at})", where) from None
+    return Guide("json", schema)
+
+
+def _parts(schema: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
+    """(depth, key, value) of everything within; a list's items have their list's key."""
+    level: list[tuple[str, Any]] = [("", schema)]
+    depth = 0
+    while level:
+        depth += 1
+        found = [
+            (key if isinstance(part, list) else name, value)
+            for key, part in level
+            if isinstance(part, dict | list)
+            for name, value in (part.items() if isinstance(part, dict) else enumerate(part))
+        ]
+        yield from ((depth, str(key), value) for key, value in found)
+        level = found
+
+
+def _check_regex(pattern: str, where: str) -> None:
+    """Raises WireError for what is no regular expression, or a large one."""
+    if len(pattern) > REGEX_CHARACTERS:
+        raise WireError(f"{where} has {len(pattern)} characters, more than the {REGEX_CHARACTERS} allowed", where)
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise WireError(f"{where} is not a regular expression: {error}", where) from None
+    if written_out(pattern) > REPEATS:
+        message = f"{where} is longer than {REPEATS} characters with its repetitions written out; repeat less often"
+        raise WireError(message, where)
+
+
+_PIECE = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?P<open>\()|(?P<close>\))|\{(?P<least>\d+)?(?P<comma>,)?(?P<most>\d+)?\}|.",
+    re.DOTALL,
+)
+
+
+def written_out(pattern: str) -> int:
+    """The characters of a valid regular expression when `x{m,n}` is x, n times (m where there is no n); at least 1."""
+    sizes, last = [0], 0
+    for piece in _PIECE.finditer(pattern):
+        if piece["open"]:
+            sizes.append(0)
+            last = 0
+        elif piece["close"]:
+            last = max(1, sizes.pop())
+            sizes[-1] += last
+        elif piece["least"] or piece["most"]:
+            times = int(piece["most"] or piece["least"])
+            sizes[-1] += last * (max(1, times) - 1)
+            last *= max(1, times)
+        elif piece[0] not in "*+?|":
+            last = 1
+            sizes[-1] += 1
+    return max(1, sum(sizes))
