@@ -106,7 +106,7 @@ def _place(location: Sequence[int | str]) -> str:
     for part in location[1:]:
         if isinstance(part, int):
             place += f"[{part}]"
-        elif part.isidentifier() and part != before and part not in ("str", "ImageUrl"):
+        elif re.fullmatch(r"[\w$.-]{1,64}", part) and part != before and part not in ("str", "ImageUrl"):
             place += f".{part}" if place else part
         before = part
     return place

@@ -64,9 +64,6 @@ class ServeConfig(Config):
     max_queued_requests: int = Field(
         128, ge=0, description="requests that wait in a replica beyond engine.concurrency; more get a 429"
     )
-    max_guide_seconds: float = Field(
-        10, gt=0, description="seconds that the grammar of a request's JSON schema or regular expression may take"
-    )
     request_log: Written[Path | None] = Field(
         None, description="file for one JSON line a request, without its content; default: Ray Serve's log"
     )

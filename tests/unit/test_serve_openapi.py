@@ -1,0 +1,23 @@
+"""schemathesis over the endpoint's own OpenAPI: what fits it is answered as it says, what does not is refused."""
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import CHECKS
+
+from tests.endpoint import endpoint
+
+schemathesis.checks.load_all_checks()
+schema = schemathesis.openapi.from_asgi("/openapi.json", endpoint(insecure=True))
+
+
+@schema.parametrize()
+@settings(
+    max_examples=15,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_endpoint_does_what_its_openapi_says(case: schemathesis.Case) -> None:
+    case.call_and_validate(checks=list(CHECKS.get_all()))
