@@ -53,8 +53,9 @@ def _token(word: str, request: Request) -> Token:
     return Token(word, -0.5, tuple((f"{word}{k}", -0.5 - k) for k in range(request.logprobs or 0)))
 
 
-def endpoint(engine: Any = None, **settings: Any) -> FastAPI:
-    config = ServeConfig(engine=ScriptedConfig(script="tests.scripted:annotator"), **settings)
+def endpoint(engine: Any = None, concurrency: int = 16, **settings: Any) -> FastAPI:
+    scripted = ScriptedConfig(script="tests.scripted:annotator", concurrency=concurrency)
+    config = ServeConfig(engine=scripted, **settings)
     return create_app(engine or Scripted(), config, "r1")
 
 

@@ -23,7 +23,7 @@ from imageref_ray.core.tiles import notice
 from imageref_ray.engines import check as check_engine
 from imageref_ray.engines import check_model, make
 from imageref_ray.engines.base import Message, Request, Sampling
-from imageref_ray.serving.arguments import read_settings
+from imageref_ray.serving.arguments import counting, read_settings
 from imageref_ray.serving.routes import create_app
 from imageref_ray.stages.prompts import load_pack
 
@@ -37,7 +37,7 @@ class Endpoint:
 
     def __init__(self, settings: ServeConfig) -> None:
         self._settings = settings
-        self._engine = make(settings.engine)
+        self._engine = make(counting(settings.engine))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._engine, self._settings, serve.get_replica_context().replica_id.unique_id)

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from imageref_ray.core import checkpoint
-from imageref_ray.core.config import CheckpointConfig, ServeConfig, check, overridden
+from imageref_ray.core.config import CheckpointConfig, EngineConfig, ServeConfig, VllmConfig, check, overridden
 from imageref_ray.serving.keys import with_keys
 
 EMBEDDED = Path(__file__).with_name("embedded.yaml")
@@ -34,6 +34,13 @@ def read_settings(args: Mapping[str, Any]) -> ServeConfig:
     overrides = [f"{key}={value}" for key, value in args.items() if key not in values]
     settings = check(ServeConfig, overridden({**base, **values}, overrides, ""), "the endpoint's arguments")
     return with_keys(_with_absolute_paths(settings))
+
+
+def counting(engine: EngineConfig) -> EngineConfig:
+    """The engine's settings with vLLM's own metrics on, unless they say otherwise."""
+    if not isinstance(engine, VllmConfig):
+        return engine
+    return engine.model_copy(update={"args": {"disable_log_stats": False, **engine.args}})
 
 
 def _with_absolute_paths(settings: ServeConfig) -> ServeConfig:

@@ -86,6 +86,47 @@ def test_a_guide_binds_the_reply(client: openai.OpenAI) -> None:
     assert answered.choices[0].message.content in ("red", "blue")
 
 
+def test_vllms_parameters_bind_the_reply_and_log_probabilities_come_with_it(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "imageref", "messages": [{"role": "user", "content": "Red or blue?"}]}
+    eos = {"ignore_eos": True, "min_tokens": 6}
+    exact = client.chat.completions.create(
+        **asked, max_tokens=6, temperature=0, logprobs=True, top_logprobs=2, extra_body=eos
+    )
+    (choice,) = exact.choices
+    assert choice.finish_reason == "length" and exact.usage and exact.usage.completion_tokens == 6
+    assert choice.logprobs and choice.logprobs.content
+    assert [len(token.top_logprobs) for token in choice.logprobs.content] == [2] * 6
+    first = choice.logprobs.content[0]
+    assert first.token == first.top_logprobs[0].token and first.logprob == first.top_logprobs[0].logprob <= 0
+    only = {**eos, "allowed_token_ids": [40]}
+    bound = client.chat.completions.create(**asked, max_tokens=6, logprobs=True, extra_body=only)
+    assert bound.choices[0].logprobs and bound.choices[0].logprobs.content
+    assert len({token.token for token in bound.choices[0].logprobs.content}) == 1
+    banned = client.chat.completions.create(**asked, max_tokens=6, logit_bias={"40": -100}, extra_body=only)
+    assert banned.choices[0].finish_reason == "length"
+    texts = {0: "", 1: ""}
+    for chunk in client.chat.completions.create(**asked, max_tokens=6, n=2, seed=1, stream=True, extra_body=eos):
+        for piece in chunk.choices:
+            texts[piece.index] += piece.delta.content or ""
+    assert all(texts.values())
+
+
+def test_what_vllm_cannot_do_is_a_400_and_its_metrics_are_there(client: openai.OpenAI, served: str) -> None:
+    asked: dict[str, Any] = {"model": "imageref", "messages": [{"role": "user", "content": "word " * 300}]}
+    with pytest.raises(openai.BadRequestError, match="2048"):  # the prompt's text and the reply together
+        client.chat.completions.create(**asked, max_tokens=2000)
+    for guide in ({"regex": "(a"}, {"regex": "[a"}, {"json": {"type": "string", "format": "postcode"}}):
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(**asked, max_tokens=5, extra_body={"structured_outputs": guide})
+    with pytest.raises(openai.BadRequestError):  # no such token
+        client.chat.completions.create(**asked, max_tokens=5, extra_body={"allowed_token_ids": [10**8]})
+    assert client.models.retrieve("imageref").model_dump()["max_model_len"] == 2048
+    client.chat.completions.create(**asked, max_tokens=5)
+    metrics = httpx.get(f"{served}/metrics").text
+    assert re.search(r'vllm:generation_tokens_total\{[^}]*replica="\w+"[^}]*\} [1-9]', metrics)
+    assert re.search(r'imageref_requests_total\{[^}]*status="400"\} [1-9]', metrics)
+
+
 def test_errors_are_what_openais_clients_expect(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="use `imageref`"):
         client.chat.completions.create(model="other", messages=[{"role": "user", "content": "x"}])
