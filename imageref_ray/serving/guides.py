@@ -27,8 +27,8 @@ VALUES = 2_000
 """Choices, or values of all enumerations of a schema together."""
 CHOICE_CHARACTERS = 65_536
 REGEX_CHARACTERS = 4_096
-REPEATS = 10_000
-"""Characters of a regular expression with its repetitions written out."""
+REPEATS = 1_000
+"""Characters of a regular expression with its repetitions written out (`written_out`)."""
 
 ANY_OBJECT = Guide("json", {"type": "object"})
 
@@ -122,20 +122,23 @@ _PIECE = re.compile(
 
 
 def written_out(pattern: str) -> int:
-    """About the characters of a regular expression when `x{m,n}` is x, n times (m where there is no n); at least 1."""
-    sizes, last = [0], 0
+    """About the characters of a regular expression when `x{m,n}` is x, n times (m where there is no n); at least 1.
+
+    A repetition of a repetition counts n² times: so much longer does its grammar take.
+    """
+    groups, last, repeated = [(0, False)], 0, False  # of each open group its size, and whether it has repetitions
     for piece in _PIECE.finditer(pattern):
+        size, has = groups[-1]
         if piece["open"]:
-            sizes.append(0)
-            last = 0
-        elif piece["close"] and len(sizes) > 1:
-            last = max(1, sizes.pop())
-            sizes[-1] += last
+            groups.append((0, False))
+        elif piece["close"] and len(groups) > 1:
+            last, repeated = max(1, groups.pop()[0]), has
+            groups[-1] = (groups[-1][0] + last, groups[-1][1] or repeated)
         elif piece["least"] or piece["most"]:
-            times = int(piece["most"] or piece["least"])
-            sizes[-1] += last * (max(1, times) - 1)
-            last *= max(1, times)
+            times = max(1, int(piece["most"] or piece["least"])) ** (2 if repeated else 1)
+            groups[-1] = (size + last * (times - 1), True)
+            last *= times
         elif piece[0] not in "*+?|":
-            last = 1
-            sizes[-1] += 1
-    return max(1, sum(sizes))
+            last, repeated = 1, False
+            groups[-1] = (size + 1, has)
+    return max(1, sum(size for size, _ in groups))
