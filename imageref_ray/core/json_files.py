@@ -244,8 +244,8 @@ def _decoder(repeated: list[str], hook: Hook | None, strict: bool) -> json.JSOND
     def gather(pairs: list[tuple[str, Any]]) -> Any:
         found = dict(pairs)
         if len(found) < len(pairs):
-            names = [key for key, _ in pairs]
-            repeated.extend(key for key, value in pairs if found[key] != value or (strict and names.count(key) > 1))
+            different = [key for key, value in pairs if found[key] != value]
+            repeated.extend(different or ([next(_again(pairs))] if strict else []))
         return hook(found) if hook else found
 
     def not_finite(number: str) -> None:
@@ -257,6 +257,15 @@ def _decoder(repeated: list[str], hook: Hook | None, strict: bool) -> json.JSOND
         return value if math.isfinite(value) else not_finite(number)
 
     return json.JSONDecoder(strict=strict, object_pairs_hook=gather, parse_constant=not_finite, parse_float=finite)
+
+
+def _again(pairs: list[tuple[str, Any]]) -> Iterator[str]:
+    """The keys that came before."""
+    before: set[str] = set()
+    for key, _ in pairs:
+        if key in before:
+            yield key
+        before.add(key)
 
 
 _SCANNER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)

@@ -214,9 +214,14 @@ def check_together(body: ChatBody, context: int | None, most: int) -> None:
         raise WireError("`structured_outputs` and `response_format` exclude each other", "structured_outputs")
     given = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
     wanted = body.max_completion_tokens or body.max_tokens
-    if wanted and context and wanted >= context:
-        message = f"`{given}` is {wanted}, but the model's context is {context} tokens, with the prompt in it"
-        raise WireError(message, given, code="context_length_exceeded")
+    check_length(given, wanted, context)
     if (body.min_tokens or 0) > (wanted or most):
         message = f"`min_tokens` is {body.min_tokens}, more than the {wanted or most} that the reply may have"
         raise WireError(message, "min_tokens")
+
+
+def check_length(name: str, wanted: int | None, context: int | None) -> None:
+    """Raise WireError where a reply of `wanted` tokens leaves no room for any prompt in the model's context."""
+    if wanted and context and wanted >= context:
+        message = f"`{name}` is {wanted}, but the model's context is {context} tokens, with the prompt in it"
+        raise WireError(message, name, code="context_length_exceeded")

@@ -17,7 +17,7 @@ from imageref_ray.engines.base import Engine, Reply
 from imageref_ray.engines.base import Request as EngineRequest
 from imageref_ray.serving import openai_chat, reference
 from imageref_ray.serving.admission import Admission
-from imageref_ray.serving.chat_body import ChatBody
+from imageref_ray.serving.chat_body import ChatBody, check_length
 from imageref_ray.serving.checked_route import checked_route
 from imageref_ray.serving.errors import ID_HEADER, ErrorBody, WireError, add_error_handlers, error_event
 from imageref_ray.serving.keys import with_keys
@@ -106,6 +106,7 @@ def _add_reference(
     @routes.post("/v1/reference", responses=unusable)
     async def reference_answer(body: ReferenceBody, http: Request) -> dict[str, Any]:
         _check_model(body.model, settings)
+        check_length("max_tokens", body.max_tokens, getattr(engine, "context", None))
         call: Call = http.scope["imageref.call"]
         with TemporaryDirectory(prefix="imageref-") as folder:
             received = await asyncio.to_thread(reference.receive_documents, body, Path(folder), settings)
