@@ -248,15 +248,13 @@ def _decoder(repeated: list[str], hook: Hook | None, strict: bool) -> json.JSOND
             repeated.extend(different or ([next(_again(pairs))] if strict else []))
         return hook(found) if hook else found
 
-    def not_finite(number: str) -> None:
-        if strict:
-            raise ValueError(f"{number} is no number of JSON")
-
     def finite(number: str) -> float | None:
         value = float(number)
-        return value if math.isfinite(value) else not_finite(number)
+        if strict and not math.isfinite(value):
+            raise ValueError(f"{number} is no number of JSON")
+        return value if math.isfinite(value) else None
 
-    return json.JSONDecoder(strict=strict, object_pairs_hook=gather, parse_constant=not_finite, parse_float=finite)
+    return json.JSONDecoder(strict=strict, object_pairs_hook=gather, parse_constant=finite, parse_float=finite)
 
 
 def _again(pairs: list[tuple[str, Any]]) -> Iterator[str]:

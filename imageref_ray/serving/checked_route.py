@@ -5,7 +5,7 @@ The check belongs to the route that was matched, so that no spelling of a path l
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
@@ -21,7 +21,7 @@ from imageref_ray.serving.keys import check_neighbour, holder
 VALUES = 500_000
 """Values in a body, roughly: more take the reader long, and no prompt holds that many."""
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRequest(Request):

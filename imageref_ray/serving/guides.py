@@ -97,12 +97,12 @@ def _parts(schema: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
     while level:
         depth += 1
         found = [
-            (key if isinstance(part, list) else name, value)
+            (key if isinstance(part, list) else str(name), value)
             for key, part in level
             if isinstance(part, dict | list)
             for name, value in (part.items() if isinstance(part, dict) else enumerate(part))
         ]
-        yield from ((depth, str(key), value) for key, value in found)
+        yield from ((depth, key, value) for key, value in found)
         level = found
 
 

@@ -124,4 +124,4 @@ def new_key(name: str, out: Path | None, concurrency: int | None, per_minute: in
 
 
 def _yaml(entries: list[dict[str, Any]]) -> str:
-    return yaml.safe_dump({"keys": entries}, sort_keys=False, allow_unicode=True)
+    return str(yaml.safe_dump({"keys": entries}, sort_keys=False, allow_unicode=True))
