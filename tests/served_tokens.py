@@ -15,6 +15,7 @@ from imageref_ray.dataset import mixture
 from imageref_ray.engines.base import Request
 from imageref_ray.picturenews.tiny_internvl import create
 from imageref_ray.serving import openai_chat
+from imageref_ray.serving.chat_body import ChatBody
 from imageref_ray.training.encode import Encoder, Example
 
 CASES = [(tiles, images) for tiles in (1, 2, 6) for images in (1, 3, 20)]
@@ -81,9 +82,7 @@ def asked(folder: Path, images: int, **more: Any) -> Request:
                     {"type": "text", "text": text},
                 ]
         chat.append({"role": roles[turn["from"]], "content": content})
-    body = openai_chat.ChatBody.model_validate(
-        {"messages": chat, "continue_final_message": True, "max_tokens": 1, **more}
-    )
+    body = ChatBody.model_validate({"messages": chat, "continue_final_message": True, "max_tokens": 1, **more})
     settings = ServeConfig.model_validate({"engine": {"kind": "vllm", "model": "embedded"}, "images": folder})
     return openai_chat.to_request(body, folder, settings)
 

@@ -25,8 +25,8 @@ ROLES: dict[str, Literal["system", "user", "assistant"]] = {
 }
 
 
-def to_request(body: ChatBody, folder: Path, settings: ServeConfig, engine: Engine) -> Request:
-    """The engine's request; data URLs are written to `folder`. Raises WireError."""
+def to_request(body: ChatBody, folder: Path, settings: ServeConfig, engine: Engine | None = None) -> Request:
+    """The request for an engine (None: one without options); data URLs are written to `folder`. Raises WireError."""
     check_together(body, getattr(engine, "context", None), settings.max_tokens)
     images: list[Image] = []
     turns, prefix = _open_turn(body)

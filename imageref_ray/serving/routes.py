@@ -101,7 +101,9 @@ def _add_chat(routes: APIRouter, engine: Engine, settings: ServeConfig, admissio
 def _add_reference(
     routes: APIRouter, engine: Engine, settings: ServeConfig, admission: Admission, metrics: Metrics
 ) -> None:
-    unusable = {502: {"model": ErrorBody, "description": "the model's reply cannot be used"}}
+    unusable: dict[int | str, dict[str, Any]] = {
+        502: {"model": ErrorBody, "description": "the model's reply cannot be used"}
+    }
 
     @routes.post("/v1/reference", responses=unusable)
     async def reference_answer(body: ReferenceBody, http: Request) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from imageref_ray.engines.openai import protocol
 from imageref_ray.serving import guides
 from imageref_ray.serving.chat_body import IGNORED, ChatBody
 from imageref_ray.serving.chat_body import OPTIONS as FIELDS
+from imageref_ray.serving.errors import WireError
 from imageref_ray.serving.guides import written_out
 from tests.endpoint import Scripted, ask, chat, chunks, endpoint
 
@@ -222,7 +223,7 @@ def test_a_megabyte_of_schema_is_refused_at_once() -> None:
         {"messages": [{"role": "user", "content": "x"}], "structured_outputs": {"json": schema}}
     )
     before = time.process_time()
-    with pytest.raises(guides.WireError, match="bytes, more than"):
+    with pytest.raises(WireError, match="bytes, more than"):
         guides.guide_of(body)
     assert time.process_time() - before < 5, "the compiler needs a minute"
 

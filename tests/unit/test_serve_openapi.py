@@ -1,5 +1,7 @@
 """schemathesis over the endpoint's own OpenAPI: what fits it is answered as it says, what does not is refused."""
 
+from typing import Any
+
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CHECKS
@@ -22,5 +24,5 @@ CHECKED = [check for check in CHECKS.get_all() if check.__name__ != "positive_da
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_the_endpoint_does_what_its_openapi_says(case: schemathesis.Case) -> None:
+def test_the_endpoint_does_what_its_openapi_says(case: schemathesis.Case[Any]) -> None:
     case.call_and_validate(checks=CHECKED)
