@@ -42,6 +42,7 @@ ELSEWHERE = {
     "publish": "tests/unit/test_publish.py",
     "schema": "tests/unit/test_starters.py",
     "serve": "tests/serve/test_imageref_serve.py",
+    "serve key": "tests/unit/test_serve_access.py",
 }
 """Commands that other tests run, by `cli.main` or in a process of their own: `-m imageref_ray <command>`."""
 
