@@ -12,7 +12,8 @@ from functools import partial
 
 from imageref_ray.batch import manifest, reply_cache
 from imageref_ray.core.config import EngineConfig
-from imageref_ray.core.records import Usage, repaired
+from imageref_ray.core.records import Usage
+from imageref_ray.core.text import repaired
 from imageref_ray.engines.base import Engine, Generate, Reply, Request, RequestError
 from imageref_ray.engines.reasoning import answers
 

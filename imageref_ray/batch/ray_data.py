@@ -36,7 +36,8 @@ from imageref_ray.batch.work_queue import WorkQueue
 from imageref_ray.batch.worker import BATCH, Pass, Row, Worker, packed, prepared
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.durable import DiskError, make_folder
-from imageref_ray.core.records import Failure, Usage, well_formed
+from imageref_ray.core.records import Failure, Usage
+from imageref_ray.core.text import well_formed
 from imageref_ray.engines.base import EngineDied, EngineError
 
 LOG, REASON, REPLIES = "run.log", "reason.json", "replies.sqlite"

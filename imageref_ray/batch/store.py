@@ -33,7 +33,8 @@ import pyarrow.parquet as pq
 
 from imageref_ray.batch import attempts
 from imageref_ray.core.durable import make_folder, sync, write_atomically, writing
-from imageref_ray.core.records import Failure, Usage, from_row, json_text, to_row, well_formed
+from imageref_ray.core.records import Failure, Usage, from_row, to_row
+from imageref_ray.core.text import json_text, well_formed
 
 RECORDS, QUARANTINE, IN_FLIGHT, ENGINES = "records", "quarantine", "in-flight", "engines"
 

@@ -23,7 +23,8 @@ from imageref_ray.batch.part_writer import PartWriter
 from imageref_ray.batch.store import Result, Store
 from imageref_ray.core.config import ConfigError, EngineConfig
 from imageref_ray.core.durable import DiskError
-from imageref_ray.core.records import Failure, Usage, from_row, json_text, to_row, well_formed
+from imageref_ray.core.records import Failure, Usage, from_row, to_row
+from imageref_ray.core.text import json_text, well_formed
 from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
 
 Row = dict[str, Any]

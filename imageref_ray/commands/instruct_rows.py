@@ -23,7 +23,8 @@ from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.evaluate import names_by_number
 from imageref_ray.core.durable import remove, replacing
 from imageref_ray.core.json_files import read_json
-from imageref_ray.core.records import Failure, VisualQuestion, json_text, to_row
+from imageref_ray.core.records import Failure, VisualQuestion, to_row
+from imageref_ray.core.text import json_text
 from imageref_ray.dataset.export.instruction_rows import RATIOS, Use, rows
 from imageref_ray.dataset.mixture import repeat_times
 from imageref_ray.dataset.mixture_paths import relative

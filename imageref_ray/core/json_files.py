@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from imageref_ray.core.config_error import ConfigError
 from imageref_ray.core.files import Encoding, encoding_of, not_text, read_text, shown
-from imageref_ray.core.records import repaired
+from imageref_ray.core.text import repaired
 
 DEPTH = 100
 """Lists and objects within each other."""

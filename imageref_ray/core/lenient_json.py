@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from imageref_ray.core.json_files import DEPTH, BrokenJson, parse_json
-from imageref_ray.core.records import repaired
+from imageref_ray.core.text import repaired
 
 _BEGIN = re.compile(r"[{\[｛［]")
 _TOKEN = re.compile(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imageref_ray.core.config.base import ConfigError
-from imageref_ray.core.records import repaired
+from imageref_ray.core.text import repaired
 
 BATCH = 64
 """Rows in memory at a time."""

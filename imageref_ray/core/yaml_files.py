@@ -13,7 +13,7 @@ import yaml
 
 from imageref_ray.core.config_error import ConfigError
 from imageref_ray.core.files import read_text, shown
-from imageref_ray.core.records import repaired
+from imageref_ray.core.text import repaired
 
 MERGE = "tag:yaml.org,2002:merge"
 

@@ -19,7 +19,8 @@ from imageref_ray.core.config import ConfigError
 from imageref_ray.core.durable import write_atomically
 from imageref_ray.core.json_files import json_lines
 from imageref_ray.core.markdown import Policy
-from imageref_ray.core.records import Failure, Image, from_row, json_text, to_row
+from imageref_ray.core.records import Failure, Image, from_row, to_row
+from imageref_ray.core.text import json_text
 from imageref_ray.evaluation.placement_metrics import Verdict
 
 FILE = "events.jsonl"

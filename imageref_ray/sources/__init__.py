@@ -16,7 +16,8 @@ from pathlib import Path
 from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import SourceConfig
 from imageref_ray.core.files import require_file
-from imageref_ray.core.records import Failure, Record, from_row, repaired, to_row
+from imageref_ray.core.records import Failure, Record, from_row, to_row
+from imageref_ray.core.text import repaired
 
 
 def read(source: SourceConfig) -> Iterator[Record | Failure]:

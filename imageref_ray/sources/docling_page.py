@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imageref_ray.core.json_files import BrokenJson, parse_json
-from imageref_ray.core.records import well_formed
+from imageref_ray.core.text import well_formed
 from imageref_ray.sources.encodings import decode
 from imageref_ray.sources.entries import Unusable
 from imageref_ray.sources.page import Page, Picture, one_line, untitled

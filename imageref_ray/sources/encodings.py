@@ -14,7 +14,7 @@ import re
 
 import webencodings
 
-from imageref_ray.core.records import well_formed
+from imageref_ray.core.text import well_formed
 
 PRESCAN = 4096
 """Bytes at the beginning of a page in which it may declare its encoding; the standard asks for 1,024 at least."""

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imageref_ray.core.config.source import SectionsConfig, SourceConfig
-from imageref_ray.core.records import MARKER, Document, Failure, Image, Sample, well_formed
+from imageref_ray.core.records import MARKER, Document, Failure, Image, Sample
+from imageref_ray.core.text import well_formed
 from imageref_ray.sources import figures, page_files, page_formats, picture_files, sections
 from imageref_ray.sources.entries import STAGE, Unusable, image_id
 from imageref_ray.sources.furniture import Furniture, find_furniture, without

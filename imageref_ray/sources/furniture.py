@@ -18,7 +18,8 @@ import PIL.Image
 
 from imageref_ray.core.config.source import FurnitureConfig
 from imageref_ray.core.images import DECODE_ERRORS, FORMATS
-from imageref_ray.core.records import MARKER, Failure, well_formed
+from imageref_ray.core.records import MARKER, Failure
+from imageref_ray.core.text import well_formed
 from imageref_ray.sources.entries import STAGE
 
 FEWEST = 5

@@ -22,7 +22,8 @@ from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.source import FetchConfig
 from imageref_ray.core.files import read_text
 from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows, parse_json
-from imageref_ray.core.records import Failure, Image, well_formed
+from imageref_ray.core.records import Failure, Image
+from imageref_ray.core.text import well_formed
 from imageref_ray.sources import entries, fetch_object_store
 from imageref_ray.sources.entries import EXTENSIONS, resolve_address
 

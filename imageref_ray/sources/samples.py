@@ -18,7 +18,8 @@ from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import FilterConfig
 from imageref_ray.core.json_files import JsonRow, json_rows
 from imageref_ray.core.parquet_files import parquet_rows
-from imageref_ray.core.records import Document, Failure, Image, Record, Sample, well_formed
+from imageref_ray.core.records import Document, Failure, Image, Record, Sample
+from imageref_ray.core.text import well_formed
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, resolve_address, safe_name
 from imageref_ray.sources.page import one_line

@@ -13,7 +13,8 @@ from typing import Any
 from imageref_ray.core import fences, lenient_json, markdown
 from imageref_ray.core.json_files import BrokenJson
 from imageref_ray.core.loose_references import FULL_WIDTH, tidy
-from imageref_ray.core.records import Placement, repaired
+from imageref_ray.core.records import Placement
+from imageref_ray.core.text import repaired
 from imageref_ray.engines.base import Reply, Sampling
 
 POSITION = re.compile(r"<?\s*Position\s*([0-9]{1,6})\s*>?", re.IGNORECASE)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageref_ray.core import records
-from imageref_ray.core.records import Image, Record, from_row, json_text, to_row
+from imageref_ray.core.records import Image, Record, from_row, to_row
+from imageref_ray.core.text import json_text
 from imageref_ray.dataset.export import columns
 
 

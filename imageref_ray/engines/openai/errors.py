@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import openai
 
-from imageref_ray.core.records import Usage, repaired
+from imageref_ray.core.records import Usage
+from imageref_ray.core.text import repaired
 
 Kind = Literal["busy", "broken", "unusable", "refused", "closed"]
 

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from imageref_ray.core.config import OpenAIConfig
-from imageref_ray.core.records import Usage, repaired
+from imageref_ray.core.records import Usage
+from imageref_ray.core.text import repaired
 from imageref_ray.engines.base import Guide, Message, Reply, Request
 from imageref_ray.engines.openai.errors import Fault, error_text, of_status
 from imageref_ray.engines.openai.images import Size, data_url

@@ -16,7 +16,7 @@ from jsonschema.validators import validator_for
 
 from imageref_ray.core import lenient_json
 from imageref_ray.core.json_files import BrokenJson
-from imageref_ray.core.records import json_text
+from imageref_ray.core.text import json_text
 from imageref_ray.engines.base import Guide, Message, Request, RequestError
 
 SHOWN = 4000
