@@ -42,7 +42,7 @@ SETTLED_S = 2.0
 """A folder that has had its time stamp for so long keeps it only if nothing changes: stamps are as coarse as that."""
 
 OPEN_PARTS = 64
-"""Parts in memory while records are read in another order than theirs: neighbours in a source are in few parts."""
+"""Parts in memory while records are read in another order: neighbours in a source are in few parts."""
 
 _COSTS = tuple(f.name for f in dataclasses.fields(Usage))
 _SCHEMAS = {
@@ -270,7 +270,6 @@ def engine_seconds(directory: Path) -> float:
 
 
 def _ready(engine: Path) -> int:
-    """When the engine of this file was ready, in nanoseconds since the epoch."""
     return int(engine.name.rsplit("-", 1)[1])
 
 

@@ -200,10 +200,9 @@ def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
     A reference inside a block (a table, code, …) moves to the slot after it where that is free; every other one that
     breaks the contract is removed. Other pictures are removed, or shown as text as are HTML and links that break it.
     """
-    text = _harmless(strip_images(answer))
-    if len(blocks(text)) != len(
-        blocks(strip_images(answer))
-    ):  # HTML became lines of text, which have slots of their own
+    bare = strip_images(answer)
+    text = _harmless(bare)
+    if len(blocks(text)) != len(blocks(bare)):  # HTML became lines of text, which have slots of their own
         answer = _harmless(answer)
         text = _harmless(strip_images(answer))
     found = references(answer)

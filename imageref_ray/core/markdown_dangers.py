@@ -73,7 +73,7 @@ class Danger:
 
 
 def dangers(text: str) -> list[Danger]:
-    """All of a text's, in order."""
+    """All of a text's: those of its link definitions, then all others, in order."""
     if "<" not in text and "[" not in REFERENCE.sub("", text):
         return []
     text = _normal(text)
@@ -90,7 +90,7 @@ def dangers(text: str) -> list[Danger]:
             places = _places(token, rows, begin)
             found += _in_line(token, places, env)
             cell = (token.map[0], places[-1][1] + len(places[-1][2]))
-    return found
+    return [*_in_definitions(rows, env), *found]
 
 
 def disarmed(text: str) -> str:
@@ -167,6 +167,14 @@ def _in_line(token: Token, places: list[tuple[int, int, str]], env: dict[str, An
         at = begin - (token.content.rfind("\n", 0, begin) + 1) + (inner.type == "image")
         known = column >= 0 and content[at : at + 1] in ("<", "[")
         yield Danger(fault[0], _short(written), fault[1], row + 1, column + at if known else -1)
+
+
+def _in_definitions(rows: list[str], env: dict[str, Any]) -> Iterator[Danger]:
+    """Also of definitions that nothing refers to: a renderer that does not take one for a definition shows its text."""
+    for known in (*env.get("references", {}).values(), *env.get("duplicate_refs", ())):
+        if fault := _link_fault(known["href"]):
+            begin, end = known["map"]
+            yield Danger(fault[0], _short(" ".join(rows[begin:end])), fault[1], begin + 1, -1, end)
 
 
 def _places(token: Token, rows: list[str], begin: int) -> list[tuple[int, int, str]]:

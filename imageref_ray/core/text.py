@@ -1,4 +1,4 @@
-"""Text is valid Unicode from where it enters: halves of characters (JSON and YAML escapes, file names) and NUL are repaired."""
+"""Text is valid Unicode from where it enters: halves of characters (of escapes, file names) and NUL are repaired."""
 
 from __future__ import annotations
 

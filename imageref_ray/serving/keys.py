@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from imageref_ray.core.config import Config, ConfigError, KeyConfig, ServeConfig, check
-from imageref_ray.core.files import read_text, write_atomically
+from imageref_ray.core.durable import write_atomically
+from imageref_ray.core.files import read_text
 from imageref_ray.serving.errors import WireError
 
 VARIABLE = "IMAGEREF_KEYS"

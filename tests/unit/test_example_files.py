@@ -37,7 +37,7 @@ def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pages(tmp_path: Path) -> Path:
     """A folder of samples: one document with an image file and a text file as images, repeated in two samples."""
     (tmp_path / "pier.png").parent.mkdir(exist_ok=True)
-    PIL.Image.new("RGB", (8, 8), "red").save(tmp_path / "pier.png")
+    PIL.Image.new("RGB", (64, 64), "red").save(tmp_path / "pier.png")
     (tmp_path / "text.png").write_text("not a picture")
     row = {"id": "s", "instruction": "?", "documents": [document()]}
     (tmp_path / "samples.jsonl").write_text(json.dumps({**row, "id": "first"}) + "\n" + json.dumps(row) + "\n")

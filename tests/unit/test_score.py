@@ -165,8 +165,8 @@ def test_answers_are_written_as_the_release_reads_them(tmp_path):
     _, _, data = texts(tmp_path, [])
     questions = read_questions(data, tmp_path)
     write_answers(tmp_path / "out.jsonl", questions, {"1": "# Fair \nMuch\n\n  to see.\n"})
-    assert (tmp_path / "out.jsonl").read_text() == '{"id": 1, "result": "# Fair\\n\\nMuch\\n\\n  to see."}\n'
-    assert read_answers(tmp_path / "out.jsonl") == {"1": "# Fair\n\nMuch\n\n  to see."}
+    assert (tmp_path / "out.jsonl").read_text() == '{"id": 1, "result": "# Fair\\n\\nMuch\\n\\nto see."}\n'
+    assert read_answers(tmp_path / "out.jsonl") == {"1": "# Fair\n\nMuch\n\nto see."}
 
 
 def test_systems_are_put_side_by_side_from_their_files(tmp_path, capsys):
