@@ -181,7 +181,8 @@ def test_a_text_without_a_breach_shows_nothing_but_references(text: str) -> None
 
 def test_the_reader_of_these_tests_sees_what_is_not_repaired() -> None:
     unseen = [text for text in BREACHES if not shown(f"# T\n\n{text}")]
-    assert len(unseen) == 6  # links that markdown-it encodes, a tag or comment that does not end, a CSS escape
+    # Links that markdown-it encodes, one of an unused definition, a tag or comment that does not end, a CSS escape.
+    assert len(unseen) == 7
 
 
 @pytest.mark.parametrize("unit", ["[", "![", "<a ", "[a](b", "](", '<a b="', "<!-- ", "[a][b] "])
