@@ -114,7 +114,8 @@ def direct(folder: Path) -> dict[str, Any]:
     from vllm import LLM
     from vllm.sampling_params import RequestOutputKind
 
-    from imageref_ray.engines.vllm import AS_IT_STANDS, DEFAULTS, sampling, template
+    from imageref_ray.engines.vllm import AS_IT_STANDS, DEFAULTS, template
+    from imageref_ray.engines.vllm_sampling import sampling
 
     llm = LLM(model=resolve_model(MODEL), **{**DEFAULTS, **ARGS})
     written = template(llm.model_config)

@@ -134,7 +134,8 @@ def direct(model: str, args: dict[str, Any], given: Iterator[Row]) -> dict[str, 
     from vllm import LLM
     from vllm.sampling_params import RequestOutputKind
 
-    from imageref_ray.engines.vllm import AS_IT_STANDS, DEFAULTS, sampling, template
+    from imageref_ray.engines.vllm import AS_IT_STANDS, DEFAULTS, template
+    from imageref_ray.engines.vllm_sampling import sampling
 
     llm = LLM(model=resolve_model(model), **{**DEFAULTS, **args})
     written = template(llm.model_config)

@@ -65,7 +65,7 @@ def ratio(stages: dict[str, Any], direct: dict[str, Any]) -> float | None:
 
 def measured(folder: Path, model: str, mode: str) -> dict[str, Any]:
     """One way of answering on a server of its own."""
-    with serving(model, folder / f"{mode}.log") as url:
+    with vllm_server(model, folder / f"{mode}.log") as url:
         values = {
             "source": {"root": folder / "news"},
             "output": folder / mode,
@@ -78,11 +78,9 @@ def measured(folder: Path, model: str, mode: str) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(model: str, log: Path) -> Iterator[str]:
+def vllm_server(model: str, log: Path) -> Iterator[str]:
     """vLLM's OpenAI server over a checkpoint as the other benchmarks run it; gives its base URL."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    port = free_port()
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--host=127.0.0.1", f"--port={port}", f"--model={resolve_model(model)}", "--served-model-name=imageref"),
@@ -98,6 +96,14 @@ def serving(model: str, log: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        return port
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

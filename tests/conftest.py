@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from imageref_ray.serving import PROXY_TIMEOUTS
+from imageref_ray.serving import environment
 from tests.head import Head, start
 from tests.wheel import install
 
@@ -15,7 +15,7 @@ from tests.wheel import install
 QUICK = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false"}
 for name, value in {
-    **PROXY_TIMEOUTS,
+    **environment.variables(),
     **QUIET,
     **QUICK,
 }.items():  # before Ray is imported, for it and for all its processes

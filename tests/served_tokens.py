@@ -84,7 +84,7 @@ def asked(folder: Path, images: int, **more: Any) -> Request:
         chat.append({"role": roles[turn["from"]], "content": content})
     body = ChatBody.model_validate({"messages": chat, "continue_final_message": True, "max_tokens": 1, **more})
     settings = ServeConfig.model_validate({"engine": {"kind": "vllm", "model": "embedded"}, "images": folder})
-    return openai_chat.to_request(body, folder, settings)
+    return openai_chat.to_request(body, settings)
 
 
 def read_until_the_end(example: Example, end_of_turn: int) -> list[int]:

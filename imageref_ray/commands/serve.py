@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imageref_ray.serving import PROXY_TIMEOUTS
+from imageref_ray.serving import environment
 
 
 def run(
     config: Path | None, model: str | None, host: str | None, port: int | None, insecure: bool, overrides: list[str]
 ) -> None:
     """Serve until the process gets SIGINT or SIGTERM. Raises ConfigError."""
-    for name, seconds in PROXY_TIMEOUTS.items():
-        os.environ.setdefault(name, seconds)
+    for name, value in environment.variables().items():
+        os.environ.setdefault(name, value)
     from imageref_ray.serving import local  # imports Ray, which reads these variables on import
 
     local.run(config, model, host, port, [*overrides, "insecure=true"] if insecure else overrides)

@@ -5,6 +5,7 @@ Nothing here raises for a bad image: a problem is a value, because one broken fi
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import io
@@ -52,6 +53,9 @@ DECODE_ERRORS = (
 )
 """Exceptions of PIL's decoders on damaged files."""
 
+IN_MEMORY = "data:;base64,"
+"""How the uri of an image begins whose content is the rest of it, as an endpoint receives them."""
+
 PIL.PngImagePlugin.MAX_TEXT_CHUNK = PIL.PngImagePlugin.MAX_TEXT_MEMORY
 """One text of a PNG (a prompt, a workflow, XMP) may be as long as Pillow lets all of them be together (64 MiB): beside
 a long text it would refuse the picture."""
@@ -93,27 +97,49 @@ def decode(image: Image, max_bytes: int, max_pixels: int, thumbnail: int = 0) ->
     With `thumbnail`, a larger JPEG is decoded, much faster, at a half, a quarter or an eighth of its size, but not
     below `thumbnail` pixels a side; width and height are those of the pixels then.
     """
-    path = Path(image.uri)
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            return Problem("EmptyImage", f"{path} has 0 bytes")
-        if size > max_bytes:
-            return Problem("ImageTooLarge", f"{path} has {size} bytes, more than the {max_bytes} allowed")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return Problem("MissingImage", f"{path} does not exist")
-    except OSError as error:
-        return Problem("UnreadableImage", f"{path} cannot be read: {error.strerror}")
-    except ValueError as error:
-        return Problem("MissingImage", f"{image.uri!r} is not a path: {error}")  # a zero byte in it
+    data = _read(image.uri, max_bytes)
+    if isinstance(data, Problem):
+        return data
     result = _decode(data, max_pixels, thumbnail)
     if isinstance(result, Problem):
-        return Problem(result.error, f"{path} {result.message}")
+        return Problem(result.error, f"{shown(image.uri)} {result.message}")
     pil_image, animated = result
     width, height = pil_image.size
     sha256 = hashlib.sha256(data).hexdigest()
     return DecodedImage(dataclasses.replace(image, sha256=sha256, width=width, height=height), animated, pil_image)
+
+
+def in_memory(data: bytes) -> str:
+    """The uri of an image that is no file."""
+    return IN_MEMORY + base64.b64encode(data).decode("ascii")
+
+
+def source(uri: str) -> Path | io.BytesIO:
+    """What a uri stands for: a path, or the content itself."""
+    return io.BytesIO(base64.b64decode(uri[len(IN_MEMORY) :])) if uri.startswith(IN_MEMORY) else Path(uri)
+
+
+def shown(uri: str) -> str:
+    """A uri as a message shows it: an image in memory is not written out."""
+    return "the image" if uri.startswith(IN_MEMORY) else str(Path(uri))
+
+
+def _read(uri: str, max_bytes: int) -> bytes | Problem:
+    """The content behind a uri, within its limit."""
+    place, name = source(uri), shown(uri)
+    try:
+        size = place.getbuffer().nbytes if isinstance(place, io.BytesIO) else place.stat().st_size
+        if size == 0:
+            return Problem("EmptyImage", f"{name} has 0 bytes")
+        if size > max_bytes:
+            return Problem("ImageTooLarge", f"{name} has {size} bytes, more than the {max_bytes} allowed")
+        return place.getvalue() if isinstance(place, io.BytesIO) else place.read_bytes()
+    except FileNotFoundError:
+        return Problem("MissingImage", f"{name} does not exist")
+    except OSError as error:
+        return Problem("UnreadableImage", f"{name} cannot be read: {error.strerror}")
+    except ValueError as error:
+        return Problem("MissingImage", f"{uri!r} is not a path: {error}")  # a zero byte in it
 
 
 def file_extension(data: bytes) -> str | Problem:
@@ -194,13 +220,13 @@ def _is_text(data: bytes) -> bool:
 
 def open_rgb(uri: str) -> PIL.Image.Image:
     """The first frame in RGB, upright, transparency on white; raises OSError if the file cannot be decoded."""
-    with PIL.Image.open(uri, formats=FORMATS) as pil_image:
+    with PIL.Image.open(source(uri), formats=FORMATS) as pil_image:
         return _rgb(pil_image)
 
 
 def upright_size(uri: str) -> tuple[int, int]:
     """(width, height) in pixels of what `open_rgb` returns, from the file's header alone; raises the same errors."""
-    with _no_size_warning(), PIL.Image.open(uri, formats=FORMATS) as pil_image:
+    with _no_size_warning(), PIL.Image.open(source(uri), formats=FORMATS) as pil_image:
         width, height = pil_image.size
         if pil_image.format == "TIFF":  # Pillow has swapped its size already
             return width, height

@@ -15,14 +15,14 @@ from functools import partial
 from typing import Any
 
 from cachetools import LRUCache
-from vllm import AsyncEngineArgs, AsyncLLMEngine, SamplingParams
+from vllm import AsyncEngineArgs, AsyncLLMEngine
 from vllm.config import ModelConfig
 from vllm.exceptions import VLLMClientError
 from vllm.model_executor.model_loader import get_model_cls
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.renderers.hf import resolve_chat_template
-from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+from vllm.sampling_params import RequestOutputKind
 from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -32,9 +32,10 @@ from imageref_ray.core.config import ConfigError, VllmConfig
 from imageref_ray.core.images import open_rgb
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines import chat_template, cpu_affinity, tiles
-from imageref_ray.engines.base import BrokenReply, EngineDied, Guide, Reply, Request, RequestError, Token
+from imageref_ray.engines.base import BrokenReply, EngineDied, Reply, Request, RequestError, Token
 from imageref_ray.engines.chat_template import ChatTemplate
 from imageref_ray.engines.reasoning import opened
+from imageref_ray.engines.vllm_sampling import OPTIONS, sampling
 
 CACHED_PIXELS = 64_000_000
 """Pixels of decoded images in memory (200 MB): the requests of a record ask about the same images."""
@@ -49,24 +50,6 @@ set aside for the largest video where one may come."""
 
 AS_IT_STANDS = {"add_special_tokens": False}
 """How a prompt is tokenized: its first token is in the text."""
-
-OPTIONS = frozenset(
-    (
-        "allowed_token_ids",
-        "bad_words",
-        "frequency_penalty",
-        "ignore_eos",
-        "include_stop_str_in_output",
-        "logit_bias",
-        "min_p",
-        "presence_penalty",
-        "repetition_penalty",
-        "skip_special_tokens",
-        "stop_token_ids",
-        "top_k",
-    )
-)
-"""Fields of SamplingParams that `Sampling.options` may set."""
 
 
 class VllmEngine:
@@ -114,7 +97,7 @@ class VllmEngine:
                 if ends and not final.finished and ends(opened(final.prompt) + final.outputs[0].text):
                     break
         assert final is not None
-        reply = self._reply(final, request.logprobs)
+        reply = self._reply(final, self._usage(final), request.logprobs)
         if request.scored:
             scores = prefix_logprobs(final, prefix)
             return dataclasses.replace(reply, texts=("",), finish_reasons=("stop",), logprobs=(scores,))
@@ -125,15 +108,22 @@ class VllmEngine:
 
         Raises what `generate` raises.
         """
-        generated = 0
+        usage: Usage | None = None
         async with aclosing(self.outputs(request, RequestOutputKind.DELTA)) as outputs:
             async for output in outputs:
+                if usage is None:  # the prompt, which may be long, is counted once
+                    usage = self._usage(output)
+                else:
+                    usage = dataclasses.replace(usage, generated_tokens=usage.generated_tokens + _generated(output))
                 for one in output.outputs:
-                    reply = self._reply(output, request.logprobs, [one])
-                    generated += reply.usage.generated_tokens
-                    usage = dataclasses.replace(reply.usage, generated_tokens=generated)
-                    reasons = (one.finish_reason or "",)
-                    yield dataclasses.replace(reply, finish_reasons=reasons, usage=usage, index=one.index)
+                    reply = self._reply(output, usage, request.logprobs, [one])
+                    yield dataclasses.replace(reply, finish_reasons=(one.finish_reason or "",), index=one.index)
+
+    @property
+    def died(self) -> bool:
+        """Whether the engine's own process is gone, also where no request has met it yet."""
+        died: bool = self._engine.errored
+        return died
 
     async def outputs(self, request: Request, kind: RequestOutputKind) -> AsyncGenerator[RequestOutput, None]:
         """vLLM's own outputs, the tokens of the prompt among them. Raises what `generate` raises."""
@@ -176,26 +166,35 @@ class VllmEngine:
             self._decoded[image.sha256] = pixels
         return pixels
 
-    def _reply(self, output: RequestOutput, top: int | None, outputs: Sequence[Any] | None = None) -> Reply:
-        """The reply in an output, or in some of its texts; `top` is how many alternatives its tokens have."""
+    def _usage(self, output: RequestOutput) -> Usage:
         prompt = list(output.prompt_token_ids or ())
+        return Usage(
+            requests=1,
+            prompt_tokens=len(prompt),
+            image_tokens=prompt.count(self._image_token),
+            cached_tokens=output.num_cached_tokens or 0,
+            generated_tokens=_generated(output),
+        )
+
+    def _reply(
+        self, output: RequestOutput, usage: Usage, top: int | None, outputs: Sequence[Any] | None = None
+    ) -> Reply:
+        """The reply in an output, or in some of its texts; `top` is how many alternatives its tokens have."""
         outputs = output.outputs if outputs is None else outputs
         return Reply(
             texts=tuple(one.text for one in outputs),
             finish_reasons=tuple(one.finish_reason or "until" for one in outputs),
-            usage=Usage(
-                requests=1,
-                prompt_tokens=len(prompt),
-                image_tokens=prompt.count(self._image_token),
-                cached_tokens=output.num_cached_tokens or 0,
-                generated_tokens=sum(len(one.token_ids) for one in outputs),
-            ),
+            usage=usage,
             logprobs=tuple(_chosen(one) for one in outputs if one.logprobs is not None),
             openings=tuple(_opening(one) for one in outputs if one.logprobs is not None),
             tokens=tuple(_tokens(one, top or 0) for one in outputs if one.logprobs is not None),
             images_counted=self._image_token is not None,
             thinking=opened(output.prompt),
         )
+
+
+def _generated(output: RequestOutput) -> int:
+    return sum(len(one.token_ids) for one in output.outputs)
 
 
 def _uuid(image: Image, max_tiles: int | None) -> str | None:
@@ -224,34 +223,6 @@ def _placeholder(model: ModelConfig) -> chat_template.Placeholder | None:
     return written
 
 
-def sampling(request: Request, kind: RequestOutputKind) -> SamplingParams:
-    """vLLM's parameters for how tokens are drawn and how the output comes."""
-    if request.scored:
-        # 0: no alternatives to the prompt's own tokens. vLLM does not use its prefix cache then (cached tokens have no
-        # probabilities), and it generates at least one token.
-        return SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, output_kind=kind)
-    wanted = request.sampling
-    return SamplingParams(
-        n=request.n,
-        temperature=wanted.temperature,
-        top_p=wanted.top_p,
-        max_tokens=wanted.max_tokens,
-        min_tokens=wanted.min_tokens,
-        seed=wanted.seed,
-        stop=list(wanted.stop) or None,
-        logprobs=request.logprobs,
-        structured_outputs=_guide(request.guide) if request.guide else None,
-        output_kind=kind,
-        **_options(wanted.options),
-    )
-
-
-def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """vLLM's fields for them; token ids of `logit_bias` are text in JSON."""
-    biases = options.get("logit_bias")
-    return {**options, "logit_bias": {int(token): bias for token, bias in biases.items()}} if biases else {**options}
-
-
 def prefix_logprobs(output: RequestOutput, prefix: Sequence[int]) -> tuple[float, ...]:
     """The log-probabilities of the prompt's last tokens, which must be those of `prefix` (else RequestError).
 
@@ -262,14 +233,6 @@ def prefix_logprobs(output: RequestOutput, prefix: Sequence[int]) -> tuple[float
     if list(ends) != list(prefix):
         raise RequestError(f"nothing to score: the prompt ends with the tokens {ends}, not with the prefix's {prefix}")
     return tuple(step[token].logprob for token, step in zip(ends, steps, strict=True))
-
-
-def _guide(guide: Guide) -> StructuredOutputsParams:
-    if guide.kind == "json":
-        return StructuredOutputsParams(json=guide.value)
-    if guide.kind == "choice":
-        return StructuredOutputsParams(choice=list(guide.value))
-    return StructuredOutputsParams(regex=guide.value)
 
 
 def _chosen(output: Any) -> tuple[float, ...]:

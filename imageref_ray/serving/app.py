@@ -10,7 +10,9 @@ Its arguments are `ServeConfig`'s keys (core/config/serve.py), in the file or on
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 from typing import Any
 
 import click
@@ -25,9 +27,19 @@ from imageref_ray.engines import check_model, make
 from imageref_ray.engines.base import Message, Request, Sampling
 from imageref_ray.serving.arguments import counting, read_settings
 from imageref_ray.serving.routes import create_app
+from imageref_ray.serving.watched_engine import WatchedEngine
 from imageref_ray.stages.prompts import load_pack
 
 logger = logging.getLogger("ray.serve")
+
+HEALTH_CHECK_PERIOD_S = 2
+"""Between two looks at a replica: Ray Serve replaces one whose process has ended at the next."""
+
+LAST_WORDS_S = 0.5
+"""How long a replica whose engine died lives on, to tell those whom it was answering."""
+
+DRAIN_S = 50
+"""How long a replica that is to end may finish what it has begun; `serve.delete` waits for 60 s."""
 
 
 @serve.deployment
@@ -37,14 +49,20 @@ class Endpoint:
 
     def __init__(self, settings: ServeConfig) -> None:
         self._settings = settings
-        self._engine = make(counting(settings.engine))
+        engine = make(counting(settings.engine))
+        self._engine = WatchedEngine(engine, self._leave, refuse_after_s=2 * LAST_WORDS_S)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._engine, self._settings, serve.get_replica_context().replica_id.unique_id)
 
     async def check_health(self) -> None:
-        """Generates one token; Ray Serve replaces a replica whose engine died."""
+        """Generates one token: an engine that hangs is found out too."""
         await self._engine.generate(Request((Message("user", ("Hello",)),), Sampling(max_tokens=1)))
+
+    def _leave(self) -> None:
+        """Ends this process, which cannot answer any more: clients are sent elsewhere, and Ray Serve starts another."""
+        logger.error("the engine died; this replica ends and another takes its place")
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, os._exit, 1)
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -86,8 +104,10 @@ def deployment_options(settings: ServeConfig) -> dict[str, Any]:
         # The routes count what waits and refuse the rest in OpenAI's form; beyond twice of that Ray Serve itself does.
         "max_ongoing_requests": 2 * (engine.concurrency + settings.max_queued_requests),
         "max_queued_requests": engine.concurrency + settings.max_queued_requests,
-        "health_check_period_s": 30,
+        "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": 120,
+        "graceful_shutdown_timeout_s": DRAIN_S,
+        "graceful_shutdown_wait_loop_s": 0.5,
         "ray_actor_options": {
             "num_cpus": engine.cpus,
             "num_gpus": engine.gpus,

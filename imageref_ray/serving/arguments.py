@@ -27,13 +27,25 @@ TEXT_SETTINGS = frozenset(
 def read_settings(args: Mapping[str, Any]) -> ServeConfig:
     """Settings from a file's `args` (values) or from `serve run`'s (all text: `engine.gpus=1`, as with `--set`).
 
-    Without `engine` they override the settings for the embedded checkpoint. Raises ConfigError.
+    They override, key by key, the settings for the embedded checkpoint, except where `engine` is another one: names its
+    kind or its model. Raises ConfigError.
     """
-    base = {} if "engine" in args else yaml.safe_load(EMBEDDED.read_text(encoding="utf-8"))
     values = {key: value for key, value in args.items() if key in TEXT_SETTINGS or not isinstance(value, str)}
     overrides = [f"{key}={value}" for key, value in args.items() if key not in values]
-    settings = check(ServeConfig, overridden({**base, **values}, overrides, ""), "the endpoint's arguments")
-    return with_keys(_with_absolute_paths(settings))
+    given = overridden(values, overrides, "")
+    engine = given.get("engine", {})
+    if isinstance(engine, Mapping) and not {"kind", "model"} & engine.keys():
+        given = merged(yaml.safe_load(EMBEDDED.read_text(encoding="utf-8")), given)
+    return with_keys(_with_absolute_paths(check(ServeConfig, given, "the endpoint's arguments")))
+
+
+def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `values` in it; where both hold a mapping, the two are merged."""
+    both = {**base, **values}
+    for key in base.keys() & values.keys():
+        if isinstance(base[key], Mapping) and isinstance(values[key], Mapping):
+            both[key] = merged(base[key], values[key])
+    return both
 
 
 def counting(engine: EngineConfig) -> EngineConfig:

@@ -23,6 +23,9 @@ ID_HEADER = "x-request-id"
 RETRY_AFTER = 1
 """Seconds after which to ask again where nothing better is known."""
 
+ENGINE_RETRY_AFTER = 10
+"""… where the engine failed: another replica answers by then, or a new one is on the way."""
+
 FAILED = "the server failed at this request; the operator finds the reason in the log under the request's id"
 ENGINE_FAILED = "the model is not available at the moment; try again"
 
@@ -80,7 +83,9 @@ def error_of(error: BaseException) -> WireError:
         return WireError(_PATH.sub("(a file)", str(error)))
     if isinstance(error, EngineError):
         logger.error("the engine failed: %s", error)
-        return WireError(ENGINE_FAILED, status=503, code="engine_failed", headers={"retry-after": str(RETRY_AFTER)})
+        return WireError(
+            ENGINE_FAILED, status=503, code="engine_failed", headers={"retry-after": str(ENGINE_RETRY_AFTER)}
+        )
     if isinstance(error, RequestValidationError):
         return _invalid(error)
     if isinstance(error, StarletteHTTPException):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +55,27 @@ def run(
     with cluster.attached(dashboard=True):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # again: ray.init has set its own
         try:
-            serve.start(proxy_location=settings.get("proxy_location", "HeadOnly"), http_options=http)
+            logs = settings.get("logging_config", {"enable_access_log": False})
+            where = settings.get("proxy_location", "HeadOnly")
+            serve.start(proxy_location=where, http_options=http, logging_config=logs)
             for entry, application in applications:
-                serve.run(application, name=entry["name"], route_prefix=entry.get("route_prefix", "/"))
+                route = entry.get("route_prefix", "/")
+                serve.run(application, name=entry["name"], route_prefix=route, logging_config=logs)
             print(f"answering on http://{http['host']}:{http['port']} (stop: Ctrl-C, logs: {LOGS})", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
-            print("stopping", flush=True)
-            for entry, _ in applications:
-                serve.delete(entry["name"])
+            print("stopping: what has begun is answered first (Ctrl-C again: at once)", flush=True)
+            with suppress(KeyboardInterrupt):
+                _stop([entry["name"] for entry, _ in applications])
+
+
+def _stop(names: Sequence[str]) -> None:
+    """The applications take nothing new and finish what they have begun; Serve ends too where it was started here."""
+    for name in names:
+        with suppress(TimeoutError):  # after 60 s; a reply may take longer than anybody wants to wait
+            serve.delete(name)
+    if "RAY_ADDRESS" not in os.environ:
+        serve.shutdown()
 
 
 def read_serve_config(path: Path) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, Literal
 
 from imageref_ray.core.config import ServeConfig
@@ -25,12 +24,12 @@ ROLES: dict[str, Literal["system", "user", "assistant"]] = {
 }
 
 
-def to_request(body: ChatBody, folder: Path, settings: ServeConfig, engine: Engine | None = None) -> Request:
-    """The request for an engine (None: one without options); data URLs are written to `folder`. Raises WireError."""
+def to_request(body: ChatBody, settings: ServeConfig, engine: Engine | None = None) -> Request:
+    """The request for an engine (None: one without options). Raises WireError."""
     check_together(body, getattr(engine, "context", None), settings.max_tokens)
     images: list[Image] = []
     turns, prefix = _open_turn(body)
-    messages = tuple(_message(turn, i, images, folder, settings) for i, turn in enumerate(turns))
+    messages = tuple(_message(turn, i, images, settings) for i, turn in enumerate(turns))
     given = body.max_completion_tokens or body.max_tokens
     sampling = Sampling(
         temperature=1.0 if body.temperature is None else body.temperature,
@@ -80,7 +79,7 @@ def _open_turn(body: ChatBody) -> tuple[list[Turn], str]:
     return turns, last.content
 
 
-def _message(turn: Turn, at: int, images: list[Image], folder: Path, settings: ServeConfig) -> Message:
+def _message(turn: Turn, at: int, images: list[Image], settings: ServeConfig) -> Message:
     if isinstance(turn.content, str):
         return Message(ROLES[turn.role], (turn.content,))
     parts: list[str | Image] = []
@@ -91,15 +90,15 @@ def _message(turn: Turn, at: int, images: list[Image], folder: Path, settings: S
         elif len(images) == settings.max_images:
             raise WireError(f"more than {settings.max_images} images in one request", where)
         else:
-            images.append(_image(part, f"chat/{len(images)}", where, folder, settings))
+            images.append(_image(part, f"chat/{len(images)}", where, settings))
             parts.append(images[-1])
     return Message(ROLES[turn.role], tuple(parts))
 
 
-def _image(part: ImagePart, image_id: str, where: str, folder: Path, settings: ServeConfig) -> Image:
+def _image(part: ImagePart, image_id: str, where: str, settings: ServeConfig) -> Image:
     url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
     try:
-        return receive_image(url, image_id, folder / image_id.replace("/", "-"), settings)
+        return receive_image(url, image_id, settings)
     except ImageError as error:
         raise WireError(f"{where}: the image {error}", where) from None
 
@@ -119,7 +118,7 @@ def completion(reply: Reply, model: str) -> dict[str, Any]:
     return {**_head("chat.completion", model), "choices": choices, "usage": usage_object(reply.usage)}
 
 
-async def events(replies: AsyncIterator[Reply], model: str, n: int, include_usage: bool) -> AsyncIterator[str]:
+async def events(replies: AsyncIterator[Reply], model: str, n: int, include_usage: bool) -> AsyncGenerator[str, None]:
     """Server-sent events of `chat.completion.chunk` objects, closed by `[DONE]`. Raises as `completion`."""
     head = _head("chat.completion.chunk", model)
 

@@ -10,21 +10,24 @@ from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from imageref_ray.core.config import ServeConfig
-from imageref_ray.engines.base import Engine
+from imageref_ray.engines.base import EngineDied
 from imageref_ray.serving.errors import WireError
 from imageref_ray.serving.metrics import Metrics
+from imageref_ray.serving.watched_engine import WatchedEngine
 
 PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-def add_operations(app: FastAPI, checked: APIRouter, engine: Engine, settings: ServeConfig, metrics: Metrics) -> None:
+def add_operations(
+    app: FastAPI, checked: APIRouter, engine: WatchedEngine, settings: ServeConfig, metrics: Metrics
+) -> None:
     """/health and /ping are open to everybody, who learn nothing else; the rest needs a key like any other route."""
     served = {
         "id": settings.name,
         "object": "model",
         "created": int(time.time()),
         "owned_by": "imageref",
-        "max_model_len": getattr(engine, "context", None),
+        "max_model_len": engine.context,
     }
 
     @checked.get("/v1/models")
@@ -53,4 +56,6 @@ def add_operations(app: FastAPI, checked: APIRouter, engine: Engine, settings: S
     @app.get("/health")
     @app.get("/ping")
     async def health() -> dict[str, str]:
+        if engine.dead:
+            raise EngineDied("its process is gone")
         return {"status": "ok"}

@@ -9,7 +9,6 @@ traced back to its document, uri and sha256.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -63,7 +62,7 @@ class Received:
     left_out: list[dict[str, Any]]
 
 
-def receive_documents(body: ReferenceBody, folder: Path, settings: ServeConfig) -> Received:
+def receive_documents(body: ReferenceBody, settings: ServeConfig) -> Received:
     """The body as a sample with verified images; unusable ones are left out and reported. Raises WireError."""
     names = [document.id or str(i) for i, document in enumerate(body.documents, start=1)]
     if len(set(names)) < len(names):
@@ -73,11 +72,11 @@ def receive_documents(body: ReferenceBody, folder: Path, settings: ServeConfig) 
     uris: dict[str, str] = {}
     left_out: list[dict[str, Any]] = []
     documents: list[Document] = []
-    for number, (name, sent) in enumerate(zip(names, body.documents, strict=True)):
+    for name, sent in zip(names, body.documents, strict=True):
         images: list[Image] = []
         for index, url in enumerate(sent.images):
             try:
-                image = receive_image(url, f"{name}/{index}", folder / f"{number}-{index}", settings)
+                image = receive_image(url, f"{name}/{index}", settings)
             except ImageError as error:
                 left_out.append({"document": name, "image": index, "reason": str(error)})
             else:

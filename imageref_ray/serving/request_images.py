@@ -1,6 +1,6 @@
-"""Images of a request → verified `Image` values on this machine's disk.
+"""Images of a request → verified `Image` values.
 
-An image is a base64 data URL (written to the request's own folder) or a path in the configured folder. URLs are never
+An image is a base64 data URL (which stays in memory) or a path in the configured folder. URLs are never
 fetched: an endpoint that fetches any URL gives its clients access to its network. Clients are told what is wrong in our
 words only: a decoder's and the system's say what runs here, and where.
 """
@@ -14,7 +14,7 @@ import urllib.parse
 from pathlib import Path
 
 from imageref_ray.core.config import ServeConfig
-from imageref_ray.core.images import FORMATS, Problem, verify
+from imageref_ray.core.images import FORMATS, Problem, in_memory, shown, verify
 from imageref_ray.core.records import Image
 
 DATA_URL = re.compile(r"\s*data:image/[a-z0-9.+-]{1,40}(?:;[^;,]{1,200}){0,8};base64,", re.ASCII | re.IGNORECASE)
@@ -35,22 +35,19 @@ class ImageError(ValueError):
     """An image that cannot be used; the message continues "the image" and names no path of this machine."""
 
 
-def receive_image(url: str, image_id: str, file: Path, settings: ServeConfig) -> Image:
-    """The image behind `url`, verified (sha256, width and height in pixels); a data URL is written to `file`.
-
-    Raises ImageError.
-    """
+def receive_image(url: str, image_id: str, settings: ServeConfig) -> Image:
+    """The image behind `url`, verified (sha256, width and height in pixels). Raises ImageError."""
     if data_url := DATA_URL.match(url):
-        path = _write_image(url[data_url.end() :], file, settings.max_image_bytes)
+        uri = in_memory(_decoded(url[data_url.end() :], settings.max_image_bytes))
     elif _is_data(url):
         raise ImageError("has an invalid data URL; it must be data:image/<type>;base64,<data>")
     elif re.match(r"(?!file:)[a-zA-Z][a-zA-Z0-9+.-]*:", url):
         raise ImageError("is a URL, and URLs are not fetched; send a data URL or a path in the configured folder")
     else:
-        path = _path_in(settings.images, url.removeprefix("file://"))
-    image = verify(Image(image_id, str(path)), settings.max_image_bytes, settings.max_image_pixels)
+        uri = str(_path_in(settings.images, url.removeprefix("file://")))
+    image = verify(Image(image_id, uri), settings.max_image_bytes, settings.max_image_pixels)
     if isinstance(image, Problem):
-        raise ImageError(REASONS.get(image.error) or image.message.removeprefix(f"{path} "))
+        raise ImageError(REASONS.get(image.error) or image.message.removeprefix(f"{shown(uri)} "))
     return image
 
 
@@ -63,16 +60,15 @@ def _is_data(url: str) -> bool:
     return url.lstrip()[:5].lower() == "data:"
 
 
-def _write_image(data: str, path: Path, max_bytes: int) -> Path:
-    """The decoded data in `path`; line breaks, percent-encoding and missing padding are accepted, as in browsers."""
+def _decoded(data: str, max_bytes: int) -> bytes:
+    """The content of a data URL; line breaks, percent-encoding and missing padding are accepted, as in browsers."""
     data = urllib.parse.unquote(data).translate(SPACE)
     if len(data) > max_bytes * 4 // 3 + 4:
         raise ImageError(f"has about {len(data) * 3 // 4} bytes, more than the {max_bytes} allowed")
     try:
-        path.write_bytes(base64.b64decode(data + "=" * (-len(data) % 4), validate=True))
+        return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ImageError("has a data URL that is not valid base64") from None
-    return path
 
 
 def _path_in(root: Path | None, name: str) -> Path:

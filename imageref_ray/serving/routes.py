@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -20,11 +19,13 @@ from imageref_ray.serving.admission import Admission
 from imageref_ray.serving.chat_body import ChatBody, check_length
 from imageref_ray.serving.checked_route import checked_route
 from imageref_ray.serving.errors import ID_HEADER, ErrorBody, WireError, add_error_handlers, error_event
+from imageref_ray.serving.event_stream import joined
 from imageref_ray.serving.keys import with_keys
 from imageref_ray.serving.metrics import Metrics
 from imageref_ray.serving.observe import Call, Observed, request_logger
 from imageref_ray.serving.operations import add_operations
 from imageref_ray.serving.reference import ReferenceBody
+from imageref_ray.serving.watched_engine import WatchedEngine
 
 STATUSES = {
     400: "a field is unknown, of another type, out of bounds or not supported; the message names it",
@@ -48,6 +49,7 @@ def create_app(engine: Engine, settings: ServeConfig, replica: str = "") -> Fast
     `replica` is this process's name in the metrics. Raises ConfigError for keys that cannot be read.
     """
     settings = with_keys(settings)
+    watched = engine if isinstance(engine, WatchedEngine) else WatchedEngine(engine)
     app = FastAPI(
         title="imageref_ray",
         description="Answers with the right images in the right places.",
@@ -69,31 +71,25 @@ def create_app(engine: Engine, settings: ServeConfig, replica: str = "") -> Fast
         )
     app.add_middleware(Observed, settings=settings, metrics=metrics, logger=request_logger(settings.request_log))
     checked = APIRouter(route_class=checked_route(settings, admission), responses=REFUSALS)
-    _add_chat(checked, engine, settings, admission)
-    _add_reference(checked, engine, settings, admission, metrics)
-    add_operations(app, checked, engine, settings, metrics)
+    _add_chat(checked, watched, settings, admission)
+    _add_reference(checked, watched, settings, admission, metrics)
+    add_operations(app, checked, watched, settings, metrics)
     app.include_router(checked)
     return app
 
 
-def _add_chat(routes: APIRouter, engine: Engine, settings: ServeConfig, admission: Admission) -> None:
+def _add_chat(routes: APIRouter, engine: WatchedEngine, settings: ServeConfig, admission: Admission) -> None:
     @routes.post("/v1/chat/completions", response_model=None)
     async def chat_completions(body: ChatBody, http: Request) -> Response:
         _check_model(body.model, settings)
         call: Call = http.scope["imageref.call"]
         call.stream = bool(body.stream)
-        folder = TemporaryDirectory(prefix="imageref-")
-        try:
-            request = await asyncio.to_thread(openai_chat.to_request, body, Path(folder.name), settings, engine)
-            call.images = len(request.images)
-            await _turn(admission, call)
-            if body.stream:
-                return await _stream_response(engine, request, body, settings, folder, call)
-            reply = await engine.generate(request)
-        except BaseException:
-            folder.cleanup()
-            raise
-        folder.cleanup()
+        request = await asyncio.to_thread(openai_chat.to_request, body, settings, engine)
+        call.images = len(request.images)
+        await _turn(admission, call)
+        if body.stream:
+            return await _stream_response(engine, request, body, settings, call)
+        reply = await engine.generate(request)
         call.usage = reply.usage
         return JSONResponse(openai_chat.completion(reply, settings.name))
 
@@ -108,13 +104,12 @@ def _add_reference(
     @routes.post("/v1/reference", responses=unusable)
     async def reference_answer(body: ReferenceBody, http: Request) -> dict[str, Any]:
         _check_model(body.model, settings)
-        check_length("max_tokens", body.max_tokens, getattr(engine, "context", None))
+        check_length("max_tokens", body.max_tokens, engine.context)
         call: Call = http.scope["imageref.call"]
-        with TemporaryDirectory(prefix="imageref-") as folder:
-            received = await asyncio.to_thread(reference.receive_documents, body, Path(folder), settings)
-            call.images = len(received.sample.images)
-            await _turn(admission, call)
-            answer, call.usage = await reference.answer(received, body, engine, settings)
+        received = await asyncio.to_thread(reference.receive_documents, body, settings)
+        call.images = len(received.sample.images)
+        await _turn(admission, call)
+        answer, call.usage = await reference.answer(received, body, engine, settings)
         for breach in answer["breaches"]:
             metrics.breaches.labels(breach["kind"]).inc()
         return answer
@@ -134,42 +129,21 @@ async def _turn(admission: Admission, call: Call) -> None:
 
 
 async def _stream_response(
-    engine: Engine,
-    request: EngineRequest,
-    body: ChatBody,
-    settings: ServeConfig,
-    folder: TemporaryDirectory[str],
-    call: Call,
+    engine: WatchedEngine, request: EngineRequest, body: ChatBody, settings: ServeConfig, call: Call
 ) -> Response:
     """Waits for the first piece, so that a refused request gets an error status instead of a broken stream."""
-    replies = stream_reply(engine, request)
+    replies = engine.stream(request)
     first = await anext(replies)
 
     async def all_replies() -> AsyncIterator[Reply]:
-        yield first
-        call.usage = first.usage
-        async for reply in replies:
-            call.usage = reply.usage
-            yield reply
+        async with aclosing(replies):
+            yield first
+            call.usage = first.usage
+            async for reply in replies:
+                call.usage = reply.usage
+                yield reply
 
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-
-    async def events() -> AsyncIterator[str]:
-        with folder:
-            try:
-                async for event in openai_chat.events(all_replies(), settings.name, request.n, include_usage):
-                    yield event
-            except Exception as error:  # noqa: BLE001 (the status is out: an event says that the answer is not whole)
-                yield error_event(error, call.id)
-
-    return StreamingResponse(events(), media_type="text/event-stream")
-
-
-async def stream_reply(engine: Engine, request: EngineRequest) -> AsyncIterator[Reply]:
-    """The reply in pieces if the engine can stream, else in one piece."""
-    stream = getattr(engine, "stream", None)
-    if stream is None:
-        yield await engine.generate(request)
-        return
-    async for reply in stream(request):
-        yield reply
+    events = openai_chat.events(all_replies(), settings.name, request.n, include_usage)
+    texts = joined(events, settings.stream_interval_ms / 1000, lambda error: error_event(error, call.id))
+    return StreamingResponse(texts, media_type="text/event-stream")

@@ -33,5 +33,5 @@ def test_serve_answers_until_it_is_stopped(sign: signal.Signals, tmp_path: Path)
         rest, _ = served.communicate()
     finally:
         served.kill()
-    assert (served.returncode, rest) == (0, "stopping\n")
+    assert (served.returncode, rest) == (0, "stopping: what has begun is answered first (Ctrl-C again: at once)\n")
     assert "Traceback" not in (tmp_path / "errors").read_text()

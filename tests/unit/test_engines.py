@@ -113,7 +113,7 @@ def test_every_option_of_sampling_is_a_parameter_of_vllm_within_its_bounds() -> 
     from vllm.outputs import CompletionOutput
     from vllm.sampling_params import RequestOutputKind
 
-    from imageref_ray.engines import vllm
+    from imageref_ray.engines import vllm, vllm_sampling
     from imageref_ray.serving import chat_body
 
     given = {
@@ -130,9 +130,9 @@ def test_every_option_of_sampling_is_a_parameter_of_vllm_within_its_bounds() -> 
         "stop_token_ids": [3],
         "top_k": 5,
     }
-    assert given.keys() == vllm.OPTIONS == chat_body.OPTIONS.keys()
+    assert given.keys() == vllm_sampling.OPTIONS == chat_body.OPTIONS.keys()
     asked = Request((Message("user", ("Hi",)),), Sampling(temperature=1.0, options=given), logprobs=2)
-    params = vllm.sampling(asked, RequestOutputKind.DELTA)
+    params = vllm_sampling.sampling(asked, RequestOutputKind.DELTA)
     assert {name: getattr(params, name) for name in given} == {**given, "logit_bias": {7: -100.0}}
     step = {9: Logprob(-3.0, 7, "c"), 4: Logprob(-0.1, 1, "a"), 5: Logprob(-1.0, 2, "b")}
     output = CompletionOutput(0, "c", [9], None, [step])

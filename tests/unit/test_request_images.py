@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageref_ray.core.config import ScriptedConfig, ServeConfig
-from imageref_ray.core.images import Problem, open_rgb, upright_size, verify
+from imageref_ray.core.images import Problem, in_memory, open_rgb, upright_size, verify
 from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Reply, Request
+from imageref_ray.engines.openai.images import data_url
 from imageref_ray.serving.request_images import REASONS, ImageError, public_uri, receive_image
 from imageref_ray.serving.routes import create_app
 
@@ -38,7 +39,7 @@ WRAPPED = "\r\n".join(ENCODED[at : at + 20] for at in range(0, len(ENCODED), 20)
 def reason(url: str, folder: Path) -> str:
     """Why the image cannot be used; "" if it can."""
     try:
-        receive_image(url, "a/0", folder / "received", ServeConfig(engine=ENGINE, images=folder))
+        receive_image(url, "a/0", ServeConfig(engine=ENGINE, images=folder))
     except ImageError as error:
         return str(error)
     return ""
@@ -57,10 +58,28 @@ def reason(url: str, folder: Path) -> str:
         f"data:image/png;base64,{ENCODED.rstrip('=')}",
     ],
 )
-def test_a_data_url_may_have_parameters_line_breaks_and_percent_encoding(url: str, tmp_path: Path) -> None:
-    image = receive_image(url, "a/0", tmp_path / "received", ServeConfig(engine=ENGINE))
+def test_a_data_url_may_have_parameters_line_breaks_and_percent_encoding(url: str) -> None:
+    image = receive_image(url, "a/0", ServeConfig(engine=ENGINE))
     assert (image.sha256, image.width) == (hashlib.sha256(PNG).hexdigest(), 33)
     assert public_uri(url, image) == f"sha256:{image.sha256}"
+
+
+def test_an_image_of_a_request_is_read_as_a_file_is_and_written_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    file = tmp_path / "a.png"
+    file.write_bytes(PNG)
+    sent = receive_image(f"data:image/png;base64,{ENCODED}", "a/0", ServeConfig(engine=ENGINE))
+    for read in (lambda uri: open_rgb(uri).tobytes(), upright_size, lambda uri: data_url(Image("a/0", uri))):
+        assert read(sent.uri) == read(str(file))
+    assert sorted(tmp_path.iterdir()) == [file]
+
+
+def test_a_message_about_an_image_in_memory_does_not_write_it_out() -> None:
+    problem = verify(Image("a/0", in_memory(PNG[:40])), 10**6, 10**6)
+    assert isinstance(problem, Problem)
+    assert problem.message.startswith("the image ") and len(problem.message) < 200
 
 
 @pytest.mark.parametrize(

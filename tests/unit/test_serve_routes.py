@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from imageref_ray.core.config import ScriptedConfig, ServeConfig
+from imageref_ray.core.images import open_rgb
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import BrokenReply, EngineError, Guide, Reply, Request, RequestError
 from imageref_ray.serving.routes import create_app
@@ -38,7 +39,7 @@ class Engine:
     async def generate(self, request: Request) -> Reply:
         self.requests.append(request)
         for image in request.images:
-            assert Path(image.uri).is_file()
+            open_rgb(image.uri)
         text = self.reply(request)
         return Reply((text,) * request.n, ("stop",) * request.n, Usage(1, 12, 4, 3, len(text.split())))
 

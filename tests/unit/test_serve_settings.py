@@ -36,6 +36,14 @@ def test_the_short_model_goes_to_the_engine_of_a_file_too() -> None:
     assert (settings.engine.model, settings.engine.gpus) == ("team/other", 1)
 
 
+@pytest.mark.parametrize("form", ["file", "command line"])
+def test_a_setting_of_the_engine_leaves_its_others_as_they_are(form: str) -> None:
+    nested = {"engine": {"concurrency": 8, "args": {"max_model_len": 512}}}
+    flat = {"engine.concurrency": "8", "engine.args.max_model_len": "512"}
+    before, after = read_settings({}).engine.model_dump(), read_settings(nested if form == "file" else flat).engine
+    assert after.model_dump() == before | {"concurrency": 8, "args": before["args"] | {"max_model_len": 512}}
+
+
 def test_an_engine_of_ones_own_brings_none_of_the_embedded_settings() -> None:
     settings = read_settings({"engine": {"model": "team/other"}})
     assert settings == ServeConfig.model_validate({"engine": {"model": "team/other"}})
@@ -63,7 +71,7 @@ def test_relative_paths_are_found_from_the_working_directory_or_beside_the_packa
         ({"engine.gpu": "1"}, "unknown key engine.gpu .did you mean gpus?"),
         ({"max_tokens": "many"}, "max_tokens: input should be a valid integer"),
         ({"engine.args": "{a: "}, "the value is not valid YAML"),
-        ({"engine": {"gpus": 1}}, "engine.model: field required"),
+        ({"engine": {"kind": "vllm"}}, "engine.model: field required"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(args: dict[str, object], message: str) -> None:

@@ -68,6 +68,13 @@ class ServeConfig(Config):
         None, description="file for one JSON line a request, without its content; default: Ray Serve's log"
     )
 
+    stream_interval_ms: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="milliseconds of a stream that are sent as one write; its first token is sent at once",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _model_sets_engine_model(cls, values: Any) -> Any:

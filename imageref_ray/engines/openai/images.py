@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 from typing import Literal
 
 import PIL.Image
 import PIL.ImageOps
 
-from imageref_ray.core.images import FORMATS, open_rgb
+from imageref_ray.core.images import FORMATS, open_rgb, shown, source
 from imageref_ray.core.records import Image
 from imageref_ray.engines.base import RequestError
 
@@ -30,9 +29,9 @@ def data_url(image: Image, size: Size = "original") -> str:
         if size == "thumbnail":
             kind, data = "image/jpeg", thumbnail(image.uri)
         else:
-            kind, data = _kind(image.uri), Path(image.uri).read_bytes()
+            kind, data = _kind(image.uri), _content(image.uri)
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise RequestError(f"{image.uri} cannot be sent: {error}") from error
+        raise RequestError(f"{shown(image.uri)} cannot be sent: {error}") from error
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -60,6 +59,11 @@ def _jpeg(pixels: PIL.Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
+def _content(uri: str) -> bytes:
+    place = source(uri)
+    return place.getvalue() if isinstance(place, io.BytesIO) else place.read_bytes()
+
+
 def _kind(uri: str) -> str:
-    with PIL.Image.open(uri, formats=FORMATS) as file:
+    with PIL.Image.open(source(uri), formats=FORMATS) as file:
         return PIL.Image.MIME.get(file.format or "", "image/jpeg")

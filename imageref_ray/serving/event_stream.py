@@ -1,0 +1,44 @@
+"""Server-sent events on their way out: joined for some milliseconds, and never cut without a word.
+
+A write costs more than the token in it (an ASGI message, a chunk, a packet, the client's wake-up), so the events that
+an engine gives within `seconds` leave as one write. The first ones leave at once and nothing waits at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+
+async def joined(
+    events: AsyncGenerator[str, None], seconds: float, failed: Callable[[BaseException], str]
+) -> AsyncGenerator[str, None]:
+    """The events in fewer, longer texts: those that are there at once, then those of every `seconds` (above 0).
+
+    Closes `events`, also where its reader goes away. What it raises after its first event, when the status is sent,
+    ends the stream with the event that `failed` makes of it.
+    """
+    async with aclosing(events):
+        waiting = [await anext(events)]
+        collecting = asyncio.create_task(_collect(events, waiting))
+        try:
+            await asyncio.sleep(0)  # what follows the first event without a wait: the first token
+            done = False
+            while not done:
+                done = collecting.done()
+                if text := "".join(waiting):
+                    waiting.clear()
+                    yield text
+                if not done:
+                    await asyncio.wait({collecting}, timeout=seconds)
+            if error := collecting.exception():
+                yield failed(error)
+        finally:
+            collecting.cancel()
+            await asyncio.wait({collecting})
+
+
+async def _collect(events: AsyncGenerator[str, None], waiting: list[str]) -> None:
+    async for event in events:
+        waiting.append(event)
