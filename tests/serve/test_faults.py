@@ -1,4 +1,9 @@
-"""The endpoint when something dies under 8 streams and 4 plain requests: real Ray Serve, a slow scripted model."""
+"""The endpoint when something dies under 8 streams and 4 plain requests: real Ray Serve, a slow scripted model.
+
+    eval "$(python -m imageref_ray.serving.environment --haproxy)"; pytest tests/serve/test_faults.py
+
+They are about what HAProxy asks again, and run where its variables are set.
+"""
 
 import asyncio
 import contextlib
@@ -20,6 +25,7 @@ from tests.head import free_port
 from tests.mortal import WORDS
 
 STREAMS, PLAIN = 8, 4
+pytestmark = pytest.mark.skipif("RAY_SERVE_ENABLE_HA_PROXY" not in os.environ, reason="needs HAProxy before Serve")
 
 
 @dataclass
