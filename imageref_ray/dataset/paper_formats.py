@@ -20,9 +20,10 @@ from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.durable import replacing
 from imageref_ray.core.files import require_file, shown
-from imageref_ray.core.json_files import BrokenJson, NotText, json_rows, repaired
+from imageref_ray.core.json_files import BrokenJson, NotText, json_rows
 from imageref_ray.core.label_rows import COLUMNS, label_rows
 from imageref_ray.core.records import Image
+from imageref_ray.core.text import repaired
 
 T = TypeVar("T")
 

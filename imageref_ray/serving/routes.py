@@ -95,7 +95,7 @@ def _add_chat(routes: APIRouter, engine: WatchedEngine, settings: ServeConfig, a
 
 
 def _add_reference(
-    routes: APIRouter, engine: Engine, settings: ServeConfig, admission: Admission, metrics: Metrics
+    routes: APIRouter, engine: WatchedEngine, settings: ServeConfig, admission: Admission, metrics: Metrics
 ) -> None:
     unusable: dict[int | str, dict[str, Any]] = {
         502: {"model": ErrorBody, "description": "the model's reply cannot be used"}
