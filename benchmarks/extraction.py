@@ -23,7 +23,7 @@ from typing import Any
 from setting import tell
 
 from imageref_ray.core.records import MARKER
-from imageref_ray.sources import html_page
+from imageref_ray.sources.pages import html_page
 
 RUN = 4
 """Words in a run."""

@@ -291,8 +291,7 @@ def _question(row: dict[str, Any], where: str, root: Path) -> Question:
         raise ConfigError(f"{where}: expected an id and two conversation turns (human, gpt) with a text value each")
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         raise ConfigError(f"{where}: image is not a list of paths; fix the line")
-    texts = values[0].split("<image>")
-    if len(texts) != len(paths) + 1:
+    if len(texts := values[0].split("<image>")) != len(paths) + 1:
         raise ConfigError(f"{where}: {len(texts) - 1} <image> tags for {len(paths)} images; write one tag per image")
     prompt: list[str | Image] = [texts[0]]
     for path, text in zip(paths, texts[1:], strict=True):

@@ -28,7 +28,8 @@ def read(source: SourceConfig) -> Iterator[Record | Failure]:
 
         yield from map(_as_text, samples.read(source.root, files(source), source.filters, source.limit))
         return
-    from imageref_ray.sources import folder, page_files, paper, paper_choice
+    from imageref_ray.sources import folder, paper, paper_choice
+    from imageref_ray.sources.pages import page_files
 
     if source.kind == "folder":
         files(source)
@@ -53,7 +54,7 @@ def files(source: SourceConfig) -> list[Path]:
 
         return samples.files(source.root, source.files)
     if source.kind == "folder":
-        from imageref_ray.sources import page_files
+        from imageref_ray.sources.pages import page_files
 
         return list(page_files.find(source.root, source.pages).pages)
     return [source.root / source.events]

@@ -76,7 +76,7 @@ def _fetch(
 
 def _from_pdf(uri: str, roots: Sequence[Path], folder: Path) -> Path | Problem:
     """A picture that is embedded in a PDF file, which must be where a picture may be."""
-    from imageref_ray.sources import pdf_pictures
+    from imageref_ray.sources.pages import pdf_pictures
 
     file = pdf_pictures.file_of(uri)
     if file is None:

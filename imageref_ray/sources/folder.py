@@ -22,11 +22,11 @@ from typing import NamedTuple
 from imageref_ray.core.config.source import SectionsConfig, SourceConfig
 from imageref_ray.core.records import MARKER, Document, Failure, Image, Sample
 from imageref_ray.core.text import well_formed
-from imageref_ray.sources import figures, page_files, page_formats, picture_files, sections
 from imageref_ray.sources.entries import STAGE, Unusable, image_id
-from imageref_ray.sources.furniture import Furniture, find_furniture, without
-from imageref_ray.sources.html_page import pictures_of
-from imageref_ray.sources.page import Page, Picture
+from imageref_ray.sources.pages import figures, page_files, page_formats, picture_files, sections
+from imageref_ray.sources.pages.furniture import Furniture, find_furniture, without
+from imageref_ray.sources.pages.html_page import pictures_of
+from imageref_ray.sources.pages.page import Page, Picture
 
 HTML = (".html", ".htm", ".xhtml")
 INDEX_PAGES = ("index", "readme")

@@ -22,7 +22,7 @@ from imageref_ray.core.records import Document, Failure, Image, Record, Sample
 from imageref_ray.core.text import well_formed
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, resolve_address, safe_name
-from imageref_ray.sources.page import one_line
+from imageref_ray.sources.pages.page import one_line
 
 SUFFIXES = (".jsonl", ".parquet")
 WORDS = ("alt", "title", "caption", "mention")

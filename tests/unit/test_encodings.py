@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageref_ray.sources.encodings import decode
+from imageref_ray.sources.pages.encodings import decode
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from imageref_ray.sources.figures import with_words
-from imageref_ray.sources.page import Page, Picture
+from imageref_ray.sources.pages.figures import with_words
+from imageref_ray.sources.pages.page import Page, Picture
 
 
 def words(text: str, *pictures: Picture) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import PIL.Image
 from imageref_ray import sources
 from imageref_ray.core.config import SourceConfig
 from imageref_ray.core.records import Failure
-from imageref_ray.sources import furniture
+from imageref_ray.sources.pages import furniture
 
 PAGES = 12
 

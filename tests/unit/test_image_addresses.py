@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from imageref_ray.sources import html_page, srcset
-from imageref_ray.sources.image_addresses import addresses
+from imageref_ray.sources.pages import html_page, srcset
+from imageref_ray.sources.pages.image_addresses import addresses
 
 
 def found(html: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imageref_ray.sources import html_page
+from imageref_ray.sources.pages import html_page
 
 WORDS = "The lighthouse keeper walked down to the harbour every evening and counted the boats that had come home. "
 PARAGRAPHS = "".join(f"<p>{n}. {WORDS * 2}</p>" for n in range(6))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imageref_ray.sources.markdown_page import parse_markdown
+from imageref_ray.sources.pages.markdown_page import parse_markdown
 
 CASES = {
     "MkDocs box": (

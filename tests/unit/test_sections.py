@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from imageref_ray.core.records import MARKER
 from imageref_ray.core.tokens import estimate
-from imageref_ray.sources import sections
-from imageref_ray.sources.sections import Limits
+from imageref_ray.sources.pages import sections
+from imageref_ray.sources.pages.sections import Limits
 
 WORDS = "some words about boats and harbours"
 CODE = "```c\nint x;\n\n# no heading\n  y\n```"

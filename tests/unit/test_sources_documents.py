@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from imageref_ray.sources.docling_page import parse_docling
 from imageref_ray.sources.entries import Unusable
-from imageref_ray.sources.page import Picture
-from imageref_ray.sources.rst_page import parse_rst
+from imageref_ray.sources.pages.docling_page import parse_docling
+from imageref_ray.sources.pages.page import Picture
+from imageref_ray.sources.pages.rst_page import parse_rst
 
 RST = """
 The manual

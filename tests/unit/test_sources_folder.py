@@ -8,9 +8,9 @@ import pytest
 from imageref_ray import sources
 from imageref_ray.core.config import ConfigError, SourceConfig
 from imageref_ray.core.records import Failure, Record, Sample
-from imageref_ray.sources import html_page
-from imageref_ray.sources.markdown_page import parse_markdown
-from imageref_ray.sources.page import Page
+from imageref_ray.sources.pages import html_page
+from imageref_ray.sources.pages.markdown_page import parse_markdown
+from imageref_ray.sources.pages.page import Page
 
 ARTICLE = """<!doctype html><html><head><meta charset="utf-8"><title>The pier | Velmora Times</title>
 <link rel="canonical" href="https://times.example/pier"><base href="/static/">

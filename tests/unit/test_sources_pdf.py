@@ -12,8 +12,8 @@ from imageref_ray.core.images import Problem
 from imageref_ray.core.records import Failure, Sample
 from imageref_ray.sources.entries import Unusable
 from imageref_ray.sources.fetch import fetch
-from imageref_ray.sources.page import Page
-from imageref_ray.sources.pdf_page import parse_pdf
+from imageref_ray.sources.pages.page import Page
+from imageref_ray.sources.pages.pdf_page import parse_pdf
 from tests.unit.pdf_files import Shown, Word, pdf
 
 HEAD = Word("The boats", 150, 580)

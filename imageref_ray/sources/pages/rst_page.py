@@ -21,11 +21,11 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from imageref_ray.core.files import shown
 from imageref_ray.core.images import Problem
-from imageref_ray.sources.encodings import decode
 from imageref_ray.sources.entries import Unusable
-from imageref_ray.sources.image_addresses import addresses
-from imageref_ray.sources.page import Page, one_line, untitled
-from imageref_ray.sources.page_text import extract
+from imageref_ray.sources.pages.encodings import decode
+from imageref_ray.sources.pages.image_addresses import addresses
+from imageref_ray.sources.pages.page import Page, one_line, untitled
+from imageref_ray.sources.pages.page_text import extract
 
 SETTINGS = {
     "file_insertion_enabled": False,

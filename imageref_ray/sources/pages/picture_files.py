@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin
 
 from imageref_ray.sources.entries import SCHEME
-from imageref_ray.sources.page import Picture
+from imageref_ray.sources.pages.page import Picture
 
 SERVED = ("static", "public", "docs", "source", "assets", "content")
 """Folders whose files a site serves from `/`, in the root or in a folder above the page."""

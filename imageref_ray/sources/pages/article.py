@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborNode as Node
 
-from imageref_ray.sources.tree import Block, blocks, characters, tokens
+from imageref_ray.sources.pages.tree import Block, blocks, characters, tokens
 
 RUN = 4
 """Words in a run: a block is content where at least half of its runs are in trafilatura's text."""

@@ -13,12 +13,12 @@ from urllib.parse import urljoin
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from imageref_ray.core.images import Problem
-from imageref_ray.sources.encodings import decode
-from imageref_ray.sources.image_addresses import addresses, is_placeholder
-from imageref_ray.sources.main_content import Content, find_content
-from imageref_ray.sources.page import Page, Picture, one_line, untitled
-from imageref_ray.sources.page_text import extract
-from imageref_ray.sources.tree import above
+from imageref_ray.sources.pages.encodings import decode
+from imageref_ray.sources.pages.image_addresses import addresses, is_placeholder
+from imageref_ray.sources.pages.main_content import Content, find_content
+from imageref_ray.sources.pages.page import Page, Picture, one_line, untitled
+from imageref_ray.sources.pages.page_text import extract
+from imageref_ray.sources.pages.tree import above
 
 MOST = 0.5
 """A page that loses more than this fraction of its text outside links is reported."""

@@ -28,12 +28,12 @@ from selectolax.lexbor import LexborHTMLParser
 
 from imageref_ray.core.images import Problem
 from imageref_ray.core.yaml_files import BrokenYaml, parse_yaml
-from imageref_ray.sources import markdown_dialects, mdx
-from imageref_ray.sources.encodings import decode
-from imageref_ray.sources.html_page import web
-from imageref_ray.sources.image_addresses import addresses
-from imageref_ray.sources.page import Page, one_line, untitled
-from imageref_ray.sources.page_text import extract
+from imageref_ray.sources.pages import markdown_dialects, mdx
+from imageref_ray.sources.pages.encodings import decode
+from imageref_ray.sources.pages.html_page import web
+from imageref_ray.sources.pages.image_addresses import addresses
+from imageref_ray.sources.pages.page import Page, one_line, untitled
+from imageref_ray.sources.pages.page_text import extract
 
 FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|avif)(?:[?#].*)?$", re.IGNORECASE)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from selectolax.lexbor import LexborHTMLParser
 from selectolax.lexbor import LexborNode as Node
 
-from imageref_ray.sources.tree import Weight
+from imageref_ray.sources.pages.tree import Weight
 
 GENERATORS = re.compile(
     r"sphinx|docutils|mkdocs|docusaurus|docbook|publican|asciidoc|antora|doxygen|makeinfo|texi2|texinfo|yelp|mediawiki|"

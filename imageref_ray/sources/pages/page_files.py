@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imageref_ray.core.config.base import ConfigError
-from imageref_ray.sources.picture_files import name_of
+from imageref_ray.sources.pages.picture_files import name_of
 
 PICTURES = frozenset((
     ".apng", ".avif", ".bmp", ".eps", ".gif", ".heic", ".ico", ".jfif", ".jpeg", ".jpg", ".jxl", ".png", ".svg",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from imageref_ray.core import sentences
 from imageref_ray.core.records import MARKER
 from imageref_ray.core.tokens import estimate
-from imageref_ray.sources.figures import is_caption
+from imageref_ray.sources.pages.figures import is_caption
 
 HEADING = re.compile(r"(#{1,6}) +(.*)")
 ITEM = re.compile(r"[ \t]+\S|[-*+] |\d{1,9}\. ")

@@ -19,12 +19,12 @@ from typing import NamedTuple
 import pypdfium2
 
 from imageref_ray.core.images import Problem
-from imageref_ray.sources import pdf_layout, pdf_pictures
 from imageref_ray.sources.entries import Unusable
-from imageref_ray.sources.figures import is_caption, number_of
-from imageref_ray.sources.page import Page, Picture, one_line
-from imageref_ray.sources.pdf_layout import Line
-from imageref_ray.sources.pdf_pictures import LOCK, Placed
+from imageref_ray.sources.pages import pdf_layout, pdf_pictures
+from imageref_ray.sources.pages.figures import is_caption, number_of
+from imageref_ray.sources.pages.page import Page, Picture, one_line
+from imageref_ray.sources.pages.pdf_layout import Line
+from imageref_ray.sources.pages.pdf_pictures import LOCK, Placed
 
 BAND = 0.1
 """Share of a page's height, at its top and bottom, where running heads and page numbers stand."""

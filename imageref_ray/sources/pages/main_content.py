@@ -15,10 +15,10 @@ from typing import NamedTuple
 from selectolax.lexbor import LexborHTMLParser
 from selectolax.lexbor import LexborNode as Node
 
-from imageref_ray.sources.article import judge
-from imageref_ray.sources.documentation import PROSE, find_root, is_documentation, is_published
-from imageref_ray.sources.page_furniture import NO_TEXT, find_furniture
-from imageref_ray.sources.tree import Block, blocks, weigh, without
+from imageref_ray.sources.pages.article import judge
+from imageref_ray.sources.pages.documentation import PROSE, find_root, is_documentation, is_published
+from imageref_ray.sources.pages.page_furniture import NO_TEXT, find_furniture
+from imageref_ray.sources.pages.tree import Block, blocks, weigh, without
 
 LEAST = 0.1
 """Where less than this fraction of a page's prose would be its article, all of it is kept."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from imageref_ray.core.json_files import BrokenJson, parse_json
 from imageref_ray.core.text import well_formed
-from imageref_ray.sources.encodings import decode
 from imageref_ray.sources.entries import Unusable
-from imageref_ray.sources.page import Page, Picture, one_line, untitled
+from imageref_ray.sources.pages.encodings import decode
+from imageref_ray.sources.pages.page import Page, Picture, one_line, untitled
 
 FURNITURE = frozenset(("page_header", "page_footer"))
 LISTS = frozenset(("list", "ordered_list"))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imageref_ray.sources.entries import Unusable
-from imageref_ray.sources.page import Page
+from imageref_ray.sources.pages.page import Page
 
 LARGEST_PAGE, LARGEST_BOOK = 20_000_000, 500_000_000
 """Bytes; larger pages (PDF: books) are refused."""
@@ -30,21 +30,21 @@ def read_page(path: Path) -> Page:
 
 def _reader(suffix: str, path: Path) -> Callable[[bytes], Page]:
     if suffix in (".md", ".markdown", ".mdx", ".qmd", ".rmd"):
-        from imageref_ray.sources.markdown_page import parse_markdown
+        from imageref_ray.sources.pages.markdown_page import parse_markdown
 
         return lambda data: parse_markdown(data, jsx=suffix == ".mdx")
     if suffix == ".rst":
-        from imageref_ray.sources.rst_page import parse_rst
+        from imageref_ray.sources.pages.rst_page import parse_rst
 
         return parse_rst
     if suffix == ".pdf":
-        from imageref_ray.sources.pdf_page import parse_pdf
+        from imageref_ray.sources.pages.pdf_page import parse_pdf
 
         return lambda data: parse_pdf(data, path)
     if suffix == ".json":
-        from imageref_ray.sources.docling_page import parse_docling
+        from imageref_ray.sources.pages.docling_page import parse_docling
 
         return parse_docling
-    from imageref_ray.sources.html_page import parse_html
+    from imageref_ray.sources.pages.html_page import parse_html
 
     return parse_html

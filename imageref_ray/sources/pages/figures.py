@@ -8,7 +8,7 @@ from collections import defaultdict
 
 from imageref_ray.core.records import MARKER
 from imageref_ray.core.sentences import split
-from imageref_ray.sources.page import Page
+from imageref_ray.sources.pages.page import Page
 
 LABEL = (
     r"(?:figures?|figs?\.|fig|abbildung|abb\.|figura|rysunek|rys\.|рисунок|рис\.|图|圖|図|그림)\s*"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from selectolax.lexbor import LexborNode as Node
 
-from imageref_ray.sources.tree import BLOCKS, Weight, above, tokens
+from imageref_ray.sources.pages.tree import BLOCKS, Weight, above, tokens
 
 NO_TEXT = [
     *(

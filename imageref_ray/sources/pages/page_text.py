@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from selectolax.lexbor import LexborNode
 
 from imageref_ray.core.records import MARKER
-from imageref_ray.sources.page import Picture, one_line
-from imageref_ray.sources.tree import traverse
+from imageref_ray.sources.pages.page import Picture, one_line
+from imageref_ray.sources.pages.tree import traverse
 
 BLOCKS = frozenset((
     "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from selectolax.lexbor import LexborNode as Node
 
-from imageref_ray.sources import srcset
+from imageref_ray.sources.pages import srcset
 
 NOT_DECODED = ("image/jxl", "image/heic", "image/heif")
 
