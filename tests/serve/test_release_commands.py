@@ -29,8 +29,6 @@ TINY = {
 }
 """A training of one step."""
 
-IN_PROCESS = {"kind": "transformers", "model": "embedded", "device": "cpu", "dtype": "float32", "cpus": 0.3}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -101,9 +99,8 @@ def settings(words: list[str], root: Path, engine: dict[str, Any]) -> dict[str, 
         case "instruct", _ if name:
             where = "data/objects365/images" if name == "instruct-objects365" else "data/coco/train2017"
             where = "pictures" if "images.root=pictures" in words else where
-            weighed = "aokvqa" in name or "stages=[answer]" in words  # the endpoint gives no log-probabilities
             more = {"generate.max_tokens": 40, "prompts": "compact", "min_success": 0}
-            return {**more, "engine": IN_PROCESS if weighed else engine, "images.root": str(root / where)}
+            return {**more, "engine": engine, "images.root": str(root / where)}
         case "evaluate", "cluster-evaluate":
             # the embedded checkpoint has not learned to write whole answers: there is nothing to measure in them
             labels = None if "mode=[free]" in words else str(root / "label.csv")
