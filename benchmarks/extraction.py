@@ -31,9 +31,12 @@ RUN = 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.folder is None:
+        print("no folder of pages was given: nothing to measure")
+        return
     tell(measure(options.folder), options.out)
 
 
