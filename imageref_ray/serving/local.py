@@ -70,11 +70,11 @@ def run(
 
 
 def _stop(names: Sequence[str]) -> None:
-    """The applications take nothing new and finish what they have begun; Serve ends too where it was started here."""
+    """The applications take nothing new and finish what they have begun; HAProxy, which outlives Ray, ends too."""
     for name in names:
         with suppress(TimeoutError):  # after 60 s; a reply may take longer than anybody wants to wait
             serve.delete(name)
-    if "RAY_ADDRESS" not in os.environ:
+    if "RAY_SERVE_ENABLE_HA_PROXY" in os.environ and "RAY_ADDRESS" not in os.environ:
         serve.shutdown()
 
 
