@@ -1,6 +1,6 @@
 """A folder → a data set on the Hugging Face hub: commits of some files each, the dataset card with the last.
 
-What the repository has already is known by size and hash, so an upload that stopped goes on where it was.
+What the repository has already is known by size and hash, so the same upload run again resumes.
 """
 
 from __future__ import annotations

@@ -90,14 +90,16 @@ class VllmEngine:
         """One reply. Raises RequestError (too long, undecodable image, bad guide) or EngineDied."""
         prefix = self._template.prefix(request) if request.scored else []
         final: RequestOutput | None = None
-        ends = request.until
+        ends, mark = request.until, ""
         kind = RequestOutputKind.CUMULATIVE if ends else RequestOutputKind.FINAL_ONLY
         async with aclosing(self.outputs(request, kind)) as outputs:
-            async for final in outputs:
-                if ends and not final.finished and ends(opened(final.prompt) + final.outputs[0].text):
+            async for output in outputs:
+                mark = opened(output.prompt) if final is None else mark  # the prompt is the same in every output
+                final = output
+                if ends and not final.finished and ends(mark + final.outputs[0].text):
                     break
         assert final is not None
-        reply = self._reply(final, self._usage(final), request.logprobs)
+        reply = dataclasses.replace(self._reply(final, self._usage(final), request.logprobs), thinking=mark)
         if request.scored:
             scores = prefix_logprobs(final, prefix)
             return dataclasses.replace(reply, texts=("",), finish_reasons=("stop",), logprobs=(scores,))
@@ -189,7 +191,6 @@ class VllmEngine:
             openings=tuple(_opening(one) for one in outputs if one.logprobs is not None),
             tokens=tuple(_tokens(one, top or 0) for one in outputs if one.logprobs is not None),
             images_counted=self._image_token is not None,
-            thinking=opened(output.prompt),
         )
 
 

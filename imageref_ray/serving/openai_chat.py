@@ -31,6 +31,7 @@ def to_request(body: ChatBody, settings: ServeConfig, engine: Engine | None = No
     turns, prefix = _open_turn(body)
     messages = tuple(_message(turn, i, images, settings) for i, turn in enumerate(turns))
     given = body.max_completion_tokens or body.max_tokens
+    known = getattr(engine, "options", frozenset[str]())
     sampling = Sampling(
         temperature=1.0 if body.temperature is None else body.temperature,
         max_tokens=given or settings.max_tokens,
@@ -38,7 +39,7 @@ def to_request(body: ChatBody, settings: ServeConfig, engine: Engine | None = No
         top_p=1.0 if body.top_p is None else body.top_p,
         seed=body.seed,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
-        options=_options(body, getattr(engine, "options", frozenset())),
+        options=_options(body, known),
     )
     return Request(
         messages,
@@ -46,7 +47,7 @@ def to_request(body: ChatBody, settings: ServeConfig, engine: Engine | None = No
         guide_of(body),
         prefix,
         n=body.n or 1,
-        logprobs=_logprobs(body, getattr(engine, "options", frozenset())),
+        logprobs=_logprobs(body, known),
         must_fit=given is not None,
     )
 

@@ -21,16 +21,16 @@ def write(root: Path) -> None:
         PIL.Image.new("RGB", (90 + n, 80), "teal").save(folder / "figure.png")
         PIL.Image.new("RGB", (24, 48), "red").save(folder / "button.png")
         PIL.Image.new("RGB", (60, 60), "red").save(folder / "caution.png")
-        shared = '<img src="../shared.png">' if n < 2 else ""
+        twice = '<img src="../twice.png">' if n < 2 else ""
         (folder / "index.html").write_text(
             f"""<html><body><div class="navheader"><img src="../prev.png"> Prev</div><h1>Part {n}</h1>
             <p><img src="logo.png"></p>
-            <p>Press <img src="button.png"> twice to begin part {n}, as the figure below this line shows.</p>{shared}
+            <p>Press <img src="button.png"> twice to begin part {n}, as the figure below this line shows.</p>{twice}
             <img src="figure.png" alt="Part {n}"><img src="https://img.shields.io/pypi/v/x.svg">
             <div class="caution"><img src="caution.png">Take care.</div></body></html>""",
             encoding="utf-8",
         )
-    for name, colour in (("shared.png", "olive"), ("prev.png", "black")):
+    for name, colour in (("twice.png", "olive"), ("prev.png", "black")):
         PIL.Image.new("RGB", (120, 100), colour).save(root / name)
 
 
@@ -47,7 +47,7 @@ def test_furniture_is_left_out_of_every_page_and_listed_once(tmp_path: Path) -> 
     write(tmp_path)
     documents, rows = read(tmp_path)
     assert [names for _, names in documents].count(["figure.png"]) == PAGES - 2
-    assert sorted(names for _, names in documents)[-2:] == [["shared.png", "figure.png"]] * 2
+    assert sorted(names for _, names in documents)[-2:] == [["twice.png", "figure.png"]] * 2
     assert all("Press twice to begin" in text and "[Image 0]" not in text for text, _ in documents)
     assert rows["prev.png"] == "prev.png is left out of 12 pages: navigation"
     assert rows["p3/logo.png"] == (
@@ -56,7 +56,7 @@ def test_furniture_is_left_out_of_every_page_and_listed_once(tmp_path: Path) -> 
     assert rows["p3/button.png"].startswith("p3/button.png is left out of 1 page: ")
     assert rows["p3/caution.png"] == "p3/caution.png is left out of 1 page: the icon of a note"
     assert rows["https://img.shields.io/pypi/v/x.svg"].endswith("12 pages: a badge")
-    assert not any("figure" in name or "shared" in name for name in rows)
+    assert not any("figure" in name or "twice" in name for name in rows)
 
 
 def test_the_settings_keep_what_is_repeated_or_small(tmp_path: Path) -> None:

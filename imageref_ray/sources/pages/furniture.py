@@ -67,22 +67,22 @@ class Furniture:
         if address in self._frequent:
             share = f"{self._frequent[address]} of {self._pages} pages"
             return f"it stands on {share}, more than source.furniture.share"
-        if self._limits.icon_side and max(_size(address)) and max(_size(address)) <= self._limits.icon_side:
-            width, height = _size(address)
+        width, height = _size(address) if self._limits.icon_side else (0, 0)
+        if 0 < max(width, height) <= self._limits.icon_side:
             return f"an icon of {width} x {height} px; source.furniture.icon_side is {self._limits.icon_side}"
         return ""
 
 
 def find_furniture(root: Path, limits: FurnitureConfig, pictures: Iterable[Iterable[str]]) -> Furniture:
     """The furniture of a folder; `pictures` are for each page the addresses of all its pictures."""
+    if limits.share >= 1:
+        return Furniture(root, limits, {}, 0)  # without a look at the pages: no picture is furniture for its number
     pages: defaultdict[str, set[int]] = defaultdict(set)
     count = 0
     for count, addresses in enumerate(pictures, 1):
         for address in addresses:
             pages[address].add(count)
     most = max(limits.share * count, FEWEST - 1)
-    if limits.share >= 1:
-        return Furniture(root, limits, {}, count)
     copies: defaultdict[object, set[str]] = defaultdict(set)
     for address, same_size in _by_size(pages).items():
         together = set().union(*(pages[other] for other in same_size))
