@@ -153,7 +153,7 @@ def test_ctrl_c_ends_a_training_as_it_ends_every_command(
 
 def test_a_run_killed_while_it_exports_exports_again(reference: Reference) -> None:
     config, done = reference
-    (config.output / "summary.json").rename(config.output / "summary.json.part")
+    (config.output / "summary.json").unlink()
     (config.output / "model").rename(config.output / "model.part")
     before = (config.output / "model.part" / "model.safetensors").read_bytes()
     again = train(config)
