@@ -1,9 +1,11 @@
-"""What work has cost, and whether that is more than it may cost."""
+"""What work has cost, what it may cost, and when nothing more may begin."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from imageref_ray.batch import store
 from imageref_ray.core.config import EngineConfig, PriceConfig
@@ -21,27 +23,62 @@ class Cost:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a job may cost: `limit` is `"N tokens"`, or an amount in the prices' currency, which tokens and GPUs both
+    count against. `before` is the cost of the passes before this one, `gpus` are those of one of its engines."""
+
+    limit: str
+    prices: PriceConfig = field(default_factory=PriceConfig)
+    before: Cost = field(default_factory=Cost)
+    gpus: float = 0.0
+
+    @property
+    def amount(self) -> float:
+        return float(self.limit.split()[0])
+
+    @property
+    def in_tokens(self) -> bool:
+        return self.limit.endswith("tokens")
+
+    def used(self, spent: Usage, directory: Path) -> float:
+        """What counts against the limit, in its unit, once this pass (in `directory`) has cost these tokens."""
+        usage = self.before.usage + spent
+        if self.in_tokens:
+            return usage.prompt_tokens + usage.generated_tokens
+        seconds = self.before.seconds
+        if self.gpus and self.prices.gpu_hour:
+            seconds += self.gpus * store.engine_seconds(directory)
+        return money(usage, seconds / 3600, self.prices)
+
+    def refusal(self, used: float, next_record: float) -> str:
+        """Why no record may begin, where so much is used and the next one is likely to cost this; "": it may."""
+        if used >= self.amount:
+            return f"the budget of {self.limit} is used up"
+        if used + next_record <= self.amount:
+            return ""
+        left, unit = self.amount - used, " tokens" if self.in_tokens else f" {self.prices.currency}"
+        shown = f"{left:,.0f}" if self.in_tokens else f"{left:,.4g}"
+        return f"what is left of the budget of {self.limit} ({shown}{unit}) is less than a record costs"
+
+    def uncounted(self, usage: Usage) -> bool:
+        """Whether these requests brought no count of tokens, so that the budget could never be used up."""
+        by_the_hour = not self.in_tokens and self.gpus * self.prices.gpu_hour > 0
+        return usage.requests > 0 and not (by_the_hour or usage.prompt_tokens or usage.generated_tokens)
+
+
 def gpu_seconds(directory: Path, engine: EngineConfig) -> float:
     """GPU-seconds a pass took so far: all its engines, over all attempts."""
     return store.engine_seconds(directory) * engine.gpus
 
 
-def over_budget_by_now(
-    limit: str, prices: PriceConfig, before: Cost, directory: Path, engine: EngineConfig, spent: Usage
-) -> str:
-    """`over_budget` while a pass runs: `before` is the cost of the passes before it, `spent` its tokens up to now."""
-    seconds = before.seconds + gpu_seconds(directory, engine)
-    return over_budget(limit, prices, before.usage + spent, seconds / 3600)
-
-
-def over_budget(limit: str, prices: PriceConfig, spent: Usage, gpu_hours: float) -> str:
-    """Why the job has to stop, or "" as long as it may go on.
-
-    `limit` is `"N tokens"`, or an amount in the prices' currency, which tokens and GPUs both count against.
-    """
-    amount, _, unit = limit.partition(" ")
-    used = spent.prompt_tokens + spent.generated_tokens if unit == "tokens" else money(spent, gpu_hours, prices)
-    return f"the budget of {limit} is used up" if used >= float(amount) else ""
+def bill(prices: PriceConfig, usage: Usage, passes: Iterable[tuple[Path, EngineConfig]]) -> dict[str, Any]:
+    """`{"money", "currency"}`, for a summary: what these passes (directory, engine) cost in all; {} without prices."""
+    engines = list(passes)
+    if not prices.charge(engine for _, engine in engines):
+        return {}
+    hours = sum(gpu_seconds(directory, engine) for directory, engine in engines) / 3600
+    return {"money": money(usage, hours, prices), "currency": prices.currency}
 
 
 def money(usage: Usage, gpu_hours: float, prices: PriceConfig) -> float:

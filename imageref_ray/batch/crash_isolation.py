@@ -3,7 +3,8 @@
     crashes over a batch   how it runs next
     0                      beside other batches
     1                      with no other batch beside it
-    2                      one record at a time; a record over which the engine crashes then is the one at fault
+    2                      one record at a time, each on disk before the next begins; a record over which the engine
+                           crashes then is the one at fault
 
 The engine that takes a crashed one's place knows what was in flight from marks on disk (`Store.begin`, `Store.end`).
 """
@@ -12,9 +13,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
-from imageref_ray.batch.store import Store
+from imageref_ray.batch.store import IN_FLIGHT, Store
+
+
+def narrowed(directory: Path) -> int:
+    """How many batches of a run were begun twice without an end, the second time with no other batch beside them."""
+    count = 0
+    for mark in (directory / IN_FLIGHT).glob("*"):
+        with suppress(FileNotFoundError):  # its batch has ended
+            count += mark.stat().st_size > 1
+    return count
 
 
 class CrashIsolation:

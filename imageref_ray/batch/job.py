@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from imageref_ray.batch import manifest, outcome
-from imageref_ray.batch.budget import Cost, over_budget_by_now
+from imageref_ray.batch.budget import Budget, Cost
+from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.worker import Pass, Prepare, Row, Work
 from imageref_ray.core.config import CheckpointConfig, EngineConfig, PassConfig
 from imageref_ray.core.tiles import notice
@@ -29,7 +29,8 @@ class Job:
 
     `settings` are the run's fingerprint. `run` does the work that is left and returns `ray_data.summary`; `finish`
     writes what is made of the results and returns the job's summary; `show` prints it; `repeat` is called instead of
-    all three with the summary of a run that was done before, and returns the one that holds now.
+    all three with the summary of a run that was done before, and returns the one that holds now. `check` raises
+    RunFailed where the results of a job that is done are worth nothing, in what the job alone knows.
     """
 
     config: PassConfig
@@ -38,6 +39,7 @@ class Job:
     finish: Callable[[Summary], Summary]
     show: Callable[[Summary, Console], None]
     repeat: Callable[[Summary, Console], Summary]
+    check: Callable[[], None] = lambda: None
 
 
 def run_job(job: Job, console: Console | None = None) -> Summary:
@@ -52,14 +54,21 @@ def run_job(job: Job, console: Console | None = None) -> Summary:
         different := notice(config.engine.model, config.engine.max_tiles)
     ):
         console.print(different, highlight=False, soft_wrap=True)
-    done = manifest.begin(config.output, job.settings, values)
-    if done is not None:
-        summary = job.repeat(done, console)
-    else:
-        summary = job.finish(job.run())
-        manifest.finish(config.output, values, job.settings, summary)
-        job.show(summary, console)
-    outcome.check(config.output, config.min_success)
+    reason = config.output / outcome.REASON
+    try:
+        done = manifest.begin(config.output, job.settings, values)
+        if done is not None:
+            summary = job.repeat(done, console)
+        else:
+            summary = job.finish(job.run())
+            manifest.finish(config.output, values, job.settings, summary)
+            job.show(summary, console)
+        outcome.check(config.output, config.min_success)
+        job.check()
+    except RunFailed as failed:
+        manifest.write_json(reason, {"kind": "failed", "message": str(failed)})
+        raise
+    reason.unlink(missing_ok=True)
     return summary
 
 
@@ -93,7 +102,6 @@ def pass_of(
     `before` is what the job's earlier passes cost, which counts against its budget.
     """
     engine, directory, limit = engine or config.engine, directory or config.output, config.max_budget
-    cost = before or Cost()
     return Pass(
         name=name,
         directory=directory,
@@ -103,7 +111,7 @@ def pass_of(
         commit_records=config.commit_records,
         commit_seconds=config.commit_seconds,
         weight=weight if config.preflight else None,
-        budget=partial(over_budget_by_now, limit, config.prices, cost, directory, engine) if limit else None,
+        budget=Budget(limit, config.prices, before or Cost(), engine.gpus) if limit else None,
         replies=replies,
         patience_s=60 * config.stall_minutes,
     )

@@ -13,6 +13,9 @@ from pathlib import Path
 from imageref_ray.batch import store
 from imageref_ray.core.records import Failure
 
+REASON = "reason.json"
+"""Where a run says why it stopped, or is worth nothing, until it goes on."""
+
 SHOWN = 300
 """Characters of a failure's message in a sentence."""
 
@@ -22,7 +25,7 @@ class RunFailed(RuntimeError):
 
 
 def check(directory: Path, least: float) -> None:
-    """Raise RunFailed where none of the run's records succeeded, or a smaller share than `least`."""
+    """Raise RunFailed where none of the run's records succeeded, or a smaller share than `least`, or it has none."""
     account = store.account(directory)
     if reason := why_failed(len(account.done), account.failures, least):
         raise RunFailed(
@@ -34,11 +37,13 @@ def check(directory: Path, least: float) -> None:
 def why_failed(good: int, failures: Sequence[Failure], least: float, what: str = "records") -> str:
     """A sentence where none of `what` succeeded or a smaller share than `least`, else an empty one.
 
-    `good` is how many succeeded; of the `failures` those of whole records count.
+    `good` is how many succeeded; of the `failures` those of whole records count, unless there is nothing else.
     """
     whole = [failure for failure in failures if not failure.item]
     total = good + len({failure.record_id for failure in whole})
-    if not total or (good and good >= least * total):
+    if not total:
+        return f"it has no {what}" + (f"; most often {_commonest(failures)}" if failures else "")
+    if good and good >= least * total:
         return ""
     wanted = f" (min_success: {least:g})" if good else ""
     return f"{good:,} of {total:,} {what} succeeded{wanted}; most often {_commonest(whole)}"

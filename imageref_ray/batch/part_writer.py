@@ -49,8 +49,8 @@ class PartWriter:
         """Announce records that will come, each as one `put` or one `skip`."""
         self._expected += records
 
-    async def put(self, result: Result | None, failures: Sequence[Failure]) -> None:
-        """Add an expected record to the open part and wait until that is on disk.
+    async def put(self, result: Result | None, failures: Sequence[Failure], *, at_once: bool = False) -> None:
+        """Add an expected record to the open part, which is full now if `at_once`, and wait until that is on disk.
 
         Raises EngineError when the write fails.
         """
@@ -63,7 +63,7 @@ class PartWriter:
         part.failures.extend(failures)
         if result:
             part.results.append(result)
-        if part.records >= self._records:
+        if at_once or part.records >= self._records:
             self._commit(part)
         self.skip()
         await asyncio.shield(part.written)

@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from imageref_ray.core.config import EngineConfig
-from imageref_ray.core.records import Usage, from_row
 
 LINE_SECONDS = 5.0
 """Seconds between two progress lines where the screen is not a terminal."""
@@ -37,10 +36,7 @@ PLANNED = ("requests", "prompt_tokens", "generated_tokens")
 class Display:
     """Records done of `total`, failures and generated tokens a second, while a pass runs."""
 
-    def __init__(
-        self, name: str, total: int, log: Path, console: Console | None = None, spent: Usage | None = None
-    ) -> None:
-        self.spent = spent or Usage()
+    def __init__(self, name: str, total: int, log: Path, console: Console | None = None) -> None:
         self._name, self._total, self._log = name, total, log
         self._console = console or Console(stderr=True)
         self._done = self._failed = self._tokens = 0
@@ -65,7 +61,6 @@ class Display:
         for status in statuses:
             if status["skipped"]:
                 continue
-            self.spent += from_row(Usage, dict(status))
             self._done += 1
             self._failed += not status["ok"]
             self._tokens += status["generated_tokens"]
@@ -118,12 +113,20 @@ def closing_table(title: str, summary: Mapping[str, Any]) -> Table:
         part = key in REPORTED and summary["prompt_tokens"] > 0
         share = f" ({summary[key] / summary['prompt_tokens']:.0%})" if part else ""
         table.add_row(words, "–" if key in summary.get("unreported", ()) else f"{summary[key]:,}{share}")
+    if "money" in summary:
+        table.add_row("money", money_text(summary))
     table.add_section()
     table.add_row("generated tokens/s", f"{summary['tokens_per_second']:,.0f}")
     table.add_row("seconds", f"{summary['seconds']:,.1f}", end_section="plan" in summary)
     for key in PLANNED if "plan" in summary else ():
         table.add_row(f"plan, {COSTS[key]}", _deviation_text(summary["plan"][key]))
     return table
+
+
+def money_text(summary: Mapping[str, Any]) -> str:
+    """What a summary's `money` is, with its `currency`: cents, or three digits of what is less."""
+    money = summary["money"]
+    return f"{f'{money:,.2f}' if money >= 1 or not money else f'{money:.3g}'} {summary['currency']}"
 
 
 def _deviation_text(deviation: Mapping[str, Any]) -> str:

@@ -25,22 +25,23 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from imageref_ray import engines
-from imageref_ray.batch import attempts, cluster, reply_cache, store, work_queue
+from imageref_ray.batch import attempts, cluster, ledger, reply_cache, store, work_queue
 from imageref_ray.batch.manifest import write_json
+from imageref_ray.batch.outcome import REASON
 from imageref_ray.batch.progress import COSTS, Display
+from imageref_ray.batch.shared_actors import RemoteLedger, RemoteReplyCache, start_ledger, start_reply_cache
 from imageref_ray.batch.watchdog import Stalled, Stopped, Watchdog, signals
 from imageref_ray.batch.work_queue import WorkQueue
 from imageref_ray.batch.worker import BATCH, Pass, Row, Worker, packed, prepared
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.durable import DiskError, make_folder
-from imageref_ray.core.records import Failure, Usage
+from imageref_ray.core.records import Failure
 from imageref_ray.core.text import well_formed
 from imageref_ray.engines.base import EngineDied, EngineError
 
-LOG, REASON, REPLIES = "run.log", "reason.json", "replies.sqlite"
+LOG = "run.log"
 PREPARE_CPUS, PREPARE_MOST = 0.1, 16
 """CPUs of one process of the CPU step: few, so that one fits beside engines that take nearly all. And how many of these
 processes there may be for each engine that the pool may have: a cluster's first size is not its last."""
@@ -74,12 +75,20 @@ def run_pass(task: Pass, rows: Iterable[Row | Failure], again: frozenset[str] = 
     queue = work_queue.write(task.directory, _remaining(task, rows, account, new, again), BATCH)
     store.Store(task.directory, task.attempt).write([], new)
     if queue.count:
-        if task.budget and (reason := task.budget(account.spent)):
-            raise Stopped(f"{reason}: no engine was started for the {queue.count} remaining records")
+        _check_budget(task, account, queue.count)
         engines.check(task.engine)
-        _run(dataclasses.replace(task, heaviest=queue.heaviest), queue, account.spent)
+        _run(dataclasses.replace(task, heaviest=queue.heaviest), queue, account)
     work_queue.clear(task.directory)
     return summary(task.directory)
+
+
+def _check_budget(task: Pass, account: store.Account, remaining: int) -> None:
+    """Raise Stopped where the budget has no room for any of the remaining records."""
+    ledger.take_over(task.directory, account)
+    if task.budget:
+        used = task.budget.used(account.spent + ledger.lost(task.directory), task.directory)
+        if reason := task.budget.refusal(used, ledger.mean_cost(task.budget, task.directory, account)):
+            raise Stopped(f"{reason}: no engine was started for the {remaining} remaining records")
 
 
 def _remaining(
@@ -118,7 +127,7 @@ def _by_count(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def _run(task: Pass, queue: WorkQueue, spent: Usage) -> None:
+def _run(task: Pass, queue: WorkQueue, account: store.Account) -> None:
     log = task.directory / LOG
 
     def ask_to_stop(reason: str) -> None:
@@ -129,13 +138,15 @@ def _run(task: Pass, queue: WorkQueue, spent: Usage) -> None:
     with (
         cluster.output_to(log) as screen,
         cluster.connected(log),
-        Display(task.name, queue.count, log, screen, spent) as display,
+        Display(task.name, queue.count, log, screen) as display,
         signals(watchdog.stop),
     ):
+        book = start_ledger(task.budget, task.directory, account) if task.budget else None
         try:
-            for statuses in watchdog.watch(_statuses(task, queue)):
+            for statuses in watchdog.watch(_statuses(task, queue, book)):
                 display.update(statuses)
-                if task.budget and not watchdog.reason and (reason := task.budget(display.spent)):
+                skipped = any(status["skipped"] for status in statuses)
+                if book and skipped and not watchdog.reason and (reason := ray.get(book.refusal.remote())):
                     watchdog.stop(reason)
         except Stalled as error:
             raise EngineError(f"{error}: {display.state}; {cluster.state()} (log: {log})") from None
@@ -145,8 +156,8 @@ def _run(task: Pass, queue: WorkQueue, spent: Usage) -> None:
         raise Stopped(f"{watchdog.reason}: {display.state}; run the same command again to resume")
 
 
-def _statuses(task: Pass, queue: WorkQueue) -> Iterator[list[dict[str, Any]]]:
-    """Status rows as they come, one list per batch."""
+def _statuses(task: Pass, queue: WorkQueue, book: Any = None) -> Iterator[list[dict[str, Any]]]:
+    """Status rows as they come, one list per batch; `book` is the actor with the budget's ledger."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -175,7 +186,7 @@ def _statuses(task: Pass, queue: WorkQueue) -> Iterator[list[dict[str, Any]]]:
     )
     data = data.map_batches(
         _EngineActor,
-        fn_constructor_args=(task, _reply_cache(task)),
+        fn_constructor_args=(task, start_reply_cache(task), book),
         batch_size=1,
         batch_format="pyarrow",
         compute=pool,
@@ -194,18 +205,6 @@ def _width(task: Pass, queue: WorkQueue) -> int:
     return max(1, min(task.engine.concurrency // (2 * queue.size), queue.batches // (4 * task.engine.actors[1])))
 
 
-def _reply_cache(task: Pass) -> Any:
-    """The reply cache: an actor beside the driver, for every engine actor; or the path of its file where there is a
-    single engine on this machine, which opens it itself: two calls to an actor cost as much as a short reply."""
-    path = (task.replies or task.directory / REPLIES).absolute()
-    alone = not os.environ.get("RAY_ADDRESS") and sum(node["Alive"] for node in ray.nodes()) == 1
-    if alone and task.engine.actors[1] == 1:
-        return path
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(reply_cache.SqliteReplyCache)
-    return actor.options(num_cpus=0, max_concurrency=10_000, scheduling_strategy=here).remote(path)
-
-
 def _prepare(task: Pass, queue: WorkQueue, batch: pa.Table) -> pa.Table:
     (block,) = batch.to_pylist()
     rows = [row for number in range(block["first"], block["end"]) for row in work_queue.read(queue, number)]
@@ -215,12 +214,12 @@ def _prepare(task: Pass, queue: WorkQueue, batch: pa.Table) -> pa.Table:
 class _EngineActor:
     """One engine and the coroutines over it, in one Ray actor."""
 
-    def __init__(self, task: Pass, cache: Any) -> None:
+    def __init__(self, task: Pass, cache: Any, book: Any) -> None:
         cluster.redirect_output(task.directory / LOG)
         self._reason = task.directory / REASON
         with self._reporting():
-            replies = reply_cache.SqliteReplyCache(cache) if isinstance(cache, Path) else _RemoteReplyCache(cache)
-            self._worker = Worker(task, engines.make(task.engine), replies)
+            replies = reply_cache.SqliteReplyCache(cache) if isinstance(cache, Path) else RemoteReplyCache(cache)
+            self._worker = Worker(task, engines.make(task.engine), replies, RemoteLedger(book) if book else None)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         with self._reporting():
@@ -233,7 +232,8 @@ class _EngineActor:
         try:
             yield
         except EngineDied:
-            traceback.print_exc()
+            with suppress(OSError):  # a full disk has no room for the log either
+                traceback.print_exc()
             os._exit(1)  # Ray replaces this actor and runs its batches again
         except Exception as error:
             kind = "config" if isinstance(error, ConfigError) else "engine"
@@ -242,34 +242,6 @@ class _EngineActor:
             with suppress(OSError):  # a full disk: what Ray passes on has to do
                 write_json(self._reason, {"kind": kind, "message": well_formed(" ".join(text.split()))})
             raise
-
-
-class _RemoteReplyCache:
-    """`reply_cache.ReplyCache` over the actor that has the file."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-
-    async def claim(self, key: str, owner: str) -> str | None:
-        value: str | None = await self._call("claim", key, owner)
-        return value
-
-    async def put(self, key: str, value: str) -> None:
-        """Does not wait: a reply that is lost is asked for once more, and the next claim raises the reason."""
-        self._actor.put.remote(key, value)
-
-    async def release(self, key: str) -> None:
-        await self._call("release", key)
-
-    async def alive(self, owner: str) -> None:
-        await self._call("alive", owner)
-
-    async def _call(self, method: str, *arguments: str) -> Any:
-        try:
-            return await getattr(self._actor, method).remote(*arguments)
-        except RayError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise EngineError(f"the reply cache cannot be read or written: {reason}") from error
 
 
 def _preparing(engines: int) -> int:

@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imageref_ray.batch import reply_cache
+from imageref_ray.batch import attempts, reply_cache
 from imageref_ray.batch.attempts import StopFlag
-from imageref_ray.batch.crash_isolation import CrashIsolation
+from imageref_ray.batch.budget import Budget
+from imageref_ray.batch.crash_isolation import CrashIsolation, narrowed
+from imageref_ray.batch.ledger import Ledger
 from imageref_ray.batch.metered_engine import MeteredEngine
 from imageref_ray.batch.part_writer import PartWriter
+from imageref_ray.batch.refused_images import naming
 from imageref_ray.batch.store import Result, Store
 from imageref_ray.core.config import ConfigError, EngineConfig
 from imageref_ray.core.durable import DiskError
 from imageref_ray.core.records import Failure, Usage, from_row, to_row
 from imageref_ray.core.text import json_text, well_formed
-from imageref_ray.engines.base import Engine, EngineError, Generate, Reply, Request, RequestError
+from imageref_ray.engines.base import Engine, EngineError, Generate, ImageRefused, Reply, Request, RequestError
 
 Row = dict[str, Any]
 Work = Callable[[Row, Generate], Awaitable[Row]]
@@ -42,11 +46,12 @@ SPARES = 8
 class Pass:
     """One run of `work` over rows with one engine pool.
 
-    `work` turns a row into a result row (a module-level function or a partial of one: it is sent to the actors);
+    `work` turns a row into a result row (a module-level function or a partial of one: it is sent to the actors), whose
+    `left_out`, if it has any, are failures (as rows) of parts that the work went on without;
     `prepare` runs before it on a CPU, without the engine, and returns failures for the parts it leaves out. Rows are
     plain JSON values. With a `weight` (how long a row's prompts are, in any unit) the heaviest row goes first, and the
-    run ends early, before it has cost much, if the engine refuses that row. `budget` gives the reason to stop once too
-    much is spent.
+    run ends early, before it has cost much, if the engine refuses that row. With a `budget` no record begins that it
+    has no room for (`ledger.py`), and then the run stops.
     """
 
     name: str
@@ -57,7 +62,7 @@ class Pass:
     commit_records: int = 32
     commit_seconds: float = 30.0
     weight: Callable[[Row], float] | None = None
-    budget: Callable[[Usage], str] | None = None
+    budget: Budget | None = None
     replies: Path | None = None
     """The reply cache's file; None: one in the run directory."""
     patience_s: float = 1800.0
@@ -160,10 +165,16 @@ class Worker:
     Raises EngineError where one engine after another crashes and no record is finished.
     """
 
-    def __init__(self, task: Pass, engine: Engine, cache: reply_cache.ReplyCache | None = None) -> None:
-        self._task = task
+    def __init__(
+        self,
+        task: Pass,
+        engine: Engine,
+        cache: reply_cache.ReplyCache | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self._task, self._ledger, self._name = task, ledger, uuid.uuid4().hex
         self._store = Store(task.directory, task.attempt)
-        _check_starts(self._store.ready(), task)
+        _check_starts(self._store.ready(), narrowed(task.directory), task)
         self._stop = StopFlag(task.directory, task.attempt)
         self._engine = MeteredEngine(engine, task.engine, cache)
         self._writer = PartWriter(self._store, task.commit_records, task.commit_seconds)
@@ -186,39 +197,66 @@ class Worker:
 
     async def _record(self, packed_row: Mapping[str, Any], done: bool, one_by_one: bool) -> dict[str, Any]:
         """Run one record unless it is done, and wait until it is on disk; its status row."""
-        try:
-            outcome = None if done else await self._outcome(packed_row, one_by_one)
-        except BaseException:
-            self._writer.skip()
-            raise
-        if outcome is None:
-            self._writer.skip()
-            return _status(packed_row["id"], ok=done, skipped=not done)
-        await self._writer.put(outcome.result, outcome.failures)
+        turn = self._isolation.record(packed_row["id"]) if one_by_one and not done else nullcontext(False)
+        async with turn as crashed:  # until it is on disk, so that the crash of the next one does not take it along
+            try:
+                outcome = None if done else await self._outcome(packed_row, crashed)
+            except BaseException:
+                self._writer.skip()
+                raise
+            if outcome is None:
+                self._writer.skip()
+                return _status(packed_row["id"], ok=done, skipped=not done)
+            await self._writer.put(outcome.result, outcome.failures, at_once=one_by_one)
+            if self._ledger:
+                await self._ledger.committed(packed_row["id"])
         return _status(packed_row["id"], ok=outcome.result is not None, usage=outcome.usage)
 
-    async def _outcome(self, packed_row: Mapping[str, Any], one_by_one: bool) -> _Outcome | None:
-        """How a record ends; None where it is not begun because the run is to stop."""
+    async def _outcome(self, packed_row: Mapping[str, Any], crashed: bool) -> _Outcome | None:
+        """How a record ends, over which an engine `crashed` when it ran alone; None where it is not begun because the
+        run is to stop."""
         left_out = [from_row(Failure, failure) for failure in json.loads(packed_row["failures"])]
         if any(not failure.item for failure in left_out):
             return _Outcome(None, left_out)
-        turn = self._isolation.record(packed_row["id"]) if one_by_one else nullcontext(False)
-        async with turn as crashed, self._places:
+        async with self._places:
             if self._stopping():
                 return None
             if crashed:
                 return _Outcome(None, [*left_out, _crash(packed_row)])
-            return await self._try(packed_row, left_out)
+            if self._ledger is None:
+                return await self._try(packed_row, left_out)
+            return await self._within_budget(self._ledger, packed_row, left_out)
+
+    async def _within_budget(
+        self, ledger: Ledger, packed_row: Mapping[str, Any], left_out: Sequence[Failure]
+    ) -> _Outcome | None:
+        """`_try` where the budget has room for the record; None where it has not."""
+        id, weight = packed_row["id"], self._task.weight
+        heavy = max(weight(json.loads(packed_row["row"])), 1.0) if weight else 1.0
+        if not await ledger.reserve(self._name, id, int(packed_row["tries"]), heavy):
+            attempts.ask_to_stop(self._task.directory, self._task.attempt)  # nothing begins any more, wherever it is
+            return None
+        outcome = None if self._stopping() else await self._try(packed_row, left_out)
+        usage = outcome.usage if outcome else Usage()
+        if self._task.budget and self._task.budget.uncounted(usage):
+            raise ConfigError(
+                "the engine does not count tokens, so that a budget of them would never be used up; remove max_budget, "
+                "or use an endpoint whose replies have a usage"
+            )
+        await ledger.settle(id, usage)
+        return outcome
 
     async def _try(self, packed_row: Mapping[str, Any], left_out: Sequence[Failure]) -> _Outcome:
         """The record's work on the engine, inside the record boundary."""
         bill: list[Usage] = []
         row: Row = {}
         with boundary(packed_row["id"], int(packed_row["tries"])) as failures:
-            generate = self._engine.billed(bill)
+            generate = naming(self._engine.billed(bill))
             generate = seeing(generate) if packed_row["id"] == self._task.heaviest else generate
             row = await self._task.work(json.loads(packed_row["row"]), generate)
             row = json.loads(json.dumps(row))  # what JSON cannot hold is this record's failure, not the part's
+            parts = (from_row(Failure, part) for part in row.pop("left_out", ()))
+            left_out = [*left_out, *(dataclasses.replace(part, attempt=int(packed_row["tries"])) for part in parts)]
         usage = sum(bill, Usage())
         if not failures:
             return _Outcome(Result(packed_row["id"], row, usage), left_out, usage)
@@ -231,7 +269,8 @@ class Worker:
         for failure in failures:
             if failure.record_id == self._task.heaviest and failure.error == ImagesNotSeen.__name__:
                 raise ConfigError(f"{failure.record_id} ({failure.stage}): {failure.message}")
-            if failure.record_id == self._task.heaviest and failure.error == RequestError.__name__:
+            refused = failure.error in (RequestError.__name__, ImageRefused.__name__)
+            if failure.record_id == self._task.heaviest and refused:
                 raise ConfigError(
                     f"the heaviest record, {failure.record_id}, does not fit the engine ({failure.stage}: "
                     f"{failure.message}); raise the engine's limits, make prompts shorter (in a build: max_images, "
@@ -249,7 +288,11 @@ class Worker:
             await asyncio.sleep(reply_cache.LEASE_S / 4)
 
 
-def _check_starts(started: int, task: Pass) -> None:
-    """Raise EngineError if so many engines started since the last result that no single record can be at fault."""
-    if started > task.engine.actors[1] + SPARES:
+def _check_starts(started: int, narrowed_down: int, task: Pass) -> None:
+    """Raise EngineError if so many engines started since the last result that no single record can be at fault.
+
+    A crash that narrowed the search down to one of the batches in flight (`narrowed_down` of them) does not count: each
+    may hold a record at fault, and there are only as many as were in flight at once.
+    """
+    if started > task.engine.actors[1] + SPARES + narrowed_down:
         raise EngineError(f"{started - 1} engines crashed before finishing a record")

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from imageref_ray import sources
 from imageref_ray.batch import manifest, store
+from imageref_ray.batch.budget import bill
 from imageref_ray.batch.job import Job, Summary, nothing_left, run_job
 from imageref_ray.batch.progress import closing_table, unreported
 from imageref_ray.commands.annotation.example_files import identity
@@ -25,7 +26,7 @@ from imageref_ray.commands.annotation.passes import passes, records, run_passes
 from imageref_ray.commands.annotation.stage_inputs import Recipe, make_recipe
 from imageref_ray.commands.plan import compare
 from imageref_ray.core.config import BuildConfig, ExportConfig, Format, Stage
-from imageref_ray.core.records import Failure, Record, from_row
+from imageref_ray.core.records import Failure, Record, Usage, from_row
 from imageref_ray.dataset.export import Origin, Target, export, make_target
 
 DATASET = "dataset"
@@ -41,7 +42,8 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
     Records in the quarantine stay there, except those whose ids are in `again`. Where a run is finished and only its
     settings of `export` have changed, the new files are written from its records, without any engine. Keys of the
     summary: records, quarantined, problems, requests, prompt_tokens, image_tokens, cached_tokens, generated_tokens,
-    tokens_per_second, seconds, files, `unreported` if the engine's endpoint does not count images or cached tokens.
+    tokens_per_second, seconds, files, `money` and `currency` where there are prices, `unreported` if the engine's
+    endpoint does not count images or cached tokens.
     Raises as `run_job`.
     """
     recipe, inputs = make_recipe(config), open_inputs(config.inputs)
@@ -52,7 +54,9 @@ def build(config: BuildConfig, console: Console | None = None, again: frozenset[
 
     def finish(run: Summary) -> Summary:
         origin = _origin(config, settings, run, manifest.git_revision())
-        run = {**run, **unreported(run, (engine for _, engine, _ in passes(config)))}
+        engines = [(directory, engine) for directory, engine, _ in passes(config)]
+        run |= unreported(run, (engine for _, engine in engines))
+        run |= bill(config.prices, from_row(Usage, run), engines)
         summary = {**run, "files": export(config.output / DATASET, read_records, export_target, origin)}
         deviations = compare(config, ids)
         return summary if deviations is None else {**summary, "plan": deviations}
@@ -118,6 +122,7 @@ def fingerprint_settings(config: BuildConfig, recipe: Recipe) -> dict[str, Any]:
     """Every setting that changes rows; not concurrency, timeouts, output or commit intervals."""
     sampling = {name: getattr(config, name).model_dump(exclude={"engine"}) for name in config.stages}
     context = {"context_tokens": config.context_tokens} if "caption" in config.stages else {}
+    refused = {} if config.refused_images == "leave_out" else {"refused_images": config.refused_images}
     annotators = {"+".join(names): manifest.engine_settings(engine) for _, engine, names in passes(config) if names}
     return {
         "job": "build",
@@ -131,6 +136,7 @@ def fingerprint_settings(config: BuildConfig, recipe: Recipe) -> dict[str, Any]:
             **config.source.model_dump(mode="json", exclude={"root", "fetch", "labels", "exclude"}),
         },
         "max_images": config.max_images,
+        **refused,
     }
 
 

@@ -3,9 +3,15 @@
     covariates of all N records (no model needed) ─┐
     costs of k of them, chosen at random ──────────┴─▶ totals with 95 % intervals ─▶ their errors afterwards
 
-**Estimate.** The regression estimator of survey sampling (Cochran, *Sampling Techniques*, 3rd ed. 1977, ch. 7;
-Särndal, Swensson and Wretman, *Model Assisted Survey Sampling*, 1992, ch. 6): the costs of the k are known, those of
-the other m = N − k are predicted by least squares on an intercept and the covariates,
+**Parts.** A record's cost has two parts with laws of their own, each a `Part` here: what is asked for it alone, and the
+requests that it shares with others (captions of a document that several samples use), which cost only the first one.
+The second part's covariates count what nobody has asked for before: among the k as they were measured, then, for the
+total, among those done, the k, and the rest, in this order. So a total knows of every repetition.
+
+**Estimate.** Of each part the regression estimator of survey sampling (Cochran, *Sampling Techniques*, 3rd ed. 1977,
+ch. 7; Särndal, Swensson and Wretman, *Model Assisted Survey Sampling*, 1992, ch. 6): the costs of the k are known,
+those of the other m = N − k are predicted by least squares, on an intercept and covariates for the first part, through
+the origin for the second,
 
     T = Σ_sample y + Σ_rest x·β = Σ_sample (1 + a_i) y_i,      a = X (XᵀX)⁻¹ Σ_rest x.
 
@@ -14,16 +20,15 @@ money is exactly the prices times the other totals.
 
 **Interval.** With the residuals e, the leverages h, ẽ = e / (1 − h) and s² = Σ_sample (e / g)² / (k − p),
 
-    var(T − true total) = Σ a_i² ẽ_i² + s² Σ_rest g_j²
+    var(T − true total) = Σ_i (Σ_parts a_i ẽ_i)² + Σ_parts s² Σ_rest g_j²
 
 where g is 1, or the predicted cost where costly records vary more (Valliant, Dorfman and Royall, *Finite
 Population Sampling and Inference*, 2000, ch. 5). Without covariates and with g = 1 this is about N² (1 − k/N) s² / k,
 the finite-population correction included; at k = N it is 0. The interval's half width is the square root of the
 variance times the 95 % quantile of |t| in a wild bootstrap (Davidson and Flachaire, *The wild bootstrap, tamed at
-last*, 2008): each draw gives the ẽ random signs, fits again and adds the noise of the records not measured. No draw
-shows that the covariates were chosen on the same few records: the interval is widened by 1 + 2 / k for that. Simulated
-coverage is 90 to 97 % from 12 records on; where costs are as skewed as a log-normal of σ = 1 and no covariate explains
-them, 16 records of 300 give 87 %, because the few costly ones are easily missed.
+last*, 2008): each draw gives every record's ẽ a random sign, fits again and adds the noise of the records not measured.
+No draw shows that the covariates were chosen on the same few records: the interval is widened by 1 + 2 / k for that.
+`benchmarks/plan.py` counts how often the truth is inside on real pages.
 """
 
 from __future__ import annotations
@@ -31,17 +36,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imageref_ray.batch.budget import Cost, money
 from imageref_ray.core.config import PriceConfig
-from imageref_ray.core.records import MARKER, Sample, Usage
+from imageref_ray.core.records import Usage
 
 Array = NDArray[np.float64]
 
@@ -70,12 +74,36 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Totals for all `records` by name of `FIGURES`, from `measured` of them and that many `covariates`."""
+    """Totals, by name of `FIGURES`, for the `records` that are left to do, from `measured` of them and that many
+    `covariates`.
+
+    Of the source's `total` records `done` have an outcome already, which cost `before`, and `left_out` will have none:
+    they have too many images.
+    """
 
     records: int
     measured: int
     covariates: int
     figures: dict[str, Estimate]
+    total: int = 0
+    done: int = 0
+    left_out: int = 0
+    before: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the costs. `x`: covariates of the measured records, as they were measured (k × c); `cost`: theirs, in
+    the same order. `due`: what of them counts in the total (1 or 0 each), and `due_x` with which covariates. `rest`:
+    covariates of the records that are neither measured nor done (m × c). With an `intercept` each costs something even
+    where all covariates are 0."""
+
+    x: Array
+    cost: Sequence[Cost]
+    due: Array
+    due_x: Array
+    rest: Array
+    intercept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +116,13 @@ class Deviation:
 
 @dataclass(frozen=True)
 class _Fit:
-    """A design: X of the sample (`x`, k × p) and of the `rest` (m × p), and `solve` = (XᵀX)⁻¹ Xᵀ (p × k)."""
+    """A design: X of the sample (`x`, k × p) and of the `rest` (m × p), `solve` = (XᵀX)⁻¹ Xᵀ (p × k), and `total`, the
+    sum of what is to be predicted (p)."""
 
     x: Array
     rest: Array
     solve: Array
+    total: Array
 
     @cached_property
     def parameters(self) -> int:
@@ -100,24 +130,16 @@ class _Fit:
 
     @cached_property
     def leverage(self) -> Array:
-        return np.asarray((self.x * self.solve.T).sum(axis=1))
+        return np.asarray(np.minimum((self.x * self.solve.T).sum(axis=1), MAX_LEVERAGE))
 
     @cached_property
     def weights(self) -> Array:
         """a: how much each measured record counts for beyond itself."""
-        return np.asarray(self.rest.sum(axis=0) @ self.solve)
+        return np.asarray(self.total @ self.solve)
 
     def residuals(self, y: Array) -> Array:
         """Of costs (k × figures) or (k,)."""
         return np.asarray(y - self.x @ (self.solve @ y))
-
-
-def covariates(sample: Sample) -> tuple[float, float, float]:
-    """What is known of a record before any model runs: its images, the characters of its texts, and the characters that
-    captioning reads (each document's text once per image). An estimate adds them in this order."""
-    lengths = [len(d.title) + len(MARKER.sub("", d.text)) for d in sample.documents]
-    around = sum(length * len(d.images) for length, d in zip(lengths, sample.documents, strict=True))
-    return float(len(sample.images)), float(len(sample.instruction) + sum(lengths)), float(around)
 
 
 def totals(costs: Mapping[str, Cost], prices: PriceConfig, gpus: float) -> dict[str, float]:
@@ -126,36 +148,30 @@ def totals(costs: Mapping[str, Cost], prices: PriceConfig, gpus: float) -> dict[
     return dict(zip(FIGURES, map(float, summed), strict=True))
 
 
-def estimate(
-    population: Mapping[str, tuple[float, ...]],
-    costs: Mapping[str, Cost],
-    prices: PriceConfig,
-    gpus: float = 0.0,
-    seed: int = 0,
-) -> Plan:
-    """Predict the totals of all records from the measured ones.
+def estimate(parts: Sequence[Part], prices: PriceConfig, gpus: float = 0.0, seed: int = 0) -> Plan:
+    """Predict the totals of all records from the measured ones. `gpus`: GPUs per engine.
 
-    `population`: id → covariates, one tuple length for all. `costs`: id → cost of a random sample of them. `gpus`: GPUs
-    per engine. Raises ValueError for too few or unknown records, and for covariates that are not a table of finite
-    numbers.
+    Raises ValueError for too few records, and for covariates that are not finite numbers.
     """
-    order = sorted(costs)
-    table = _covariate_table(population, costs)
-    rows = {name: row for row, name in enumerate(sorted(population))}
-    sampled = np.array([rows[name] for name in order])
-    y = _figures([costs[name] for name in order], prices, gpus)
-    known = y.sum(axis=0)
-    if len(order) == len(population):
-        exact = {name: Estimate(v, v, v) for name, v in zip(FIGURES, map(float, known), strict=True)}
-        return Plan(len(population), len(order), 0, exact)
-    fit = _best_fit(table, sampled, y)
-    value = known + fit.weights @ y
-    half = _half_widths(fit, y, seed)
+    measured, rest = len(parts[0].cost), len(parts[0].rest)
+    left = rest + int(parts[0].due.sum())
+    if measured < min(MIN_MEASURED, measured + rest) or not measured:
+        raise ValueError(f"{measured} of {left} records were measured; measure at least {MIN_MEASURED}")
+    if not all(np.isfinite(table).all() for part in parts for table in (part.x, part.rest)):
+        raise ValueError("a covariate is not a finite number; fix it or leave its record out")
+    costs = [_figures(part.cost, prices, gpus) for part in parts]
+    fits = [_best_fit(part, y) for part, y in zip(parts, costs, strict=True)]
+    value, spent = np.zeros(len(FIGURES)), np.zeros(len(FIGURES))
+    for part, fit, y in zip(parts, fits, costs, strict=True):
+        value += part.due @ y + fit.weights @ y
+        spent += (part.due * (part.x == part.due_x).all(axis=1)) @ y
+    half = _half_widths(fits, costs, seed)
     figures = {
         name: Estimate(*(float(max(number, floor)) for number in (v, v - h, v + h)))
-        for name, v, h, floor in zip(FIGURES, value, half, known, strict=True)  # no total is below what was spent
+        for name, v, h, floor in zip(FIGURES, value, half, spent, strict=True)  # no total is below what was spent
     }
-    return Plan(len(population), len(order), fit.parameters - 1, figures)
+    covariates = sum(fit.parameters - part.intercept for part, fit in zip(parts, fits, strict=True))
+    return Plan(left, measured, covariates, figures)
 
 
 def compare(plan: Plan, truth: Mapping[str, float]) -> dict[str, Deviation]:
@@ -171,23 +187,7 @@ def _deviation(figure: Estimate, truth: float) -> Deviation:
     return Deviation((figure.value - truth) / truth, inside)
 
 
-def _covariate_table(population: Mapping[str, tuple[float, ...]], costs: Mapping[str, Cost]) -> Array:
-    """The covariates of all records by sorted id (N × c), centred and scaled. Raises ValueError for unusable input."""
-    if unknown := sorted(set(costs) - set(population)):
-        raise ValueError(f"{len(unknown)} costs, e.g. of {unknown[0]!r}, are not of the population; give only its ids")
-    if len(costs) < min(MIN_MEASURED, len(population)) or not costs:
-        raise ValueError(f"{len(costs)} of {len(population)} records were measured; measure at least {MIN_MEASURED}")
-    widths = {len(row) for row in population.values()}
-    if len(widths) > 1:
-        raise ValueError(f"covariates have {sorted(widths)} numbers per record; give every record the same ones")
-    table = np.array([population[name] for name in sorted(population)], dtype=np.float64)
-    if not np.isfinite(table).all():
-        raise ValueError("a covariate is not a finite number; fix it or leave its record out")
-    spread = table.std(axis=0)
-    return np.asarray((table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
-
-
-def _figures(costs: list[Cost], prices: PriceConfig, gpus: float) -> Array:
+def _figures(costs: Sequence[Cost], prices: PriceConfig, gpus: float) -> Array:
     """The costs as a k × figures array."""
     y = np.zeros((len(costs), len(FIGURES)))
     for row, cost in zip(y, costs, strict=True):
@@ -196,12 +196,15 @@ def _figures(costs: list[Cost], prices: PriceConfig, gpus: float) -> Array:
     return y
 
 
-def _best_fit(table: Array, sampled: Any, y: Array) -> _Fit:
-    """The design with the least leave-one-out error, each figure's taken relative to its error without covariates."""
-    columns = range(table.shape[1])
+def _best_fit(part: Part, y: Array) -> _Fit:
+    """The design with the least leave-one-out error, each figure's taken relative to its error in the simplest one."""
+    columns = range(part.x.shape[1])
     subsets = [list(chosen) for count in range(len(columns) + 1) for chosen in itertools.combinations(columns, count)]
-    designs = [np.hstack([np.ones((len(table), 1)), table[:, subset]]) for subset in subsets]
-    fits = [fit for design in designs if (fit := _fit(design, sampled))]
+    candidates = [_fit(part, subset) for subset in subsets if subset or part.intercept]
+    fits = [fit for fit in candidates if fit and _is_usable(fit)] or [fit for fit in candidates if fit][:1]
+    if not fits:  # nobody measured has any of it
+        nothing = np.zeros((len(part.x), 0)), np.zeros((len(part.rest), 0))
+        return _Fit(*nothing, np.zeros((0, len(part.x))), np.zeros(0))
     errors = [((fit.residuals(y) / (1 - fit.leverage)[:, None]) ** 2).sum(axis=0) for fit in fits]
     base = np.where(errors[0] > 0, errors[0], 1.0)
     # Each covariate costs a degree of freedom, and the least of several errors is optimistic: hence the penalty.
@@ -209,32 +212,54 @@ def _best_fit(table: Array, sampled: Any, y: Array) -> _Fit:
     return fits[penalised.index(min(penalised))]
 
 
-def _fit(design: Array, sampled: Any) -> _Fit | None:
-    """None where the sample cannot determine the design's parameters: too few records, or one has all the leverage."""
-    x = design[sampled]
-    k, p = x.shape
-    if (k < 3 * p and p > 1) or np.linalg.matrix_rank(x) < p:
+def _fit(part: Part, subset: list[int]) -> _Fit | None:
+    """The design with these covariates; None where the sample cannot determine its parameters."""
+    tables = [table[:, subset] for table in (part.x, part.rest, part.due_x, part.x * part.due[:, None])]
+    spread = np.vstack(tables[:2]).std(axis=0)
+    middle = np.vstack(tables[:2]).mean(axis=0) if part.intercept else np.zeros(len(subset))
+    scale = np.where(spread > 0, spread, 1.0)
+    x, rest = ((table - middle) / scale for table in tables[:2])
+    correction = (tables[2] - tables[3]).sum(axis=0) / scale
+    if part.intercept:
+        x, rest = (np.hstack([np.ones((len(table), 1)), table]) for table in (x, rest))
+        correction = np.concatenate([[0.0], correction])
+    if np.linalg.matrix_rank(x) < x.shape[1]:
         return None
-    fit = _Fit(x, np.delete(design, sampled, axis=0), np.linalg.pinv(x))
-    return fit if fit.leverage.max() <= MAX_LEVERAGE else None
+    return _Fit(x, rest, np.linalg.pinv(x), rest.sum(axis=0) + correction)
 
 
-def _half_widths(fit: _Fit, y: Array, seed: int) -> Array:
-    """Half the interval of every figure, by the wild bootstrap of |T* − T| / se*."""
+def _is_usable(fit: _Fit) -> bool:
+    """Whether there are enough records for so many parameters, and none has nearly all the leverage."""
+    k, p = fit.x.shape
+    return bool((k >= 3 * p or p == 1) and fit.leverage.max() < MAX_LEVERAGE)
+
+
+def _half_widths(fits: Sequence[_Fit], costs: Sequence[Array], seed: int) -> Array:
+    """Half the interval of every figure, by the wild bootstrap of |T* − T| / se*; a record has one sign."""
     rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], size=(DRAWS, len(y)))
+    records, figures = costs[0].shape
+    signs = rng.choice([-1.0, 1.0], size=(DRAWS, records))
     noise = rng.standard_normal(DRAWS)
-    widths = np.zeros(y.shape[1])
-    for column, (cost, residuals) in enumerate(zip(y.T, fit.residuals(y).T, strict=True)):
-        if abs(residuals).max() <= 1e-9 * abs(cost).max():
-            continue
-        size, rest = _sizes(fit, cost, residuals)
-        of_fit, of_rest = _variances(fit, residuals[None, :], size, rest)
-        drawn = signs * (residuals / (1 - fit.leverage))
-        error = drawn @ fit.weights - np.sqrt(of_rest) * noise
-        standard_error = np.sqrt(sum(_variances(fit, fit.residuals(drawn.T).T, size, rest)))
+    widths = np.zeros(figures)
+    for column in range(figures):
+        error, drawn_fit, drawn_rest = np.zeros(DRAWS), np.zeros((DRAWS, records)), np.zeros(DRAWS)
+        of_fit, of_rest = np.zeros((1, records)), 0.0
+        for fit, y in zip(fits, costs, strict=True):
+            cost, residuals = y[:, column], fit.residuals(y[:, column])
+            if not fit.parameters or abs(residuals).max() <= 1e-9 * abs(cost).max():
+                continue
+            size, rest = _sizes(fit, cost, residuals)
+            terms, variance = _terms(fit, residuals[None, :], size, rest)
+            of_fit, of_rest = of_fit + terms, of_rest + variance[0]
+            drawn = signs * (residuals / (1 - fit.leverage))
+            error += drawn @ fit.weights
+            terms, variance = _terms(fit, fit.residuals(drawn.T).T, size, rest)
+            drawn_fit, drawn_rest = drawn_fit + terms, drawn_rest + variance
+        error -= math.sqrt(of_rest) * noise
+        standard_error = np.sqrt((drawn_fit**2).sum(axis=1) + drawn_rest)
         ratio = np.abs(error) / np.where(standard_error > 0, standard_error, np.inf)
-        widths[column] = (1 + 2 / len(y)) * np.quantile(ratio, LEVEL) * math.sqrt(of_fit[0] + of_rest[0])
+        whole = math.sqrt(float((of_fit**2).sum()) + of_rest)
+        widths[column] = (1 + 2 / records) * np.quantile(ratio, LEVEL) * whole
     return widths
 
 
@@ -251,8 +276,8 @@ def _sizes(fit: _Fit, cost: Array, residuals: Array) -> tuple[Array, Array]:
     return (size, rest) if likelier else even
 
 
-def _variances(fit: _Fit, residuals: Array, size: Array, rest: Array) -> tuple[Array, Array]:
-    """The two terms of the variance, for each row of residuals (draws × k)."""
-    of_fit = ((fit.weights * residuals / (1 - fit.leverage)) ** 2).sum(axis=1)
-    scale = ((residuals / size) ** 2).sum(axis=1) / (residuals.shape[1] - fit.parameters)
-    return of_fit, scale * (rest**2).sum()
+def _terms(fit: _Fit, residuals: Array, size: Array, rest: Array) -> tuple[Array, Array]:
+    """What each record adds to a part's error (its square is of the variance), and the variance of the rest, for each
+    row of residuals (draws × k)."""
+    scale = ((residuals / size) ** 2).sum(axis=1) / max(residuals.shape[1] - fit.parameters, 1)
+    return fit.weights * residuals / (1 - fit.leverage), scale * (rest**2).sum()

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from imageref_ray import engines
 from imageref_ray.batch import manifest, outcome, store
+from imageref_ray.batch.budget import bill
 from imageref_ray.batch.job import Job, Summary, nothing_left, pass_of, run_job
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.progress import closing_table, unreported
@@ -25,7 +26,7 @@ from imageref_ray.batch.worker import Pass
 from imageref_ray.commands.instruct_work import annotate, prepare, to_work
 from imageref_ray.core.config import ConfigError, ImagesConfig, InstructConfig
 from imageref_ray.core.durable import make_folder
-from imageref_ray.core.records import Failure, Image, Instruction, from_row, to_row
+from imageref_ray.core.records import Failure, Image, Instruction, Usage, from_row, to_row
 from imageref_ray.dataset.export.instruction_rows import RATIOS, as_questions, rows
 from imageref_ray.dataset.mixture import repeat_times
 from imageref_ray.dataset.mixture_paths import relative
@@ -59,7 +60,8 @@ def instruct(
 
     def finish(summary: Summary) -> Summary:
         counts = count_instructions(instructions(config.output))
-        summary = {**summary, **unreported(summary, [config.engine])}
+        summary |= unreported(summary, [config.engine])
+        summary |= bill(config.prices, from_row(Usage, summary), [(config.output, config.engine)])
         return {**summary, "instructions": counts, "files": _export(config, pack, [image.id for image in images])}
 
     def show(summary: Summary, console: Console) -> None:
@@ -67,9 +69,8 @@ def instruct(
         console.print(_counts_table(summary["instructions"]))
 
     settings = fingerprint_settings(config, pack, images, questions)
-    summary = run_job(Job(config, settings, run, finish, show, partial(nothing_left, config, "images")), console)
-    _check_usable(config)
-    return summary
+    repeat = partial(nothing_left, config, "images")
+    return run_job(Job(config, settings, run, finish, show, repeat, partial(_check_usable, config)), console)
 
 
 def _check_usable(config: InstructConfig) -> None:

@@ -139,6 +139,21 @@ class RequestError(ValueError):
         self.usage = usage or Usage()
 
 
+class RefusedError(RequestError):
+    """The engine does not take this request, or the model will not answer it: another one may be fine."""
+
+    error = "RequestError"
+    """Its name in the quarantine."""
+
+
+class ImageRefused(RequestError):
+    """A request was refused because of these images of it."""
+
+    def __init__(self, message: str, images: tuple[Image, ...], usage: Usage | None = None) -> None:
+        super().__init__(message, usage)
+        self.images = images
+
+
 class UnsupportedError(RequestError):
     """The engine cannot do what this kind of request needs (continue an open turn), whatever it says: ask otherwise."""
 

@@ -13,7 +13,7 @@ import asyncio
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Engine, Generate, Message, Reply, Request, RequestError, Sampling
 from imageref_ray.engines.openai.engine import OpenAIEngine
 from imageref_ray.engines.reasoning import answers
+from imageref_ray.evaluation import tables
 from imageref_ray.evaluation.tables import number
 from imageref_ray.sources.prepare_images import prepare_images
 from imageref_ray.stages.caption import caption
@@ -44,15 +45,6 @@ WARM_UP = Request((Message("user", ("Say yes.",)),), Sampling(max_tokens=16))
 
 Answer = Callable[[Sample, Generate], Awaitable[None]]
 """A way of answering a sample; the answer itself is not kept."""
-
-ROWS = {
-    "samples_per_second": ("samples/s", 2),
-    "requests_per_second": ("requests/s", 2),
-    "p50_s": ("p50, s", 3),
-    "p95_s": ("p95, s", 3),
-    "wall_s": ("wall time, s", 1),
-}
-"""Number in a mode's result → its column and digits."""
 
 
 def evaluate_speed(config: SpeedConfig, console: Console | None = None) -> dict[str, Any]:
@@ -175,7 +167,7 @@ async def _measure(answer: Answer, samples: Sequence[Sample], meter: Meter) -> d
         try:
             await answer(sample, meter.generate)
         except ValueError as error:  # RequestError, ParseError: this sample's own; an EngineError ends the measurement
-            kind = type(error).__name__
+            kind = str(getattr(error, "error", type(error).__name__))
             failures[kind] += 1
             messages.setdefault(kind, f"{sample.id}: {error}")
 
@@ -213,25 +205,13 @@ def _show(console: Console, output: Path, result: dict[str, Any]) -> None:
     """Print a row a mode, and below it what failed."""
     table = Table(title=f"evaluate speed: {output}", title_justify="left")
     table.add_column("mode")
-    for name in ("answered", *(title for title, _ in ROWS.values()), "prompt tokens", "generated tokens"):
+    for name in ("answered", *(title for title, _ in tables.SPEED.values()), "prompt tokens", "generated tokens"):
         table.add_column(name, justify="right")
     modes = {name: one for name, one in result.items() if isinstance(one, dict)}
     for name, one in modes.items():
-        numbers = [number(one[key], digits) for key, (_, digits) in ROWS.items()]
+        numbers = [number(one[key], digits) for key, (_, digits) in tables.SPEED.items()]
         tokens = ["–" if one[key] is None else f"{one[key]:,}" for key in ("prompt_tokens", "generated_tokens")]
         table.add_row(name, f"{one['answered']:,} of {one['samples']:,}", *numbers, *tokens)
     console.print(table)
-    for line in _notes(modes, result):
+    for line in tables.speed_notes(modes, result):
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _notes(modes: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
-    """What the table does not say."""
-    for name, one in modes.items():
-        yield f"{name}: at most {one['busiest']} requests in flight"
-        for error, count in one["failures"].items():
-            yield f"{name}: {count:,} samples failed with {error}, for example {one['messages'][error]}"
-    if result["ratio"]:
-        yield f"a sample takes {result['ratio']:.2f} times as long staged as end to end"
-    if result["left_out"]:
-        yield f"{result['left_out']:,} samples are left out: unreadable, or without a usable image (left_out.jsonl)"

@@ -101,12 +101,16 @@ def test_a_step_is_planned_stopped_resumed_retried_inspected_and_exported_again(
 ) -> None:
     engine = {"kind": "scripted", "script": "tests.scripted:moody_annotator", "env": {"MENDED": f"{tmp_path}/mended"}}
     settings = config(news, tmp_path / "run", prompts="compact", engine=engine, stages=["caption"])
+    (tmp_path / "mended").touch()
+    planned = plan(settings, 17, console=Console(file=io.StringIO()))
+    (tmp_path / "mended").unlink()
     with pytest.raises(Stopped, match="the budget of 0 tokens is used up"):
         run(settings.model_copy(update={"max_budget": "0 tokens"}))
     with pytest.raises(RunFailed, match="RequestError in caption"):
         run(settings)
     (tmp_path / "mended").touch()
-    planned = plan(settings, 17, console=Console(file=io.StringIO()))
+    with pytest.raises(ConfigError, match="has an outcome for every record, so nothing is left to plan"):
+        plan(settings, 17, console=Console(file=io.StringIO()))
     summary = retry(tmp_path / "run", stage="caption", console=Console(file=io.StringIO()))
     assert planned.figures["requests"].value == summary["requests"] == 2 * len(captions(tmp_path / "run"))
     assert summary["plan"]["requests"] == {"relative": 0.0, "inside": True}

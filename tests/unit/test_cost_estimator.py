@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageref_ray.batch.budget import Cost
-from imageref_ray.commands.cost_estimator import FIGURES, Estimate, Plan, compare, covariates, estimate, totals
+from imageref_ray.commands.cost_estimator import FIGURES, Estimate, Part, Plan, compare, totals
+from imageref_ray.commands.cost_estimator import estimate as estimate_parts
+from imageref_ray.commands.plan_population import Known, known, own_part, shared_part
 from imageref_ray.core.config import PriceConfig
 from imageref_ray.core.records import Document, Image, Sample, Usage
 from imageref_ray.core.subset import choose
@@ -37,6 +39,18 @@ def world(records: int, seed: int, noise: float) -> World:
         for i in range(records)
     }
     return known, costs
+
+
+def estimate(
+    population: dict[str, tuple[float, ...]],
+    costs: dict[str, Cost],
+    prices: PriceConfig,
+    gpus: float = 0.0,
+    seed: int = 0,
+) -> Plan:
+    """Of records that share nothing."""
+    part = own_part({id: Known(own) for id, own in population.items()}, costs, set())
+    return estimate_parts([part], prices, gpus, seed)
 
 
 def planned(simulated: World, measured: int, seed: int = 0) -> Plan:
@@ -131,25 +145,90 @@ def test_the_error_of_a_figure_is_relative_to_the_truth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "measured", "message"),
+    ("population", "measured", "message"),
     [
-        ({"a": (1.0,)}, ["b"], "'b', are not of the population"),
         ({str(i): (1.0,) for i in range(9)}, ["1", "2"], "2 of 9 records were measured; measure at least 5"),
-        ({}, [], "0 of 0 records were measured"),
-        ({"a": (1.0,), "b": ()}, ["a", "b"], r"\[0, 1\] numbers per record"),
         ({"a": (math.nan,)}, ["a"], "not a finite number"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_with_a_reason(
-    known: dict[str, tuple[float, ...]], measured: list[str], message: str
+    population: dict[str, tuple[float, ...]], measured: list[str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        estimate(known, dict.fromkeys(measured, Cost()), PRICES)
+        estimate(population, dict.fromkeys(measured, Cost()), PRICES)
 
 
-def test_covariates_count_images_texts_and_what_captioning_reads() -> None:
-    two = Document("d", "Ttl", "seven77[Image 0]", (Image("d/0.png", ""), Image("d/1.png", "")))
-    assert covariates(Sample("s", "why?", (two, Document("e", "", "abc")))) == (2, 4 + 10 + 3, 20)
+def test_what_is_known_of_a_record_are_its_images_its_texts_and_what_others_may_ask_too() -> None:
+    two = Document("d", "Ttl", "seven77[Image 0]", (Image("d/0.png", "0.png"), Image("d/1.png", "1.png")))
+    found = known(Sample("s", "why?", (two, Document("e", "", "abc"))))
+    assert found.own == (2, 4 + 10 + 3)
+    assert [length for _, length in found.shared] == [0, 10, 0, 10] and len({key for key, _ in found.shared}) == 4
+    again = known(Sample("t", "other", (Document("f", "Ttl", "seven77[Image 0]", two.images[:1]),)))
+    assert {key for key, _ in again.shared} < {key for key, _ in found.shared}
+    elsewhere = known(Sample("u", "other", (Document("f", "Other", "text", two.images[:1]),)))
+    assert len({key for key, _ in elsewhere.shared} & {key for key, _ in found.shared}) == 1  # its description
+
+
+def shared_world(documents: int, samples: int, seed: int) -> tuple[dict[str, Known], dict[str, Cost], dict[str, Cost]]:
+    """Records that share each document with others: what is known, own costs, and those of the shared requests where
+    each is asked by the first record."""
+    rng = np.random.default_rng(seed)
+    images, lengths = rng.poisson(3, documents) + 1, rng.lognormal(6, 0.7, documents)
+    tokens = [[float(cost) for cost in rng.lognormal(4, 0.6, 2 * count)] for count in images]
+    population, own = {}, {}
+    for n in range(documents * samples):
+        d = n % documents
+        keys = [(1000 * d + k, float(lengths[d]) * (k % 2)) for k in range(2 * images[d])]
+        population[f"{n:05d}"] = Known((float(images[d]), float(lengths[d])), tuple(keys))
+        own[f"{n:05d}"] = Cost(Usage(2, int(lengths[d]), generated_tokens=int(rng.lognormal(5, 0.5))))
+    return population, own, {f"{d}": Cost(Usage(len(one), 0, 0, 0, int(sum(one)))) for d, one in enumerate(tokens)}
+
+
+def paid_by_the_first(ids: list[str], documents: int, shared: dict[str, Cost]) -> dict[str, Cost]:
+    seen: set[int] = set()
+    paid = {}
+    for id in ids:
+        d = int(id) % documents
+        paid[id] = Cost() if d in seen else shared[f"{d}"]
+        seen.add(d)
+    return paid
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+def test_what_records_share_is_counted_once_in_the_total(samples: int) -> None:
+    trials, inside, errors = 60, 0, []
+    for seed in range(trials):
+        population, own, shared = shared_world(300 // samples, samples, seed)
+        ids = choose(population, 24, seed, str)
+        turned = paid_by_the_first(ids[::-1], 300 // samples, shared)  # whoever was faster
+        parts = [own_part(population, {id: own[id] for id in ids}, set()), shared_part(population, turned, set())]
+        deviations = compare(estimate_parts(parts, PRICES), totals({**own, **shared}, PRICES, 0))
+        assert abs(deviations["requests"].relative) < 1e-9
+        inside += deviations["generated_tokens"].inside
+        errors.append(deviations["generated_tokens"].relative)
+    assert inside >= 0.9 * trials
+    assert abs(np.mean(errors)) < 0.03
+
+
+def test_what_a_begun_build_has_paid_is_not_due_again() -> None:
+    population, own, shared = shared_world(60, 5, 1)
+    done = {f"{n:05d}" for n in range(60)}  # every document once
+    ids = choose(sorted(population.keys() - done), 24, 0, str)
+    measured = {id: own[id] for id in ids}
+    asked = paid_by_the_first(ids, 60, shared)
+    parts = [own_part(population, measured, done), shared_part(population, asked, done)]
+    found = estimate_parts(parts, PRICES)
+    assert (found.records, found.measured) == (240, 24)
+    truth = totals({id: cost for id, cost in own.items() if id not in done}, PRICES, 0)
+    assert found.figures["requests"] == Estimate(*[pytest.approx(480)] * 3)
+    assert compare(found, truth)["generated_tokens"].inside
+
+
+def test_a_part_that_nobody_measured_has_adds_nothing() -> None:
+    nothing = np.zeros((6, 2))
+    part = Part(nothing, [Cost()] * 6, np.ones(6), nothing, np.ones((4, 2)), intercept=False)
+    own = own_part({f"{i}": Known((float(i),)) for i in range(10)}, {f"{i}": Cost(Usage(1)) for i in range(6)}, set())
+    assert estimate_parts([own, part], PRICES).figures["requests"].value == pytest.approx(10)
 
 
 def test_a_choice_depends_on_names_and_seed_alone() -> None:

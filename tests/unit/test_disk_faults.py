@@ -186,6 +186,42 @@ def test_a_full_disk_in_the_cpu_step_is_no_failure_of_a_record(tmp_path: Path) -
     assert prepared(task, packed({"id": "r1"}))["failures"] == "[]"
 
 
+def commands(folder: Path, run: Path) -> dict[str, list[str]]:
+    """Commands that write, without Ray: their name and arguments."""
+    return {
+        "picturenews": ["--events", "1", "--out", str(folder / "news")],
+        "init": ["build", "--out", str(folder / "build.yaml")],
+        "inspect": [str(run), "--out", str(folder / "pages" / "inspect.html")],
+        "serve": ["key", "--name", "team", "--out", str(folder / "keys.yaml")],
+    }
+
+
+@pytest.mark.parametrize("command", ["picturenews", "init", "inspect", "serve"])
+def test_a_command_ends_in_one_line_whichever_of_its_writes_fails(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    job(run, partial(work, run, frozenset("d")))
+
+    def called(name: str) -> tuple[int, str]:
+        code = cli.main([command, *commands(tmp_path / name, run)[command]])
+        return code, capsys.readouterr().err
+
+    (tmp_path / "whole").mkdir()
+    with failing(0, 0) as calls:
+        assert called("whole")[0] == 0
+    assert calls[0]
+    for number in {1, calls[0] // 2 + 1, calls[0]}:
+        code = (errno.ENOSPC, errno.EIO)[number % 2]
+        (tmp_path / f"{number}").mkdir()
+        with failing(number, code):
+            ended, printed = called(f"{number}")
+        said = rf"{tmp_path}\S* cannot be written: {os.strerror(code)}.*(free space|check the disk)"
+        assert ended == 1 and re.fullmatch(rf"imageref: {said} and run the same command again to resume\n", printed), (
+            printed
+        )
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
 def test_a_command_on_such_a_disk_ends_in_one_line(
     tmp_path: Path, code: int, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from imageref_ray.batch import attempts
+from imageref_ray.batch.crash_isolation import narrowed
 from imageref_ray.batch.reply_cache import SqliteReplyCache
 from imageref_ray.batch.store import RECORDS, Store, failures, idle, results, spent
 from imageref_ray.batch.worker import SPARES, Pass, Row, Worker, packed, prepared, stage
@@ -166,6 +167,33 @@ def test_engines_that_start_again_and_again_are_at_fault_unless_something_is_fin
         Worker(task, ScriptedEngine(task.engine))
     with pytest.raises(EngineError, match=r"^9 engines crashed before finishing a record$"):
         Worker(task, ScriptedEngine(task.engine))
+
+
+def test_crashes_that_narrow_the_search_down_do_not_count_against_the_engine(tmp_path: Path) -> None:
+    task, store = make(tmp_path), Store(tmp_path)
+    for name in ("r0", "r0", "r8", "r8", "r16"):  # two batches known to hold one at fault, one that perhaps does
+        store.begin(name)
+    for number in range(3):
+        store.begin("alone", f"r{number}")
+    for _ in range(1 + SPARES + 2):
+        Worker(task, ScriptedEngine(task.engine))
+    with pytest.raises(EngineError, match=r"^11 engines crashed before finishing a record$"):
+        Worker(task, ScriptedEngine(task.engine))
+
+
+def test_what_finished_alone_is_on_disk_before_the_next_record_can_crash_the_engine(tmp_path: Path) -> None:
+    on_disk: list[set[str]] = []
+
+    async def watched(row: Row, generate: Generate) -> Row:
+        on_disk.append({*Store(tmp_path).done()})
+        return row
+
+    store = Store(tmp_path)
+    store.begin("r0")
+    store.begin("r0")
+    assert all(status["ok"] for status in run(dataclasses.replace(make(tmp_path), work=watched), rows(0, 1, 2)))
+    assert [len(done) for done in on_disk] == [0, 1, 2]
+    assert narrowed(tmp_path) == 0
 
 
 async def echo(row: Row, generate: Generate) -> Row:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray import engines, sources
-from imageref_ray.batch import store
+from imageref_ray.batch import ledger, store
 from imageref_ray.batch.budget import Cost, gpu_seconds
 from imageref_ray.batch.job import pass_of
 from imageref_ray.batch.worker import Pass, Row, stage
@@ -25,7 +25,7 @@ from imageref_ray.core import markdown, tokens
 from imageref_ray.core.config import NO_ENGINE, STAGES, BuildConfig, EngineConfig, SourceConfig
 from imageref_ray.core.records import Failure, Record, Usage, from_row, to_row
 from imageref_ray.dataset.export import VARIANTS, answer
-from imageref_ray.engines.base import Generate, Request
+from imageref_ray.engines.base import Generate, Reply, Request
 from imageref_ray.sources.prepare_images import prepare_images
 from imageref_ray.stages.caption import caption
 from imageref_ray.stages.place import place
@@ -80,7 +80,8 @@ def run_passes(
         results = ({"id": result.id, "record": result.row} for result in store.results(directory))
         failures = (dataclasses.replace(failure, usage=Usage()) for failure in store.failures(directory))
         rows = itertools.chain(failures, results)
-        cost = Cost(cost.usage + store.spent(directory), cost.seconds + gpu_seconds(directory, engine))
+        spent = store.spent(directory) + ledger.lost(directory)
+        cost = Cost(cost.usage + spent, cost.seconds + gpu_seconds(directory, engine))
     return summary(config.output, [directory for directory, _, _ in passes(config)[:-1]])
 
 
@@ -115,9 +116,11 @@ def verify(
 async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequence[str] = STAGES) -> Row:
     """Run one record through these stages; raises ValueError (ParseError, RequestError) when one of them fails.
 
-    A record that already has a response keeps it. One with placements is held to the reference contract.
+    A record that already has a response keeps it. One with placements is held to the reference contract. `left_out` in
+    the row: failures of images that the engine refuses (`refused_images`).
     """
-    record = from_row(Record, row["record"])
+    record, left_out, shared = from_row(Record, row["record"]), list[Failure](), list[Usage]()
+    generate = _counting_shared(generate, shared) if recipe.count_shared else generate
     for name in stages:
         with stage(name):
             match name:
@@ -132,6 +135,7 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
                         recipe.caption_examples,
                         recipe.context_tokens,
                         tokens.counter(recipe.tokenizer),
+                        left_out if recipe.leave_out_refused else None,
                     )
                 case "place":
                     record = await place(
@@ -139,7 +143,19 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
                     )
     if record.placements:
         _check_contract(record)
-    return to_row(record)
+    more = {"left_out": [to_row(one) for one in left_out]} if left_out else {}
+    return {**to_row(record), **more, **({"shared": to_row(sum(shared, Usage()))} if recipe.count_shared else {})}
+
+
+def _counting_shared(generate: Generate, shared: list[Usage]) -> Generate:
+    """`generate` that notes what each shared request cost: nothing where its reply was there already."""
+
+    async def counted(request: Request) -> Reply:
+        reply = await generate(request)
+        shared.extend([reply.usage] if request.shared else [])
+        return reply
+
+    return counted
 
 
 def _check_contract(record: Record) -> None:

@@ -25,6 +25,9 @@ class Recipe:
     caption_examples: Examples[CaptionExample] = NO_EXAMPLES
     place_examples: Examples[PlaceExample] = NO_EXAMPLES
     analysis_words: int | None = None
+    leave_out_refused: bool = True
+    count_shared: bool = False
+    """Whether a record's row says what its shared requests cost (`shared`): for a plan."""
 
 
 def make_recipe(config: BuildConfig) -> Recipe:
@@ -49,6 +52,7 @@ def make_recipe(config: BuildConfig) -> Recipe:
             config.place_examples if "place" in config.stages else None, config.source, pack, words
         ),
         analysis_words=words,
+        leave_out_refused=config.refused_images == "leave_out",
     )
 
 

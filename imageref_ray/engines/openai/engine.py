@@ -25,6 +25,7 @@ from imageref_ray.engines.base import (
     EngineError,
     Guide,
     Message,
+    RefusedError,
     Reply,
     Request,
     RequestError,
@@ -115,7 +116,7 @@ class OpenAIEngine:
     async def _ask(self, request: Request, spent: Usage) -> Reply:
         """One completion, however many calls it takes; its usage includes what was spent before."""
         trial, unsupported = Trial(spent), self._unsupported
-        chat = await asyncio.to_thread(protocol.messages, request, self._config.picture)
+        chat = await asyncio.to_thread(protocol.messages, request, self._config)
         while True:
             try:
                 async with self._gate.slot() as began:
@@ -178,7 +179,7 @@ class OpenAIEngine:
             raise error from (trial.probe or fault)
         if verdict is Verdict.FAIL_REQUEST:
             tries = f" (in {trial.failures} tries)" if trial.failures > 1 else ""
-            raise RequestError(f"{fault}{tries}", trial.spent) from fault
+            raise RefusedError(f"{fault}{tries}", trial.spent) from fault
         if fault.wait_s is None:
             await asyncio.sleep(backoff(self._config.rate_limit, trial.failures))
         else:
@@ -196,7 +197,7 @@ class OpenAIEngine:
     async def _probe(self, trial: Trial) -> None:
         """Ask the endpoint something harmless and record the outcome in `trial` and the circuit."""
         trial.probed = True
-        body = protocol.body(HARMLESS, protocol.messages(HARMLESS, "original"), self._config, self._unsupported)
+        body = protocol.body(HARMLESS, protocol.messages(HARMLESS, self._config), self._config, self._unsupported)
         try:
             trial.spent += (await self._call(body, HARMLESS)).usage
         except Fault as fault:

@@ -13,7 +13,7 @@ from imageref_ray.core.records import Usage
 from imageref_ray.core.text import repaired
 from imageref_ray.engines.base import Guide, Message, Reply, Request
 from imageref_ray.engines.openai.errors import Fault, error_text, of_status
-from imageref_ray.engines.openai.images import Size, data_url
+from imageref_ray.engines.openai.images import data_url
 
 NATIVE = frozenset({"response_format", "structured_outputs"})
 """Fields by which an endpoint follows a guide itself."""
@@ -31,19 +31,19 @@ PREFILL = {"continue_final_message": True, "add_generation_prompt": False}
 """Fields that ask for the continuation of the last, open turn (vLLM, SGLang and others know them)."""
 
 
-def messages(request: Request, size: Size) -> list[dict[str, Any]]:
-    """The turns, images as data URLs, the open turn last. Raises RequestError for an image that cannot be read."""
-    chat = [{"role": message.role, "content": _content(message, size)} for message in request.messages]
+def messages(request: Request, config: OpenAIConfig) -> list[dict[str, Any]]:
+    """The turns, images as data URLs, the open turn last. Raises RefusedError for an image that cannot be read."""
+    chat = [{"role": message.role, "content": _content(message, config)} for message in request.messages]
     return [*chat, {"role": "assistant", "content": request.prefix}] if request.prefix else chat
 
 
-def _content(message: Message, size: Size) -> str | list[dict[str, Any]]:
+def _content(message: Message, config: OpenAIConfig) -> str | list[dict[str, Any]]:
     if not message.images:
         return "".join(part for part in message.parts if isinstance(part, str))
     return [
         {"type": "text", "text": part}
         if isinstance(part, str)
-        else {"type": "image_url", "image_url": {"url": data_url(part, size)}}
+        else {"type": "image_url", "image_url": {"url": data_url(part, config.picture, config.picture_limits)}}
         for part in message.parts
     ]
 
