@@ -105,6 +105,8 @@ def read_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]
             if any(row.pop(None, ())):
                 problem = f"more cells than the {len(names)} columns; write cells with commas between quotes"
                 raise ConfigError(f"{path} line {reader.line_num}: {problem}")
+            if not any(cell.strip() for cell in row.values()):
+                continue  # spreadsheets write empty rows as commas
             rows.append((reader.line_num, row))
     except csv.Error as error:
         line = reader.line_num + 1  # where the row begins

@@ -16,6 +16,8 @@ from typing import Literal
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from imageref_ray.core.markdown_bounds import bound_tables
+
 Kind = Literal["header", "line", "item", "code", "table", "quote", "html", "rule", "definition", "image"]
 
 REFERENCE = re.compile(
@@ -200,7 +202,9 @@ def _interrupts(block: Block) -> bool:
 
 @cache
 def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark").enable("table").disable("inline")
+    parser = MarkdownIt("commonmark").enable("table").disable("inline")
+    bound_tables(parser)
+    return parser
 
 
 def _parts(text: Sequence[str]) -> list[_Part]:

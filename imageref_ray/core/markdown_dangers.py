@@ -18,6 +18,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from imageref_ray.core.markdown_blocks import REFERENCE
+from imageref_ray.core.markdown_bounds import bound_tables
 
 SCHEMES = re.compile(r"https?|mailto|tel|sms|sips?|xmpp|ircs?|news|nntp|ftps?|sftp|ssh|git|geo|urn|doi|magnet")
 """Schemes of addresses that run nothing in the page that shows them and read no local file."""
@@ -128,6 +129,7 @@ def _normal(text: str) -> str:
 def _parser() -> MarkdownIt:
     """A parser that leaves inline content unread, and where it reads it notes the place of every link, picture, tag."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table").disable("inline")
+    bound_tables(parser)
     parser.validateLink = lambda url: True  # type: ignore[method-assign]
     parser.normalizeLink = lambda url: url  # type: ignore[method-assign]
     for rule in parser.inline.ruler.__rules__:

@@ -24,7 +24,7 @@ from imageref_ray.core.records import MARKER, Document, Failure, Image, Sample
 from imageref_ray.core.text import well_formed
 from imageref_ray.sources.entries import STAGE, Unusable, image_id
 from imageref_ray.sources.pages import figures, page_files, page_formats, picture_files, sections
-from imageref_ray.sources.pages.furniture import Furniture, find_furniture, without
+from imageref_ray.sources.pages.furniture import Furniture, find_furniture, told, without
 from imageref_ray.sources.pages.html_page import pictures_of
 from imageref_ray.sources.pages.page import Page, Picture
 
@@ -149,13 +149,13 @@ def _document(
     ]
     images: list[Image] = []
     left_out = [(_choose(picture, folder, path, page.base) or "", reason) for picture, reason in page.left_out]
-    numbers = set()
+    numbers, with_words = set(), told(page)
     for k, picture in enumerate(page.images):
         address = _choose(picture, folder, path, page.base)
         if address is None:
             message = f"image {k} of {path} is embedded in the page (data:); save the page's images as files"
             failures.append(Failure(sample_id, STAGE, "EmbeddedImage", message, item=f"{page_id}/{k}"))
-        elif reason := furniture.reason(address):
+        elif reason := furniture.reason(address, k in with_words):
             left_out.append((address, reason))
             numbers.add(k)
         else:

@@ -1,10 +1,6 @@
 """JSONL or Parquet files of samples with their documents → records, and a failure for every part that is unusable.
 
-    {"id", "instruction"?, "category"?, "response"?,
-     "documents": [{"id", "text" (with [Image k]), "title"?, "url"?,
-                    "images": [address or {"uri", "alt"?, "title"?, "caption"?, "mention"?, scores…}]}]}
-
-`images[k]` belongs at `[Image k]` in the text. A sample with a response keeps it: none is generated for it.
+sample_rows.py says what a row holds. A sample with a response keeps it: none is generated for it.
 """
 
 from __future__ import annotations
@@ -23,11 +19,9 @@ from imageref_ray.core.text import well_formed
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, resolve_address, safe_name
 from imageref_ray.sources.pages.page import one_line
+from imageref_ray.sources.sample_rows import WORDS
 
 SUFFIXES = (".jsonl", ".parquet")
-WORDS = ("alt", "title", "caption", "mention")
-"""The document's own words for an image (see `Image`)."""
-
 Entry = tuple[str, dict[str, Any] | Unusable]
 """The position of a sample (`file:number` from 1, in a JSON list `file[number]` from 0), and its row or why there is
 none."""
@@ -156,21 +150,24 @@ def parse_document(name: str, entry: object, root: Path, limits: FilterConfig) -
     listed = entry.get("images")
     if not isinstance(listed, list | None):
         raise Unusable("BrokenDocument", f"images of {document} must be a list, found {type(listed).__name__}")
-    images: list[Image] = []
+    images: dict[int, Image] = {}
     failures: list[Failure] = []
-    for k, image in enumerate(listed or []):
-        item = f"{document}/{k}"
-        fields = {"uri": image} if isinstance(image, str) else image
-        uri = fields.get("uri") if isinstance(fields, dict) else None
+    for place, image in enumerate(listed or []):
+        fields = {"uri": image} if isinstance(image, str) else image if isinstance(image, dict) else {}
+        uri, k = fields.get("uri"), place if fields.get("index") is None else fields["index"]
+        item = f"{document}/{k if isinstance(k, int) else place}"
         if not isinstance(uri, str) or not uri.strip():
             failures.append(Failure(name, STAGE, "BrokenImage", f"image {item} has no address (uri)", item=item))
+        elif isinstance(k, bool) or not isinstance(k, int) or k < 0 or k in images:
+            message = f"image {place} of {document} has the index {k!r}: expected a number from 0 that no other has"
+            failures.append(Failure(name, STAGE, "BrokenImage", message, item=item))
         elif problem := image_filters.by_scores(fields, limits):
             failures.append(Failure(name, image_filters.STAGE, problem.error, f"{uri} {problem.message}", item=item))
         else:
             words: dict[str, Any] = {key: one_line(fields[key]) for key in WORDS if isinstance(fields.get(key), str)}
-            images.append(Image(image_id(document, k, uri.strip()), resolve_address(root, uri.strip()), **words))
+            images[k] = Image(image_id(document, k, uri.strip()), resolve_address(root, uri.strip()), **words)
     title, url = _text(entry, "title", "BrokenDocument"), _text(entry, "url", "BrokenDocument")
-    return Document(document, title, text, tuple(images), url), failures
+    return Document(document, title, text, tuple(images.values()), url), failures
 
 
 def _text(entry: Mapping[str, Any], key: str, error: str = "BrokenSample") -> str:

@@ -58,8 +58,8 @@ def is_svg(data: bytes) -> bool:
     return re.match(r"\s*<(\w+:)?svg[\s>]", head) is not None
 
 
-def draw(data: bytes) -> bytes | Problem:
-    """The PNG of a drawing on white; transparency is lost."""
+def readable(data: bytes) -> bytes | Problem:
+    """The drawing as it may be drawn: its size within bounds, without what names anything outside it."""
     plain = _unpack(data, LARGEST + 1) if data.startswith(b"\x1f\x8b") else data
     if len(plain) > LARGEST:
         return Problem("ImageTooLarge", f"has more than {LARGEST} bytes unpacked")
@@ -74,11 +74,20 @@ def draw(data: bytes) -> bytes | Problem:
         return Problem("BrokenSvg", "is not a readable SVG drawing")
     _without_references(root)
     _bound_size(root)
+    drawing: bytes = etree.tostring(root)
+    return drawing
+
+
+def draw(data: bytes) -> bytes | Problem:
+    """The PNG of a drawing on white; transparency is lost."""
+    drawing = readable(data)
+    if isinstance(drawing, Problem):
+        return drawing
     script = DRAW.format(seconds=SECONDS, memory=MEMORY)
     try:
         done = subprocess.run(
             [sys.executable, "-c", script],
-            input=etree.tostring(root),
+            input=drawing,
             capture_output=True,
             timeout=3 * SECONDS,
             check=False,
@@ -108,7 +117,7 @@ def _without_references(root: etree._Element) -> None:
 def _bound_size(root: etree._Element) -> None:
     """Give a drawing a size in pixels: its own, its longer side within bounds."""
     box = [float(number) for number in re.findall(r"-?\d+\.?\d*", root.get("viewBox") or "")[:4]]
-    boxed = (box[2], box[3]) if len(box) == 4 and box[2] > 0 and box[3] > 0 else (0.0, 0.0)
+    boxed = (box[2], box[3]) if len(box) == 4 and all(1e-6 < side < 1e9 for side in box[2:]) else (0.0, 0.0)
     width, height = (_pixels(root.get(side) or "") for side in ("width", "height"))
     if not (width and height) and all(boxed):
         scale = max(width / boxed[0], height / boxed[1]) or DEFAULT_SIDE / max(boxed)

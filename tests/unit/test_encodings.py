@@ -65,3 +65,9 @@ def test_marks_declarations_and_broken_bytes(data: bytes, text: str) -> None:
 def test_no_bytes_fail(data: bytes, label: str) -> None:
     text = decode(f"<meta charset={label}>".encode() + data)
     assert text.encode("utf-8")
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("begin", ["<!doctype html>", "\n<p>", "# Title\n"])
+def test_utf_16_without_a_mark_is_read(codec: str, begin: str) -> None:
+    assert decode(f"{begin}größer 😀".encode(codec)) == f"{begin}größer 😀"

@@ -140,3 +140,16 @@ def test_pictures_that_are_not_read_are_told() -> None:
     </svg><div style="background: url(data:image/gif;base64,AA)"></div><nav><div style="background:url(n.png)"></div>
     </nav></body>"""
     assert [p.error for p in html_page.parse_html(source.encode()).problems] == ["BackgroundImage", "InlineSvg"]
+
+
+def test_what_is_left_out_of_a_page_is_told_part_by_part_with_its_reason() -> None:
+    source = """<body><nav>Home</nav><main><h1>Title</h1><p>Many words of the text.</p>
+    <p>More of it <a href="#x">\N{PILCROW SIGN}</a> here.</p></main><div>After all</div>
+    <footer>Imprint</footer></body>"""
+    assert html_page.left_out_of(source.encode()) == [
+        ("navigation", "Home"),
+        ("navigation", "\N{PILCROW SIGN}"),
+        ("outside the text", "After all"),
+        ("navigation", "Imprint"),
+    ]
+    assert html_page.left_out_of(b"") == []

@@ -173,3 +173,35 @@ def test_openings_that_nothing_closes_are_read_like_any_text(piece: str) -> None
     """Expressions that look for an end from each of them would take minutes here."""
     page = parse_markdown(f"import a from 'b'\n\n# Boats\n\n`a`{piece * 3000}".encode())
     assert page.title == "Boats"
+
+
+@pytest.mark.parametrize(
+    ("source", "picture"),
+    [
+        ("![[a.png\\|300]]", ("a.png", "")),
+        ("| t |\n|---|\n| ![[a.png\\|The pier]] |", ("a.png", "The pier")),
+        ("[[File:a b.png|thumb|200px|The pier]]", ("a%20b.png", "The pier")),
+        ("[[Datei: a.png]]", ("a.png", "")),
+        ('![The pier](a.png "T" =300x)', ("a.png", "The pier")),
+        ("![The pier|300x200](a.png)", ("a.png", "The pier")),
+    ],
+)
+def test_wikis_pictures_are_found_with_their_words(source: str, picture: tuple[str, str]) -> None:
+    page = parse_markdown(f"Text.\n\n{source}\n".encode())
+    assert [(one.addresses[0], one.alt) for one in page.images] == [picture]
+    assert page.text.splitlines()[-1] == "[Image 0]"
+
+
+@pytest.mark.parametrize(
+    ("front", "title", "problems"),
+    [
+        ('title = "Boats 😀"', "Boats 😀", []),
+        ("[a]\nb = 1", "", []),
+        ("title =", "", ["BrokenFrontMatter"]),
+        ("a = " + "[" * 9999, "", ["BrokenFrontMatter"]),
+    ],
+    ids=["title", "table", "broken", "deep"],
+)
+def test_front_matter_may_be_toml(front: str, title: str, problems: list[str]) -> None:
+    page = parse_markdown(f"+++\n{front}\n+++\nText.\n".encode())
+    assert (page.title, page.text, [problem.error for problem in page.problems]) == (title, "Text.", problems)

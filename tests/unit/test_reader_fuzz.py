@@ -37,6 +37,7 @@ from imageref_ray.core.config import (
 )
 from imageref_ray.core.config import check as checked
 from imageref_ray.core.files import read_csv
+from imageref_ray.core.images import Problem
 from imageref_ray.core.json_files import BrokenJson, json_rows
 from imageref_ray.core.records import Document, Image, Record, Sample
 from imageref_ray.dataset import mixture, paper_formats
@@ -45,10 +46,11 @@ from imageref_ray.dataset.public_benchmarks import export_answers, import_test_s
 from imageref_ray.evaluation import events
 from imageref_ray.evaluation.judge_inputs import Answers, Inputs, read_ratings
 from imageref_ray.serving.local import read_serve_config
-from imageref_ray.sources import image_sets, paper_choice, question_files, vqa_sets
+from imageref_ray.sources import image_sets, paper_choice, question_files, svg, vqa_sets
 from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts.instruct import load_instruct
 from imageref_ray.stages.prompts.rubric import load_rubric
+from tests.unit.pdf_files import Shown, Word, pdf
 
 TURNS = [{"from": "human", "value": "<image>\nWas ist «das»?"}, {"from": "gpt", "value": "Zwei Böte 😀."}]
 ANNOTATION = {"id": 1, "image": "a.png", "conversations": TURNS}
@@ -143,6 +145,16 @@ def pages(path: Path) -> object:
     return list(sources.read(checked(SourceConfig, {"kind": "folder", "root": path.parent}, "")))
 
 
+def docling(path: Path) -> object:
+    return list(sources.read(checked(SourceConfig, {"kind": "folder", "root": path.parent, "pages": ["*.json"]}, "")))
+
+
+def drawn_svg(path: Path) -> object:
+    """What of a drawing is checked here; the process that draws it fails on its own (`test_prepare_images.py`)."""
+    read = svg.readable(path.read_bytes())
+    return read if isinstance(read, Problem) else b""
+
+
 def examples(stage: str) -> Callable[[Path], object]:
     def read(path: Path) -> object:
         (path.parent / "a.png").write_bytes(picture())
@@ -182,6 +194,47 @@ BUILD = {"source": {"kind": "samples", "root": "x", "files": ["ä.jsonl"]}, "out
 SERVE = {"http_options": {"port": 1}, "applications": [{"name": "ö", "import_path": "a:b", "args": {"model": "m"}}]}
 MARKDOWN = "---\ntitle: Tö 😀\n---\n# A\nText ![alt](a.png)\n\n```\ncode\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n"
 HTML = '<!doctype html><html><head><meta charset="utf-8"><title>Tö</title></head><body><p>x<img srcset="a.png 2x"></p>'
+RST = """Tö 😀
+====
+
+.. figure:: a.png
+   :alt: x
+
+   The pier
+
+.. note:: :kbd:`a` |b|
+
+.. |b| replace:: c
+
+::
+
+   code
+"""
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="4cm" viewBox="0 0 40 20"><text x="1" y="9">ö</text></svg>'
+NOTE = {"kind": "description", "text": "boats"}
+DOCLING = {
+    "schema_name": "DoclingDocument",
+    "name": "n",
+    "body": {
+        "self_ref": "#/body",
+        "children": [{"$ref": f"#/{name}/0"} for name in ("texts", "tables", "pictures", "groups")],
+    },
+    "groups": [{"self_ref": "#/groups/0", "label": "ordered_list", "children": [{"$ref": "#/texts/1"}]}],
+    "texts": [
+        {"self_ref": "#/texts/0", "label": "title", "text": "Tö", "level": 1},
+        {"self_ref": "#/texts/1", "label": "list_item", "text": "one", "enumerated": True},
+        {"self_ref": "#/texts/2", "label": "caption", "text": "The pier"},
+    ],
+    "tables": [{"self_ref": "#/tables/0", "data": {"grid": [[{"text": "a"}, {"text": "b"}]]}, "captions": []}],
+    "pictures": [
+        {
+            "self_ref": "#/pictures/0",
+            "image": {"uri": "a.png"},
+            "annotations": [NOTE],
+            "captions": [{"$ref": "#/texts/2"}],
+        }
+    ],
+}
 CAPTION_EXAMPLE = {"document": {**DOCUMENT, "images": ["a.png"]}, "description": "ö", "caption": "c"}
 PLACED = {"position": "<Position 1>", "image": "IMAGE_1", "analysis": "ö", "explanation": "x"}
 PLACE_EXAMPLE = {"response": "# T\nText.", "caption_str": ["ö"], "result": {"predictions": [PLACED]}}
@@ -248,6 +301,14 @@ READERS: dict[str, Reader] = {
     "manifest": (run_folder("manifest.json"), {"summary": {"records": 1, "files": {"a": "ö"}}}, ".json"),
     "Markdown page": (pages, MARKDOWN, ".md"),
     "HTML page": (pages, HTML, ".html"),
+    "reStructuredText page": (pages, RST, ".rst"),
+    "PDF": (
+        pages,
+        pdf([[Word("Harbour", 50, 500, 20), Word("Boats.", 50, 470), Shown("red", (50, 200, 200, 100))]]),
+        ".pdf",
+    ),
+    "Docling's JSON": (docling, DOCLING, ".json"),
+    "SVG drawing": (drawn_svg, SVG, ".svg"),
     "picture": (decoded, picture(), ".png"),
     "benchmark answers": (exported, [IGBENCH], ".jsonl"),
     "benchmark": (lambda path: import_test_set("rag-igbench", path, path.parent, path.parent), [IGBENCH], ".jsonl"),
@@ -331,7 +392,9 @@ def test_a_damaged_file_is_read_or_told_and_never_a_traceback(name: str, tmp_pat
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-@pytest.mark.parametrize("name", [name for name, (_, _, suffix) in READERS.items() if suffix in TEXTUAL])
+@pytest.mark.parametrize(
+    "name", [name for name, (read, _, suffix) in READERS.items() if suffix in TEXTUAL and read is not docling]
+)
 def test_every_reader_reads_the_same_in_every_encoding(name: str, encoding: str, tmp_path: Path) -> None:
     read, good, suffix = READERS[name]
     text = written(good, suffix, tmp_path).decode()

@@ -61,7 +61,7 @@ def _item(reading: _Reading, item: dict[str, Any], depth: int, indent: int, numb
     if name in reading.seen or depth > DEEPEST or item.get("content_layer", "body") != "body":
         return
     reading.seen.add(name)
-    kind, label, space = name.split("/")[1] if name.count("/") > 1 else "", item.get("label"), " " * indent
+    kind, label, space = name.split("/")[1] if name.count("/") > 1 else "", str(item.get("label")), " " * indent
     if label in FURNITURE:
         return
     if kind == "pictures":
@@ -105,7 +105,9 @@ def _picture(reading: _Reading, item: dict[str, Any]) -> None:
     uri = _object(item.get("image")).get("uri")
     captions = _captions(reading, item)
     if isinstance(uri, str) and uri:
-        notes = [_object(note) for note in item.get("annotations") or [] if _object(note).get("kind") == "description"]
+        written = item.get("annotations")
+        notes = [_object(note) for note in written] if isinstance(written, list) else []
+        notes = [note for note in notes if note.get("kind") == "description"]
         alt = _words(notes[0].get("text")) if notes else ""
         reading.lines.append(f"[Image {len(reading.pictures)}]")
         reading.pictures.append(Picture((uri,), alt, caption=" ".join(captions)))

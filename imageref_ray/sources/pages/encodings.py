@@ -24,6 +24,9 @@ ATTRIBUTE = re.compile(rb"""([^\s=/>"']+)\s*(?:=\s*(?:"([^"]*)"|'([^']*)'|([^\s>
 CONTENT = re.compile(rb"""charset\s*=\s*["']?\s*([^\s;"']+)""", re.IGNORECASE)
 XML = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([^"']+)["']""")
 
+LITTLE, BIG = re.compile(rb"(?:[\t\n\r -~]\0){4}"), re.compile(rb"(?:\0[\t\n\r -~]){4}")
+"""How UTF-16 begins without a mark; no other text has NUL at every other place."""
+
 BETTER = {
     "gbk": "gb18030",
     "iso-2022-jp": "iso2022_jp_ext",
@@ -53,8 +56,8 @@ def decode(data: bytes) -> str:
 
 def _declared(head: bytes) -> str:
     """Python's codec for the encoding that the beginning of a page declares; empty if it declares none that exists."""
-    for start, codec in ((b"<\0?\0x\0", "utf-16-le"), (b"\0<\0?\0x", "utf-16-be")):
-        if head.startswith(start):
+    for begin, codec in ((LITTLE, "utf-16-le"), (BIG, "utf-16-be")):
+        if begin.match(head):
             return codec
     shown = re.sub(rb"<!--.*?-->", b"", head, flags=re.DOTALL)
     labels = [label for match in META.finditer(shown) if (label := _label(match[1]))]

@@ -1,8 +1,8 @@
 """The pictures of a folder that belong to its pages' frame, not to their content: navigation, logos, badges, icons.
 
 Known are those that stand on a large part of the pages (by their content: a copy in every folder is the same picture),
-that are no larger than an icon, that come from a service for badges, and those that the reader of a page found outside
-its content. Every one is left out of its documents, and told once: file, number of pages, reason.
+icons that no text is about, badges (by their service), and those that the reader of a page found outside its content.
+Every one is left out of its documents, and told once: file, number of pages, reason.
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ from imageref_ray.core.config.source import FurnitureConfig
 from imageref_ray.core.images import DECODE_ERRORS, FORMATS
 from imageref_ray.core.records import MARKER, Failure
 from imageref_ray.core.text import well_formed
-from imageref_ray.sources.entries import STAGE
+from imageref_ray.sources.entries import SCHEME, STAGE
+from imageref_ray.sources.pages.page import Page
 
 FEWEST = 5
 """Pages that a picture must stand on to be furniture for their number, however few there are."""
+
+ICON_SHARE = 0.05
+"""An icon on more than this fraction of the pages is a sign of theirs, whatever stands beside it."""
+
+SMALLEST = 9
+"""Pixels; what is not even so long is a bullet or a spacer."""
 
 BADGES = re.compile(
     r"https?://(img\.shields\.io|badgen\.net|badge\.fury\.io|badges\.\w+\.\w+|codecov\.io/.*\.svg|coveralls\.io/repos/.*|"
@@ -38,39 +45,48 @@ class Furniture:
     """Which pictures of a folder are furniture, and what has been left out of which pages."""
 
     def __init__(self, root: Path, limits: FurnitureConfig, frequent: Mapping[str, int], pages: int) -> None:
-        """`frequent`: file → how many of the `pages` it stands on, for those that stand on too many."""
+        """`frequent`: file → how many of the `pages` it stands on, for those that stand on too many for an icon."""
         self._root, self._limits, self._frequent, self._pages = root, limits, frequent, pages
-        self._reasons: dict[str, str] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._left_out: Counter[tuple[str, str]] = Counter()
 
-    def reason(self, address: str) -> str:
-        """Why the picture at an address (a path or on the web) is furniture; empty if it is none."""
-        if address not in self._reasons:
-            self._reasons[address] = self._find_reason(address)
-        return self._reasons[address]
+    def reason(self, address: str, told: bool) -> str:
+        """Why the picture at an address (a path or on the web) is furniture; empty if it is none.
+
+        `told`: words stand in its line, or it has a caption; an icon is content only then.
+        """
+        if BADGES.match(address):
+            return "a badge"
+        number = self._frequent.get(address, 0)
+        share = f"stands on {number} of {self._pages} pages"
+        if number > _most(self._limits.share, self._pages):
+            return f"it {share}, more than source.furniture.share"
+        width, height = self._size(address) if self._limits.icon_side else (0, 0)
+        if not 0 < max(width, height) <= self._limits.icon_side:
+            return ""
+        icon = f"an icon of {width} x {height} px (source.furniture.icon_side is {self._limits.icon_side})"
+        if max(width, height) < SMALLEST:
+            return f"{icon}, too small to show anything"
+        if number:
+            return f"{icon} that {share}"
+        return "" if told else f"{icon} without words in its line"
 
     def leave_out(self, pictures: Iterable[tuple[str, str]]) -> None:
         """Count pictures (address, reason) that one page has and its document has not."""
         self._left_out.update(set(pictures))
 
     def rows(self) -> Iterator[Failure]:
-        """A failure for every picture that was left out: its file, how many pages have it, and why."""
-        for (address, reason), pages in sorted(self._left_out.items()):
-            name = os.path.relpath(address, self._root) if os.path.isabs(address) else address
+        """A failure for every picture that was left out, those of most pages first: its file, how many, and why."""
+        for (address, reason), pages in sorted(self._left_out.items(), key=lambda item: (-item[1], item[0])):
+            name = address if SCHEME.match(address) else os.path.relpath(address, self._root)
             where = f"{pages} pages" if pages > 1 else "1 page"
             message = well_formed(f"{name} is left out of {where}: {reason}")
             yield Failure(well_formed(self._root.name), STAGE, "Furniture", message, item=well_formed(name))
 
-    def _find_reason(self, address: str) -> str:
-        if BADGES.match(address):
-            return "a badge"
-        if address in self._frequent:
-            share = f"{self._frequent[address]} of {self._pages} pages"
-            return f"it stands on {share}, more than source.furniture.share"
-        width, height = _size(address) if self._limits.icon_side else (0, 0)
-        if 0 < max(width, height) <= self._limits.icon_side:
-            return f"an icon of {width} x {height} px; source.furniture.icon_side is {self._limits.icon_side}"
-        return ""
+    def _size(self, address: str) -> tuple[int, int]:
+        if address not in self._sizes:
+            self._sizes[address] = _size(address)
+        return self._sizes[address]
 
 
 def find_furniture(root: Path, limits: FurnitureConfig, pictures: Iterable[Iterable[str]]) -> Furniture:
@@ -82,7 +98,7 @@ def find_furniture(root: Path, limits: FurnitureConfig, pictures: Iterable[Itera
     for count, addresses in enumerate(pictures, 1):
         for address in addresses:
             pages[address].add(count)
-    most = max(limits.share * count, FEWEST - 1)
+    most = _most(min(limits.share, ICON_SHARE), count)
     copies: defaultdict[object, set[str]] = defaultdict(set)
     for address, same_size in _by_size(pages).items():
         together = set().union(*(pages[other] for other in same_size))
@@ -92,9 +108,19 @@ def find_furniture(root: Path, limits: FurnitureConfig, pictures: Iterable[Itera
         number = len(set().union(*(pages[address] for address in same)))
         if number > most:
             frequent |= dict.fromkeys(same, number)
-    if len(frequent) == len(pages):  # a frame has a picture in it: the only ones of a folder are its content
-        frequent = {}
+    if all(frequent.get(address, 0) > _most(limits.share, count) for address in pages):
+        frequent = {}  # a frame has a picture in it: the only ones of a folder are its content
     return Furniture(root, limits, frequent, count)
+
+
+def told(page: Page) -> set[int]:
+    """The numbers of a page's pictures with words in their line, or with a caption of their own."""
+    numbers = {k for k, picture in enumerate(page.images) if picture.caption}
+    for line in page.text.split("\n"):
+        marked = MARKER.findall(line)
+        if marked and re.search(r"[^\W\d_]{2}|[\u2e80-\ud7ff\uf900-\uffef]", MARKER.sub("", line)):
+            numbers.update(map(int, marked))
+    return numbers
 
 
 def without(text: str, pictures: Iterable[int]) -> str:
@@ -110,6 +136,11 @@ def without(text: str, pictures: Iterable[int]) -> str:
         elif left := re.sub(r" *\0 *", " ", left).strip():
             lines.append(left)
     return "\n".join(lines)
+
+
+def _most(share: float, pages: int) -> float:
+    """The number of pages that a picture may stand on."""
+    return max(share * pages, FEWEST - 1)
 
 
 def _by_size(addresses: Iterable[str]) -> dict[str, set[str]]:

@@ -7,7 +7,7 @@ bytes ─encodings.py─▶ HTML ─▶ tree ─main_content.py─▶ main conte
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urljoin
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -17,8 +17,8 @@ from imageref_ray.sources.pages.encodings import decode
 from imageref_ray.sources.pages.image_addresses import addresses, is_placeholder
 from imageref_ray.sources.pages.main_content import Content, find_content
 from imageref_ray.sources.pages.page import Page, Picture, one_line, untitled
-from imageref_ray.sources.pages.page_text import extract
-from imageref_ray.sources.pages.tree import above
+from imageref_ray.sources.pages.page_text import as_text, extract
+from imageref_ray.sources.pages.tree import above, traverse
 
 MOST = 0.5
 """A page that loses more than this fraction of its text outside links is reported."""
@@ -36,17 +36,44 @@ def parse_html(data: bytes) -> Page:
     if tree.body is None:
         return Page("", "", ())
     content = find_content(tree, html)
+    junk = content.junk
     headings = content.root.css("h1")
     title = (_plain(headings[0]) if len(headings) == 1 else "") or name
-    text, images = extract(content.root, content.junk, addresses)
+    text, images = extract(content.root, junk, addresses)
     kept = {picture.addresses[0] for picture in images}
     left_out = tuple(
         (Picture(found, one_line(image.attributes.get("alt") or "")), reason)
-        for image, reason in [*content.left_out, *_placeholders(content)]
+        for image, reason in [*content.left_out, *_stand_ins(content)]
         if (found := addresses(image) or ((image.attributes.get("src") or "").strip(),)) and found[0] not in kept
     )
-    problems = tuple(_problems(content))
+    problems = tuple(_problems(content, junk))
     return Page(one_line(title), untitled(text, title), images, url, base, problems, left_out)
+
+
+def left_out_of(data: bytes) -> list[tuple[str, str]]:
+    """The texts of a page that `parse_html` takes for none of its content, in reading order, each with the reason."""
+    html = decode(data)
+    tree = LexborHTMLParser(html)
+    if tree.body is None:
+        return []
+    content = find_content(tree, html)
+    reasons = {node: reason for reason, nodes in content.parts.items() for node in nodes}
+    parts = [("", "")]
+    part = 0  # the outermost open element that is left out
+    inside = content.root.mem_id == tree.body.mem_id
+    for node, entering in traverse(tree.body):
+        if node.mem_id == content.root.mem_id:
+            inside = entering
+        part = part or (node.mem_id if node.mem_id in reasons else 0)
+        reason = reasons[part] if part else "" if inside else "outside the text"
+        text = one_line(node.text_content or "") if node.is_text_node and entering else ""
+        if text and parts[-1][0] == reason:
+            parts[-1] = reason, f"{parts[-1][1]} {text}"
+        elif text:
+            parts.append((reason, text))
+        if not entering and part == node.mem_id:
+            part = 0
+    return [(reason, text) for reason, text in parts if reason]
 
 
 def pictures_of(data: bytes) -> tuple[list[Picture], str]:
@@ -55,7 +82,7 @@ def pictures_of(data: bytes) -> tuple[list[Picture], str]:
     return [Picture(found) for image in tree.css("img") if (found := addresses(image))], _web_addresses(tree)[1]
 
 
-def _problems(content: Content) -> Iterable[Problem]:
+def _problems(content: Content, junk: Collection[int]) -> Iterable[Problem]:
     """What of a page's content is not read."""
     if content.lost > MOST:
         yield Problem(
@@ -64,20 +91,22 @@ def _problems(content: Content) -> Iterable[Problem]:
             "look at the page, and cut it to its content if that is wrong",
         )
     styled = [node for node in content.root.css("[style]") if BACKGROUND.search(node.attributes.get("style") or "")]
-    if backgrounds := sum(_is_inside(node, content) for node in styled):
+    if backgrounds := sum(_is_inside(node, junk) for node in styled):
         yield Problem("BackgroundImage", f"{backgrounds} pictures are backgrounds (CSS), which are not read")
-    if drawings := sum(_is_inside(node, content) for node in content.root.css("svg") if node.css_first("text, image")):
+    if drawings := sum(_is_inside(node, junk) for node in content.root.css("svg") if node.css_first("text, image")):
         yield Problem("InlineSvg", f"{drawings} drawings stand in the page itself (svg), which are not read; link them")
 
 
-def _is_inside(node: LexborNode, content: Content) -> bool:
+def _is_inside(node: LexborNode, junk: Collection[int]) -> bool:
     """Whether an element is content, or the elements around it are."""
-    return not any(parent.mem_id in content.junk for parent in above(node))
+    return not any(parent.mem_id in junk for parent in above(node))
 
 
-def _placeholders(content: Content) -> Iterable[tuple[LexborNode, str]]:
+def _stand_ins(content: Content) -> Iterable[tuple[LexborNode, str]]:
     for image in content.root.css("img"):
-        if is_placeholder(image) and not addresses(image):
+        if as_text(image):
+            yield image, "a sign that is read as text"
+        elif is_placeholder(image) and not addresses(image):
             yield image, "a placeholder for a picture that a script loads"
 
 

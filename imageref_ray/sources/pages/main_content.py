@@ -41,14 +41,19 @@ COLOPHON = re.compile(
 
 
 class Content(NamedTuple):
-    """`root` holds the content, apart from the nodes in `junk` (`mem_id`s); `lost` is the fraction of the page's prose
-    (text outside links, navigation included) that is left out; `left_out` are the images outside, each with the
-    reason."""
+    """`root` holds the content, apart from the nodes in `parts` (reason → `mem_id`s); `lost` is the fraction of the
+    page's prose (text outside links, navigation included) that is left out; `left_out` are the images outside, each
+    with the reason."""
 
     root: Node
-    junk: frozenset[int]
+    parts: dict[str, frozenset[int]]
     lost: float
     left_out: tuple[tuple[Node, str], ...]
+
+    @property
+    def junk(self) -> frozenset[int]:
+        """All nodes below `root` that are no content."""
+        return frozenset().union(*self.parts.values())
 
 
 def find_content(tree: LexborHTMLParser, html: str) -> Content:
@@ -70,13 +75,15 @@ def find_content(tree: LexborHTMLParser, html: str) -> Content:
         found = judge(body, junk, html)
         if found.kept >= LEAST * found.prose:
             left_out += [(image, "outside the article") for image in found.images]
-            return Content(body, junk | found.outside, _lost(found.kept, prose), tuple(left_out))
+            parts = {"navigation": junk, "outside the article": found.outside}
+            return Content(body, parts, _lost(found.kept, prose), tuple(left_out))
     root = find_root(tree, weights)
     inside = {image.mem_id for image in root.css("img")}
     left_out += [(image, "outside the text") for image in body.css("img") if image.mem_id not in inside]
     edges = _edges(root, junk, manual)
     kept = weights[root.mem_id].prose - sum(block.weight.prose for block in edges)
-    return Content(root, junk.union(*(block.nodes for block in edges)), _lost(kept, prose), tuple(left_out))
+    parts = {"navigation": junk, "links and lines about the page": frozenset[int]().union(*(b.nodes for b in edges))}
+    return Content(root, parts, _lost(kept, prose), tuple(left_out))
 
 
 def _edges(root: Node, junk: Collection[int], manual: bool) -> list[Block]:

@@ -106,18 +106,23 @@ def _closes(block: _Open, line: str) -> bool:
     return bool(marks) and set(marks) == {block.mark} and len(marks) >= (block.length if block.mark in "`~" else 3)
 
 
+DEEPEST = 100
+"""Directives on the first lines of each other that are read."""
+
+
 def _line(line: str, lines: Iterator[str], open_blocks: list[_Open], numbers: dict[str, int]) -> list[str]:
     """What a line outside code becomes; a container that it begins is added to `open_blocks`."""
     if opened := FENCE.match(line):
         directive = DIRECTIVE.match(opened["info"].strip())
-        if directive and not opened["quote"] and directive["name"] in PROSE | CODE | LEFT_OUT | {*FIGURES}:
+        deep = len(open_blocks) > DEEPEST
+        if directive and not deep and not opened["quote"] and directive["name"] in PROSE | CODE | LEFT_OUT | {*FIGURES}:
             return _directive(directive, opened, lines, open_blocks, numbers)
         open_blocks.append(_Open(opened["marks"][0], len(opened["marks"]), "code", line, len(opened["indent"])))
         language = re.match(r"\{+[ \t]*\.?([\w+#-]+)", opened["info"].strip())
         return [f"{line[: opened.end('marks')]}{language[1]}" if language else line]
     if LEARN_IMAGE.search(line):
         return [LEARN_IMAGE.sub(lambda found: _learn_image(found[1]), line)]
-    if (opened := COLONS.match(line)) and opened["info"]:
+    if (opened := COLONS.match(line)) and opened["info"] and len(open_blocks) <= DEEPEST:
         return _container(opened, lines, open_blocks, numbers)
     if tab := TAB.match(line):
         return ["", f"{tab[1]}!!! tab {tab[2]}"]

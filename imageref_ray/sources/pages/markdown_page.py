@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import re
+import tomllib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -27,6 +28,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 from selectolax.lexbor import LexborHTMLParser
 
 from imageref_ray.core.images import Problem
+from imageref_ray.core.markdown_bounds import bound_search, bound_tables
 from imageref_ray.core.yaml_files import BrokenYaml, parse_yaml
 from imageref_ray.sources.pages import markdown_dialects, mdx
 from imageref_ray.sources.pages.encodings import decode
@@ -35,21 +37,30 @@ from imageref_ray.sources.pages.image_addresses import addresses
 from imageref_ray.sources.pages.page import Page, one_line, untitled
 from imageref_ray.sources.pages.page_text import extract
 
+TOML = re.compile(r"\A\ufeff?\+\+\+[ \t]*\n(.*?)\n\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
 FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|avif)(?:[?#].*)?$", re.IGNORECASE)
 DARK = "source[media*='dark'], img[src$='#gh-dark-mode-only'], img[src$='#only-dark']"
 """The version of a picture for dark pages, beside the one that is read."""
 
-WIKI = re.compile(r"(?P<embed>!?)\[\[(?P<target>[^\[\]|\n]+)(?P<rest>(?:\|[^\[\]\n]*)?)\]\]")
+WIKI = re.compile(r"(?P<embed>!?)\[\[(?P<target>[^\[\]|\n]+?)(?P<rest>(?:\\?\|[^\[\]\n]*)?)\]\]")
+FILE = re.compile(r"(?:File|Image|Media|Datei|Bild|Fichier|Archivo|Файл|文件|ファイル)\s*:\s*", re.IGNORECASE)
+"""What MediaWiki's links to pictures begin with, in some languages."""
+LAYOUT = re.compile(r"[\dx\s]+(?:px)?|thumb(?:nail)?|frame(?:d|less)?|left|right|center|none|border|upright.*|alt=.*")
+"""What is said about a picture in a link and is no words about it."""
 LOOSE = re.compile(
     r"""!\[(?P<alt>(?:[^\[\]\n]|\[[^\[\]\n]*\])*)\]\([ ]*<?(?P<src>(?:[^()\n"]|\([^()\n]*\))+?)>?"""
-    r"""(?P<size>[ ]+=[\d.]*(?:%|px)?x?[\d.]*(?:%|px)?)?(?:[ ]+"(?P<title>[^"\n]*)")?[ ]*\)"""
+    r"""(?P<size>[ ]+=[\d.]*(?:%|px)?x?[\d.]*(?:%|px)?)?"""
+    r"""(?:[ ]+"(?P<title>[^"\n]*)"(?P<last>[ ]+=[\d.]*(?:%|px)?x?[\d.]*(?:%|px)?)?)?[ ]*\)"""
 )
 ATTRIBUTES = re.compile(r"""\{:?[ \t]*(?:(?:[.#][\w:-]+|-|[\w:-]+=(?:"[^"\n]*"|'[^'\n]*'|[^\s{}"']+))[ \t]*)+\}""")
 MARKDOWN_INSIDE = re.compile(r"\A(\s*<[^>\n]*\smarkdown(?:=[\"']?\w+[\"']?)?[^>\n]*>)(.*)\Z", re.DOTALL)
 ROLE = re.compile(r"\{(?P<name>[a-zA-Z][\w:+-]*)\}`(?P<text>[^`\n]+)`")
 CROSS_REFERENCE = re.compile(r"(?<![\w@])-?\[?-?@(?P<name>fig-[\w-]+)\]?")
 CALLOUT = re.compile(r"\[!(?P<kind>[\w-]+)(?:\|[^\]\n]*)?\][+-]?[ \t]*")
+FORMULA_END = re.compile(r"\$\$(?:\s*\([^)$\n]+\))?\s*\Z")
+DEEPEST = 10
+"""HTML elements with Markdown inside each other that are read; deeper ones are HTML."""
 ATTACHED = frozenset(("image", "link_close", "code_inline", "strong_close", "em_close", "html_inline"))
 """After these inline elements a list of attributes may follow directly."""
 
@@ -57,8 +68,8 @@ ATTACHED = frozenset(("image", "link_close", "code_inline", "strong_close", "em_
 def parse_markdown(data: bytes, jsx: bool = False) -> Page:
     """A Markdown page; title and address from its front matter, if it has any. `jsx`: the file is MDX."""
     source = decode(data).replace("\r\n", "\n").replace("\r", "\n")
-    front = FRONT_MATTER.match(source)
-    fields, problems = _front_matter(front[1]) if front else ({}, ())
+    front = FRONT_MATTER.match(source) or TOML.match(source)
+    fields, problems = _front_matter(front) if front else ({}, ())
     body_source = source[front.end() :] if front else source
     jsx = jsx or mdx.uses_jsx(body_source)
     body = LexborHTMLParser(render(mdx.plain_markdown(body_source) if jsx else body_source, jsx)).body
@@ -87,6 +98,8 @@ def _reader(jsx: bool) -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": True, "alerts": True}).enable(["table", "strikethrough"])
     reader.use(admon_plugin).use(deflist_plugin).use(footnote_plugin)
     reader.use(dollarmath_plugin, allow_space=False, allow_digits=False, renderer=_formula)
+    bound_tables(reader)
+    bound_search(reader, "math_block", lambda line: FORMULA_END.search(line) is not None)
     if jsx:
         reader.disable("code")  # MDX has no indented code: components are indented
     reader.inline.ruler.before("link", "wiki", _wiki)
@@ -111,11 +124,10 @@ def _wiki(state: StateInline, silent: bool) -> bool:
     if not found:
         return False
     if not silent:
-        target, words = found["target"].strip(), found["rest"].split("|")[1:]
-        if found["embed"] and PICTURE.search(target):
-            image = _push_image(
-                state, target, next((word for word in words if not re.fullmatch(r"[\dx\s]+", word)), "")
-            )
+        target, words = found["target"].strip(), [word.strip("\\ ") for word in found["rest"].split("|")[1:]]
+        if (found["embed"] or FILE.match(target)) and PICTURE.search(target):
+            told = next((word for word in words if not LAYOUT.fullmatch(word)), "")
+            image = _push_image(state, FILE.sub("", target, count=1), told)
             image.attrSet("data-anywhere", "")
         elif not found["embed"]:
             state.push("text", "", 0).content = words[-1] if words else target.lstrip("#")
@@ -126,7 +138,7 @@ def _wiki(state: StateInline, silent: bool) -> bool:
 def _loose_image(state: StateInline, silent: bool) -> bool:
     """A picture that CommonMark does not see: with a size, or with spaces in its name."""
     found = LOOSE.match(state.src, state.pos) if state.src[state.pos] == "!" else None
-    if not found or not (found["size"] or PICTURE.search(found["src"].strip())):
+    if not found or not (found["size"] or found["last"] or PICTURE.search(found["src"].strip())):
         return False
     if not silent:
         image = _push_image(state, found["src"].strip(), found["alt"])
@@ -174,7 +186,7 @@ def _without_attributes(state: StateInline) -> None:
             if before.type == "image" and name:
                 before.meta = {"figure": figures.get(name[1])}
         if number == len(tokens) - 1:
-            token.content = re.sub(rf"\s*{ATTRIBUTES.pattern}\s*\Z", "", token.content)
+            token.content = re.sub(rf"(?<!\s)\s*{ATTRIBUTES.pattern}\s*\Z", "", token.content)
         token.content = CROSS_REFERENCE.sub(lambda found: _cross_reference(found, figures), token.content)
 
 
@@ -199,29 +211,30 @@ def _without_callouts(tokens: Sequence[Token]) -> None:
 def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     """A picture; one with the name of a numbered figure (Quarto) is a figure, its words the caption."""
     token = tokens[index]
-    token.attrSet("alt", self.renderInlineAsText(token.children or [], options, env))
+    alt = re.sub(r"\|\s*\d+(?:x\d+)?\s*\Z", "", self.renderInlineAsText(token.children or [], options, env))
+    token.attrSet("alt", alt)  # Obsidian writes the size after it
     image = self.renderToken(tokens, index, options, env)
     if number := token.meta.get("figure"):
-        alt = html.escape(str(token.attrGet("alt") or ""))
-        return f"<figure>{image}<figcaption>Figure {number}: {alt}</figcaption></figure>"
+        return f"<figure>{image}<figcaption>Figure {number}: {html.escape(alt)}</figcaption></figure>"
     return image
 
 
 def _html_block(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     """HTML as it is; below an element with the attribute `markdown` (MkDocs) it is Markdown."""
     content = tokens[index].content
-    inside = MARKDOWN_INSIDE.match(content)
-    if not inside:
+    inside, depth = MARKDOWN_INSIDE.match(content), env.get("depth", 0)
+    if not inside or depth >= DEEPEST:
         return content
     source = "\n".join(line.strip() for line in inside[2].split("\n"))
-    return f"{inside[1]}{_reader(False).render(source, {'figures': env.get('figures', {})})}"
+    return f"{inside[1]}{_reader(False).render(source, {'figures': env.get('figures', {}), 'depth': depth + 1})}"
 
 
-def _front_matter(text: str) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+def _front_matter(found: re.Match[str]) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """The fields, or why there are none."""
-    try:
-        values = parse_yaml(f"\n{text}")  # its first line is the second of the page
-    except BrokenYaml as error:
-        message = f"its front matter is not YAML: {error}; the page was read without its title and address"
+    kind = "TOML" if found.re is TOML else "YAML"
+    try:  # its first line is the second of the page
+        values = tomllib.loads(f"\n{found[1]}") if kind == "TOML" else parse_yaml(f"\n{found[1]}")
+    except (BrokenYaml, tomllib.TOMLDecodeError, RecursionError) as error:
+        message = f"its front matter is not {kind}: {error}; the page was read without its title and address"
         return {}, (Problem("BrokenFrontMatter", message),)
     return values if isinstance(values, dict) else {}, ()

@@ -15,10 +15,8 @@ IMPORT = re.compile(
 EXPORT = re.compile(r"^export\s+(?:const|let|var|default|function|async|class)\b.*?(?:\n[ \t]*\n|\Z)", re.M | re.S)
 COMMENT = re.compile(r"\{/\*.*?\*/\}", re.S)
 EXPRESSION = re.compile(r"(?<![\\$\{\]\)`\w])\{[^{}\n]*\}(?!\})")
-CODE = re.compile(
-    r"^[ \t]*(?:>[ \t]?)*(`{3,}|~{3,}).*?(?:^[ \t]*(?:>[ \t]?)*\1[`~]*[ \t]*$|\Z)|(`+)(?!`).*?(?<!`)\2(?!`)",
-    re.M | re.S,
-)
+OPENING = re.compile(r"^[ \t]*(?:>[ \t]?)*(?P<fence>`{3,}+(?![^\n]*`)|~{3,}+)|(?<!`)(?P<ticks>`++)", re.M)
+"""Where a code fence or a code span may begin."""
 TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][\w.]*)(?=[\s/>])")
 LITERAL = re.compile(r"""["'`]([^"'`\n]+)["'`]""")
 PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|avif)(?:[?#].*)?$", re.I)
@@ -37,16 +35,36 @@ def plain_markdown(source: str) -> str:
 
 def uses_jsx(source: str) -> bool:
     """Whether a Markdown file is MDX under another name: it imports something, outside code."""
-    return IMPORT.search(CODE.sub("", source)) is not None
+    return IMPORT.search(source) is not None and any(IMPORT.search(part) for part in _parts(source)[::2])
 
 
 def outside_code(source: str, change: Callable[[str], str]) -> str:
     """The source with every part between code fences and code spans changed."""
-    done, at = [], 0
-    for code in CODE.finditer(source):
-        done += [change(source[at : code.start()]), code[0]]
-        at = code.end()
-    return "".join([*done, change(source[at:])])
+    return "".join(part if number % 2 else change(part) for number, part in enumerate(_parts(source)))
+
+
+def _parts(source: str) -> list[str]:
+    """The source cut into what is no code, code, what is none, and so on."""
+    parts, at = [], 0
+    spans: dict[int, list[int]] = {}  # how many backticks → where they stand, the last first
+    for run in reversed([found.span() for found in re.finditer("`+", source)]):
+        spans.setdefault(run[1] - run[0], []).append(run[0])
+    for opening in OPENING.finditer(source):
+        if opening.start() < at:
+            continue
+        if mark := opening["fence"]:
+            closing = re.compile(rf"^[ \t]*(?:>[ \t]?)*{mark}[`~]*[ \t]*$", re.M).search(source, opening.end())
+            end = closing.end() if closing else len(source)
+        else:
+            later = spans[length := len(opening["ticks"])]
+            while later and later[-1] < opening.end():
+                later.pop()
+            if not later:
+                continue
+            end = later.pop() + length
+        parts += [source[at : opening.start()], source[opening.start() : end]]
+        at = end
+    return [*parts, source[at:]]
 
 
 def _without_comments(part: str) -> str:

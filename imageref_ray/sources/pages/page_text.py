@@ -16,7 +16,7 @@ from selectolax.lexbor import LexborNode
 
 from imageref_ray.core.records import MARKER
 from imageref_ray.sources.pages.page import Picture, one_line
-from imageref_ray.sources.pages.tree import traverse
+from imageref_ray.sources.pages.tree import tokens, traverse
 
 BLOCKS = frozenset((
     "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl",
@@ -112,6 +112,9 @@ def extract(root: LexborNode, junk: Collection[int], addresses: Addresses) -> tu
         if node.is_text_node:
             if entering:
                 lines.add(node.text_content or "")
+        elif text := as_text(node):
+            if entering:
+                lines.add(text)
         elif tag in IMAGE_TAGS:
             found = addresses(node) if entering else ()
             if found and found[0] not in pictures:
@@ -128,6 +131,18 @@ def extract(root: LexborNode, junk: Collection[int], addresses: Addresses) -> tu
             _block(lines, node, tag, entering)
     lines.end()
     return "\n".join(lines.done), tuple(pictures.values())
+
+
+def as_text(node: LexborNode) -> str:
+    """What an `img` is read as that only draws a sign: a callout's number as `(1)`, an emoji as itself; else ""."""
+    if node.tag != "img":
+        return ""
+    own = node.attributes
+    alt, source = (own.get("alt") or "").strip(), own.get("src") or ""
+    names = set(tokens(node))
+    if number := re.fullmatch(r"\(?(\d{1,2})\)?", alt):
+        return f"({number[1]})" if names & {"callout", "co", "conum"} or "/callouts/" in source else ""
+    return alt if names & {"emoji", "wp-smiley", "twemoji"} else ""
 
 
 def _cell(lines: _Lines, node: LexborNode, entering: bool) -> None:

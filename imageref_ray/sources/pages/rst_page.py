@@ -50,6 +50,10 @@ CODE = frozenset(
 HARMLESS = re.compile(r"Unknown target name|Duplicate|Undefined substitution|is not referenced|Anonymous hyperlink")
 DIRECTIVE = re.compile(r"^[ \t]*\.\.[ \t]+([\w:+-]+)::", re.MULTILINE)
 ROLE = re.compile(r":([\w+-]+(?::[\w+-]+)*):`")
+BLANK = re.compile(r"\n[ \t]*\n")
+MARKS, MOST_WORK = "*`|_", 200_000_000
+"""From each of these marks docutils searches for its end to the end of the paragraph: through so many characters in
+some 15 seconds."""
 TITLED = re.compile(r"(?P<title>.*?)\s*<(?P<target>[^<>]*)>\Z", re.DOTALL)
 
 
@@ -95,8 +99,13 @@ class _Contents(Directive):  # type: ignore[misc]
 
 
 def parse_rst(data: bytes) -> Page:
-    """A reStructuredText page. Raises Unusable if docutils cannot read it."""
+    """A reStructuredText page. Raises Unusable if docutils cannot read it, or not in sensible time."""
     source = decode(data)
+    if (work := sum(len(part) * sum(map(part.count, MARKS)) for part in BLANK.split(source))) > MOST_WORK:
+        problem = (
+            f"has paragraphs with so many marks ({MARKS}) that docutils needs minutes ({work:,} steps of {MOST_WORK:,})"
+        )
+        raise Unusable("PageTooLarge", f"{problem}; put blank lines between them, or leave it out of source.pages")
     _know(source)
     try:
         parts = docutils.core.publish_parts(source, writer="html5", settings_overrides=SETTINGS)
