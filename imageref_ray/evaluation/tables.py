@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -49,6 +49,15 @@ JUDGE = {
 SHOWN_TYPES = 10
 """Types of a set's questions or answers that the table lists; VQAv2 has 65 types of questions."""
 
+SPEED = {
+    "samples_per_second": ("samples/s", 2),
+    "requests_per_second": ("requests/s", 2),
+    "p50_s": ("p50, s", 3),
+    "p95_s": ("p95, s", 3),
+    "wall_s": ("wall time, s", 1),
+}
+"""Number in a mode's result → its column and digits."""
+
 NOTES = {
     "missing_events": "{count} labelled events have no answer; the quarantine says why",
     "unparsed_events": "{count} answers share no section with the reference and count as answers without images",
@@ -77,40 +86,72 @@ def show(console: Console, table: Table, summary: Mapping[str, Any]) -> None:
         console.print(note, highlight=False, soft_wrap=True)
 
 
+class Line(NamedTuple):
+    """One measured number of a way of decoding, a set or a system (`name`).
+
+    `value` is None where there was nothing to measure, `interval` its 95 % bootstrap interval, `of` how many it is the
+    value of, None in a line that only says something.
+    """
+
+    name: str
+    label: str
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    digits: int = 3
+    of: int | None = None
+
+    @property
+    def texts(self) -> tuple[str, str, str, str, str]:
+        """The line in figures: name, label, value, interval, count."""
+        if self.of is None:
+            return self.name, self.label, "", "", ""
+        bounds = " – ".join(number(bound, self.digits) for bound in self.interval) if self.interval else ""
+        return self.name, self.label, number(self.value, self.digits), bounds, f"{self.of:,}"
+
+
 def placement(title: str, summary: Mapping[str, Any]) -> Table:
     """One row per way of decoding and measure, with its 95 % interval."""
-    table = _empty_table(title, "decoding", "value", "events")
-    for mode in MODES:
-        if mode in summary:
-            _add_rows(table, mode, summary[mode], PLACEMENT, 3, "events" if "events" in summary[mode] else "answers")
-    return table
+    return _table(title, ("decoding", "value", "events"), placement_lines(summary))
 
 
 def vqa(title: str, summary: Mapping[str, Any]) -> Table:
     """One row per set and measure, with its 95 % interval, and per type of question and answer where a set has them."""
-    table = _empty_table(title, "set", "%", "questions")
-    for _, name, metrics in _sets(summary):
-        _add_rows(table, name, metrics, VQA, 1, "questions")
-        for kind in TYPES:
-            _add_types(table, name, kind.replace("_", " "), metrics.get(f"by_{kind}", {}))
-    return table
+    return _table(title, ("set", "%", "questions"), vqa_lines(summary))
 
 
 def judge(title: str, summary: Mapping[str, Any]) -> Table:
     """One row per system and measure, the best system first, with its 95 % interval."""
-    table = _empty_table(title, "system", "value", "answers")
+    return _table(title, ("system", "value", "answers"), judge_lines(summary))
+
+
+def placement_lines(summary: Mapping[str, Any]) -> Iterator[Line]:
+    """One line per way of decoding and measure."""
+    for mode in MODES:
+        if mode in summary:
+            yield from _lines(mode, summary[mode], PLACEMENT, 3, "events" if "events" in summary[mode] else "answers")
+
+
+def vqa_lines(summary: Mapping[str, Any]) -> Iterator[Line]:
+    """One line per set and measure, and for the commonest types of questions and answers."""
+    for _, name, metrics in _sets(summary):
+        yield from _lines(name, metrics, VQA, 1, "questions")
+        for kind in TYPES:
+            yield from _type_lines(name, kind.replace("_", " "), metrics.get(f"by_{kind}", {}))
+
+
+def judge_lines(summary: Mapping[str, Any]) -> Iterator[Line]:
+    """One line per system and measure, the best system first."""
     labels = {key: JUDGE.get(key, key) for key in summary["measures"]}
     for name in summary["ranking"]:
-        _add_rows(table, name, summary["systems"][name], labels, 2, "answers")
-    return table
+        yield from _lines(name, summary["systems"][name], labels, 2, "answers")
 
 
-def _add_types(table: Table, name: str, kind: str, by_type: Mapping[str, Any]) -> None:
+def _type_lines(name: str, kind: str, by_type: Mapping[str, Any]) -> Iterator[Line]:
     """The challenge's accuracy for the commonest types, and how many more there are."""
     for type in list(by_type)[:SHOWN_TYPES]:
-        _add_rows(table, f"{name}, {kind} {type}", by_type[type], {"official": VQA["official"]}, 1, "questions")
+        yield from _lines(f"{name}, {kind} {type}", by_type[type], {"official": VQA["official"]}, 1, "questions")
     if len(by_type) > SHOWN_TYPES:
-        table.add_row(f"{name}, {len(by_type) - SHOWN_TYPES} more {kind}s", "in metrics.json", "", "", "")
+        yield Line(f"{name}, {len(by_type) - SHOWN_TYPES} more {kind}s", "in metrics.json")
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
@@ -143,6 +184,18 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     return [*lines, *([f"problems: {problems}"] if problems else [])]
 
 
+def speed_notes(modes: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+    """What a table of speeds does not say: `result` by mode, and the whole of it."""
+    for name, one in modes.items():
+        yield f"{name}: at most {one['busiest']} requests in flight"
+        for error, count in one["failures"].items():
+            yield f"{name}: {count:,} samples failed with {error}, for example {one['messages'][error]}"
+    if result["ratio"]:
+        yield f"a sample takes {result['ratio']:.2f} times as long staged as end to end"
+    if result["left_out"]:
+        yield f"{result['left_out']:,} samples are left out: unreadable, or without a usable image (left_out.jsonl)"
+
+
 def _references(metrics: Mapping[str, Any]) -> str:
     """What became of the images that the answers name, and of those that they should."""
     line = (
@@ -167,22 +220,25 @@ def _cost(cost: Mapping[str, Any]) -> str:
     return (line + (", {money:,.2f} {currency}" if cost["money"] else "")).format(**cost)
 
 
-def _empty_table(title: str, first_column: str, unit: str, counted: str) -> Table:
+def _table(title: str, headings: tuple[str, str, str], lines: Iterable[Line]) -> Table:
+    """`headings`: of the names, of the values, of what they are of."""
+    name, unit, counted = headings
     table = Table(title=title, title_justify="left")
-    table.add_column(first_column)
+    table.add_column(name)
     table.add_column("measure")
-    for name in (unit, "95 % interval", counted):
-        table.add_column(name, justify="right")
+    for heading in (unit, "95 % interval", counted):
+        table.add_column(heading, justify="right")
+    for line in lines:
+        table.add_row(*line.texts)
     return table
 
 
-def _add_rows(
-    table: Table, name: str, metrics: Mapping[str, Any], labels: Mapping[str, str], digits: int, counted: str
-) -> None:
+def _lines(
+    name: str, metrics: Mapping[str, Any], labels: Mapping[str, str], digits: int, counted: str
+) -> Iterator[Line]:
     for key in (key for key in labels if key in metrics):
         interval = metrics["intervals"].get(key)
-        bounds = " – ".join(number(bound, digits) for bound in interval) if interval else ""
-        table.add_row(name, labels[key], number(metrics[key], digits), bounds, f"{metrics[counted]:,}")
+        yield Line(name, labels[key], metrics[key], tuple(interval) if interval else None, digits, metrics[counted])
 
 
 def number(value: float | None, digits: int) -> str:

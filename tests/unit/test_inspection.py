@@ -20,11 +20,11 @@ from imageref_ray.batch import manifest
 from imageref_ray.batch.store import Result, Store
 from imageref_ray.commands import inspection
 from imageref_ray.commands.cli import main
-from imageref_ray.commands.inspection.cards import MAX_TEXT, make_card
-from imageref_ray.commands.inspection.thumbnails import find_near_duplicates, make_thumbnail
 from imageref_ray.commands.pages import figures
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Caption, Document, Failure, Image, Placement, Record, Sample, Usage, to_row
+from imageref_ray.dataset.cards.card import MAX_TEXT, make_card
+from imageref_ray.dataset.cards.thumbnails import find_near_duplicates, make_thumbnail
 from imageref_ray.picturenews import draw
 
 EVIL = "<script>alert('x')</script>\"' onload=\"alert(1)"
@@ -63,7 +63,7 @@ def build(folder: Path, records: list[Record], failures: list[Failure] = [], don
 
 
 def page_of(run: Path, samples: int = 48) -> str:
-    page = inspection.write_page(inspection.read_run(run, samples), run / "inspect.html")
+    page = inspection.write_page(inspection.read_view(run, samples), run / "inspect.html")
     assert page.bytes == (run / "inspect.html").stat().st_size
     return page.path.read_text(encoding="utf-8")
 
@@ -222,6 +222,14 @@ def test_a_run_that_ended_with_too_little_is_red_and_says_why(tmp_path: Path) ->
     assert f"imageref retry {run}" in words(html)
 
 
+def test_a_run_whose_results_are_worth_nothing_is_red_though_every_record_succeeded(tmp_path: Path) -> None:
+    run = build(tmp_path, [record("a", tmp_path)], [])
+    (run / "reason.json").write_text(json.dumps({"kind": "failed", "message": "0 of 3 instructions succeeded"}))
+    html = page_of(run)
+    assert "Finished, but too few records succeeded" in words(html) and 'class="state wrong"' in html
+    assert "0 of 3 instructions succeeded" in words(html) and "imageref retry" not in words(html)
+
+
 def test_an_unfinished_run_can_be_looked_at_any_time(tmp_path: Path) -> None:
     run = tmp_path / "run"
     manifest.begin(run, {"job": "evaluate placement"})
@@ -274,7 +282,8 @@ def test_copies_are_near_duplicates_and_different_images_are_not(tmp_path: Path)
 
 def test_the_page_stays_below_its_size_and_says_what_did_not_fit(tmp_path: Path) -> None:
     run = build(tmp_path, [record(str(k), tmp_path) for k in range(9)])
-    page = inspection.write_page(inspection.read_run(run, 8), run / "inspect.html", max_card_bytes=20_000)
+    view = inspection.view_records(inspection.read_run(run, 8), max_card_bytes=20_000)
+    page = inspection.write_page(view, run / "inspect.html")
     assert 0 < page.samples < 8
     assert f"{8 - page.samples} more were chosen but did not fit" in words(page.path.read_text(encoding="utf-8"))
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imageref_ray.commands import pages
-from imageref_ray.commands.inspection.cards import shorten
 from imageref_ray.core import markdown
 from imageref_ray.core.records import Image
+from imageref_ray.dataset.cards.card import line_block, shorten
 from imageref_ray.evaluation.events import Event, SlotVerdict
 
 Card = dict[str, Any]
@@ -39,13 +38,27 @@ VERDICTS = {
 """Verdict → sign and word: colour alone never says it."""
 
 
+WINS = {1.0: ("right", "wins"), 0.5: ("fair", "tie"), 0.0: ("wrong", "loses")}
+"""What a judge says of a pair → its verdict and word."""
+
+
+class Reason(NamedTuple):
+    """What a judge replied about an answer: `about` which image or order (may be empty), its values, its words."""
+
+    about: str
+    values: str
+    reply: str
+
+
 class Column(NamedTuple):
-    """One system's answer to the event; None: it was not asked. `number` is the system's on the whole page."""
+    """One system's answer to the event; None: it was not asked. `number` is the system's on the whole page,
+    `reasons` what a judge said of the answer."""
 
     number: int
     name: str
     run: Path
     event: Event | None
+    reasons: Sequence[Reason] = ()
 
 
 def make_event_card(columns: Sequence[Column], show: Show) -> Card:
@@ -112,7 +125,7 @@ def _slot_rows(event: Event, columns: Sequence[Column], images: _Images) -> list
         best = dict.fromkeys(id for by_slot in slots if number in by_slot for id in by_slot[number].best)
         rows.append(
             {
-                "lines": [pages.line_block(shorten(line, MAX_TEXT)) for line in lines],
+                "lines": [line_block(shorten(line, MAX_TEXT)) for line in lines],
                 "images": [],
                 "best": [images.view(id) for id in best],
                 "expected": "",
@@ -152,8 +165,12 @@ def _answer_row(event: Event, columns: Sequence[Column], images: _Images) -> dic
 
 def _answer_cell(event: Event | None) -> Cell:
     value = headline_value(event)
-    verdict = {PER_CENT: "right", 0.0: "wrong"}.get(-1.0 if value is None else value, "")
-    sign, word = VERDICTS.get(verdict, ("", ""))
+    if event and headline_name(event) == "win":
+        verdict, word = WINS.get(-1.0 if value is None else value, ("", ""))
+        sign = VERDICTS[verdict][0] if verdict else ""
+    else:
+        verdict = {PER_CENT: "right", 0.0: "wrong"}.get(-1.0 if value is None else value, "")
+        sign, word = VERDICTS.get(verdict, ("", ""))
     text = shorten(event.answer, MAX_TEXT) if event else ""
     return {"verdict": verdict, "sign": sign, "word": word, "image": None, "text": text}
 
@@ -166,7 +183,8 @@ def _column_view(column: Column) -> dict[str, Any]:
         "name": column.name,
         "value": f"{headline_name(event)} {value:.3g}" if event and value is not None else "–",
         "problem": event.problem if event else "not asked in this run",
-        "answer": [pages.line_block(shorten(line, MAX_TEXT)) for line in lines],
+        "answer": [line_block(shorten(line, MAX_TEXT)) for line in lines],
+        "reasons": column.reasons,
     }
 
 

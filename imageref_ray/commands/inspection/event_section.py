@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from markupsafe import Markup
 
 from imageref_ray.commands import pages
-from imageref_ray.commands.inspection.event_cards import Column, headline_value, make_event_card, shown_images
+from imageref_ray.commands.inspection.event_cards import Column, Reason, headline_value, make_event_card, shown_images
 from imageref_ray.commands.inspection.pictures import Pictures
 from imageref_ray.evaluation.events import Events
 
@@ -25,11 +26,12 @@ FILTERS = {"different": "systems differ", "wrong": "wrong", "missed": "missed", 
 
 
 class Answers(NamedTuple):
-    """One system's events; `run` is where its relative paths start."""
+    """One system's events; `run` is where its relative paths start, `reasons` what a judge said, by event."""
 
     name: str
     run: Path
     events: Events
+    reasons: Mapping[str, Sequence[Reason]] = MappingProxyType({})
 
 
 class Group(NamedTuple):
@@ -61,7 +63,7 @@ def render_section(
         cards=cards,
         total=len(rows),
         modes=len(groups),
-        order="those in which systems differ most" if len(numbers) > 1 else "those with the lowest values",
+        order="those in which systems differ most" if _compared(groups) else "those with the lowest values",
         choices=_choices(groups, numbers),
         pictures_full=pictures.full,
         text_mb=MAX_TEXT_BYTES // 1_000_000,
@@ -96,7 +98,10 @@ def _rows(groups: Sequence[Group], numbers: Mapping[str, int]) -> Iterable[tuple
     """(number of the group, the event's columns) of every event, in the order of the test set."""
     for mode, group in enumerate(groups):
         for id in dict.fromkeys(id for system in group.systems for id in system.events):
-            columns = [Column(numbers[one.name], one.name, one.run, one.events.get(id)) for one in group.systems]
+            columns = [
+                Column(numbers[one.name], one.name, one.run, one.events.get(id), one.reasons.get(id, ()))
+                for one in group.systems
+            ]
             yield mode, columns
 
 
@@ -106,9 +111,14 @@ def _interest(row: tuple[int, Sequence[Column]]) -> tuple[float, float]:
     return (min(values) - max(values), sum(values) / len(values)) if values else (0.0, 0.0)
 
 
+def _compared(groups: Iterable[Group]) -> bool:
+    """Whether any event has the answers of several systems."""
+    return any(len(group.systems) > 1 for group in groups)
+
+
 def _choices(groups: Sequence[Group], numbers: Mapping[str, int]) -> dict[str, dict[str, str]]:
     """What can be filtered by: a menu of findings, and one of modes where there are several."""
-    several = len(numbers) > 1
+    several = _compared(groups)
     findings = {name: label for name, label in FILTERS.items() if several or name != "different"}
     if several:
         findings |= {f"best-{number}": f"{name}: better" for name, number in numbers.items()}

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from imageref_ray.commands import pages
-from imageref_ray.commands.inspection.thumbnails import MAX_BYTES, MAX_PIXELS, find_file
 from imageref_ray.core.images import Problem, decode
 from imageref_ray.core.records import Image
+from imageref_ray.dataset.cards.thumbnails import MAX_BYTES, MAX_PIXELS, data_uri, find_file
 
 SIDES = ((400, 320), (1000, 240), (2500, 160))
 """Up to so many pictures, so many pixels for their longest side; `SMALLEST` for more."""
@@ -51,7 +50,7 @@ class Pictures:
             return same
         name = f"p{len(self._rules)}"
         width, height = decoded.pil_image.size
-        uri = pages.data_uri(decoded.pil_image, self._side)
+        uri = data_uri(decoded.pil_image, self._side)
         rule = f".{name}{{aspect-ratio:{min(max(width / height, 0.5), 2.5):.3f};background-image:url({uri})}}"
         if len(rule) > self._left:
             self.full = True

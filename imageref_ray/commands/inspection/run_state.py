@@ -9,17 +9,18 @@ from __future__ import annotations
 import datetime
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imageref_ray.batch import store
-from imageref_ray.batch.outcome import why_failed
+from imageref_ray.batch.outcome import REASON, why_failed
 from imageref_ray.batch.store import Result
+from imageref_ray.commands.inspection.instruction_tally import Tally
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Failure, Usage
 from imageref_ray.core.subset import choose
@@ -29,7 +30,6 @@ from imageref_ray.evaluation.events import Events
 State = Literal["finished", "too few succeeded", "failed", "unfinished"]
 """`too few succeeded`: every record was run, but most failed (`outcome.why_failed`). `failed`: an error stopped it."""
 
-REASON_FILE = "reason.json"
 EXAMPLES = 5
 """Failures shown per group."""
 
@@ -53,6 +53,7 @@ class Run:
     (seconds since the start, records committed by then) from the files' modification times; `samples` are the results
     chosen for the page; `failures` has all failures by record id. `failure_reason` says why the run failed. `events`
     are a finished evaluation's, by mode and id: of such a run the page shows these in place of the samples.
+    `instructions` counts those of an instruct run.
     """
 
     directory: Path
@@ -72,10 +73,22 @@ class Run:
     failure_groups: tuple[FailureGroup, ...]
     progress: tuple[tuple[float, int], ...]
     events: Mapping[str, Events]
+    instructions: Tally
 
     @property
     def job(self) -> str:
         return str(self.settings.get("job", "build"))
+
+    @property
+    def pass_summary(self) -> Mapping[str, Any]:
+        """The part of a summary about the pass itself: an evaluation has it under `run`."""
+        nested = self.summary.get("run")
+        return nested if isinstance(nested, Mapping) else self.summary
+
+    @property
+    def unreported(self) -> Sequence[str]:
+        """Costs that the run's endpoint does not count."""
+        return list(self.pass_summary.get("unreported", ()))
 
     @property
     def quarantined(self) -> int:
@@ -85,36 +98,19 @@ class Run:
 
 def read_run(directory: Path, count: int, seed: int = 0) -> Run:
     """Read a run and choose `count` of its rows. Raises ConfigError if it is damaged, or not a run."""
-    if count < 0:
-        raise ConfigError(f"--samples {count}: give 0 or more")
-    _check_run_directory(directory)
-    manifest = _read_json(directory / "manifest.json")
-    start = manifest or _read_fingerprint(directory)
-    stop = _read_json(directory / REASON_FILE)
-    costs: list[Usage] = []
-
-    def results_with_costs() -> Iterator[Result]:
-        for result in store.results(directory):
-            costs.append(result.usage)
-            yield result
-
-    try:
-        # At least one: all results have to be read for their costs.
-        samples = choose(results_with_costs(), max(count, 1), seed, lambda result: result.id)[:count]
-        failures = store.failures(directory)
-        progress = _read_progress(directory)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        message = " ".join(str(error).split())
-        raise ConfigError(
-            f"{directory}: a part cannot be read ({message}); copy the run again, or remove that part"
-        ) from None
+    check_run_directory(directory)
+    manifest = read_object(directory / "manifest.json")
+    start = manifest or read_object(directory / "fingerprint.json")
+    stop = read_object(directory / REASON)
+    rows = _read_rows(directory, count, seed)
     min_success = float(start.get("config", {}).get("min_success", 0))
-    too_few = why_failed(len(costs), failures, min_success) if manifest else ""
-    end_state: State = "too few succeeded" if too_few else "finished"
+    reason = why_failed(len(rows.costs), rows.failures, min_success) if manifest else ""
+    reason = reason or str(stop.get("message", ""))
+    end_state: State = "too few succeeded" if reason else "finished"
     return Run(
         directory=directory,
         state=end_state if manifest else "failed" if stop else "unfinished",
-        failure_reason=too_few or str(stop.get("message", "")),
+        failure_reason=reason,
         in_flight=len(list((directory / store.IN_FLIGHT).glob("*"))),
         last_commit=_last_commit(directory),
         fingerprint=str(start.get("fingerprint", "")),
@@ -123,13 +119,46 @@ def read_run(directory: Path, count: int, seed: int = 0) -> Run:
         git=str(manifest.get("git") or ""),
         finished=str(manifest.get("finished", "")).replace("T", " ").replace("+00:00", " UTC"),
         summary=manifest.get("summary", {}),
-        costs=tuple(costs),
-        samples=tuple(samples),
-        failures=_group_by_record(failures),
-        failure_groups=tuple(_group_by_error(failures, seed)),
-        progress=tuple(progress),
+        costs=tuple(rows.costs),
+        samples=tuple(rows.samples),
+        failures=_group_by_record(rows.failures),
+        failure_groups=tuple(group_by_error(rows.failures, seed)),
+        progress=tuple(rows.progress),
         events=events.read(directory) if manifest and (directory / events.FILE).is_file() else {},
+        instructions=rows.tally,
     )
+
+
+class _Rows(NamedTuple):
+    """What a run's parts hold: the chosen results, and of all of them what they cost and what became of them."""
+
+    samples: Sequence[Result]
+    costs: Sequence[Usage]
+    tally: Tally
+    failures: list[Failure]
+    progress: Sequence[tuple[float, int]]
+
+
+def _read_rows(directory: Path, count: int, seed: int) -> _Rows:
+    """The rows of a run. Raises ConfigError for a part that cannot be read."""
+    costs: list[Usage] = []
+    tally = Tally()
+
+    def counted_results() -> Iterator[Result]:
+        for result in store.results(directory):
+            costs.append(result.usage)
+            tally.add(result.row)
+            yield result
+
+    try:
+        # At least one: all results have to be read for their costs.
+        samples = choose(counted_results(), max(count, 1), seed, lambda result: result.id)[:count]
+        return _Rows(samples, costs, tally, store.failures(directory), _read_progress(directory))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        message = " ".join(str(error).split())
+        raise ConfigError(
+            f"{directory}: a part cannot be read ({message}); copy the run again, or remove that part"
+        ) from None
 
 
 def is_run(directory: Path) -> bool:
@@ -138,27 +167,19 @@ def is_run(directory: Path) -> bool:
     return any((directory / name).exists() for name in names)
 
 
-def _check_run_directory(directory: Path) -> None:
+def check_run_directory(directory: Path) -> None:
     if not directory.is_dir():
-        raise ConfigError(f"{directory} is not a folder; give the run directory of a build or an evaluation")
+        raise ConfigError(f"{directory} is not a folder; give the run directory of a job")
     if not is_run(directory):
         near = sorted(str(path.parent) for path in directory.glob("**/fingerprint.json"))[:3]
-        hint = f"did you mean {' or '.join(near)}?" if near else "give the --output of a build or an evaluation"
+        hint = f"did you mean {' or '.join(near)}?" if near else "give the --output of a job"
         raise ConfigError(
             f"{directory} is not a run directory: it has neither fingerprint.json nor {store.RECORDS}/; {hint}"
         )
 
 
-def _read_fingerprint(directory: Path) -> dict[str, Any]:
-    """What a run wrote when it started. Raises ConfigError for a training, which has no records."""
-    start = _read_json(directory / "fingerprint.json")
-    if start.get("settings", {}).get("job") == "train":
-        raise ConfigError(f"{directory} is a training, which has no records; see {directory / 'metrics.jsonl'}")
-    return start
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty where the file does not exist."""
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where the file does not exist. Raises ConfigError for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -181,7 +202,7 @@ def _group_by_record(failures: list[Failure]) -> dict[str, tuple[Failure, ...]]:
     return {id: tuple(group) for id, group in groups.items()}
 
 
-def _group_by_error(failures: list[Failure], seed: int) -> list[FailureGroup]:
+def group_by_error(failures: list[Failure], seed: int) -> list[FailureGroup]:
     """Failures by error and stage, the most frequent first."""
     by_error: defaultdict[tuple[str, str], list[Failure]] = defaultdict(list)
     for failure in failures:

@@ -11,17 +11,14 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.durable import DiskError, writing
 
 if TYPE_CHECKING:
-    import PIL.Image
     from jinja2 import Environment
-
-JPEG_QUALITY = 85
 
 BROWSE = Path(__file__).parent / "browse.js"
 """The script that searches, filters and pages the cards of a page; browse.html has its controls."""
@@ -53,30 +50,17 @@ def render(template: Path, script: str = "", **values: Any) -> str:
 
 
 def write(out: Path, html: str) -> int:
-    """Write the page that `--out` names, and its folder; returns its bytes. Raises ConfigError if that fails."""
+    """Write the page that `--out` names, and its folder; returns its bytes. Raises ConfigError if that fails, DiskError
+    for a full disk."""
     content = html.encode("utf-8", "replace")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(content)
+        with writing(out, len(content)):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_bytes(content)
+    except DiskError:
+        raise
     except OSError as error:
         raise ConfigError(
             f"--out {out} cannot be written: {error.strerror}; give the path of a new HTML file"
         ) from None
     return len(content)
-
-
-def data_uri(image: PIL.Image.Image, max_side: int) -> str:
-    """An RGB image as a JPEG data URI, scaled down to at most `max_side` pixels wide and high."""
-    thumbnail = image.copy()
-    thumbnail.thumbnail((max_side, max_side))
-    buffer = io.BytesIO()
-    thumbnail.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def line_block(line: str) -> dict[str, str]:
-    """One Markdown line of a response as a block: `kind` (title, header or text) and `text` without its `#` marks."""
-    line = line.strip("\n")
-    level = len(line) - len(line.lstrip("#"))
-    kind = "text" if not level else "title" if level == 1 else "header"
-    return {"kind": kind, "text": line.lstrip("#").strip()}

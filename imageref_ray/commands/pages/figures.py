@@ -11,30 +11,52 @@ from typing import Any
 METRIC_NAMES = {"f1": "F1", "precision": "Precision", "recall_3": "Recall 3", "recall_1": "Recall 1", "score": "Score"}
 """Metric key → its displayed name, in the report's order."""
 
+Points = Sequence[tuple[float, float]]
+"""(step, value), in the order of the steps."""
+
+MAX_POINTS = 400
+"""Points of a line that are drawn: of more, the means of neighbours."""
+
+MIN_SMOOTHED = 30
+"""A moving average over fewer points would only lag behind."""
+
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 260, 42, 28, 14
 """Size of a chart and its margins, in SVG units."""
 
 
-def loss_curve(points: Sequence[tuple[float, float]]) -> str:
-    """Training loss over steps: the logged values as a thin line, their moving average as a thick one."""
+def loss_curve(points: Points, marks: Sequence[float] = ()) -> str:
+    """Training loss over steps: the logged values as a thin line, their moving average as a thick one.
+
+    `marks`: steps with a dashed line, from which a training was resumed.
+    """
+    points = _thinned(points)
     if len(points) < 2:
         return ""
-    ticks = _ticks(max(loss for _, loss in points))
-    first, last = points[0][0], points[-1][0]
-
-    def point(step: float, loss: float) -> str:
-        return f"{_scale(step, first, last, LEFT, WIDTH - 12):.1f},{_y(loss, ticks[-1]):.1f}"
-
-    mean, smooth = points[0][1], []
+    mean, smooth, kept = points[0][1], [], 0.7 if len(points) >= MIN_SMOOTHED else 0.0
     for step, loss in points:
-        mean = 0.7 * mean + 0.3 * loss
-        smooth.append(point(step, mean))
-    raw = " ".join(point(step, loss) for step, loss in points)
-    body = _grid(ticks, "{:g}")
-    body += f'<polyline points="{raw}" fill="none" stroke="var(--tuned)" stroke-opacity=".35" stroke-width="1.2"/>'
-    body += f'<polyline points="{" ".join(smooth)}" fill="none" stroke="var(--tuned)" stroke-width="2.5"/>'
-    body += _text(LEFT, HEIGHT - 8, f"step {first:g}") + _text(WIDTH - 12, HEIGHT - 8, f"step {last:g}", "end")
+        mean = kept * mean + (1 - kept) * loss
+        smooth.append((step, mean))
+    ticks = _ticks(max(loss for _, loss in points))
+    body = _grid(ticks, "{:g}") + _steps(points[0][0], points[-1][0], marks)
+    body += _polyline(points, points, ticks[-1], 'stroke="var(--tuned)" stroke-opacity=".35" stroke-width="1.2"')
+    body += _polyline(smooth, points, ticks[-1], 'stroke="var(--tuned)" stroke-width="2.5"')
     return _svg(f"Training loss from {points[0][1]:.2f} to {points[-1][1]:.2f}", HEIGHT, body)
+
+
+def curves(series: Mapping[str, Points], name: str, marks: Sequence[float] = ()) -> str:
+    """One line per series over steps, in the colours of `key_number`; the line of a series shows its name."""
+    thin = {label: _thinned(points) for label, points in series.items() if len(points) > 1}
+    if not thin:
+        return ""
+    every = [point for points in thin.values() for point in points]
+    span = sorted(every)
+    ticks = _ticks(max(value for _, value in every))
+    body = _grid(ticks, "{:g}" if ticks[-1] >= 0.01 else "{:.0e}") + _steps(span[0][0], span[-1][0], marks)
+    for number, (label, points) in enumerate(thin.items(), 1):
+        style = f'stroke="var(--p{key_number(number)})" stroke-width="2"' + ' stroke-dasharray="5 3"' * (number > 6)
+        body += _polyline(points, span, ticks[-1], style, label)
+    last = "; ".join(f"{label} {points[-1][1]:.4g}" for label, points in thin.items())
+    return _svg(f"{name}: {last}", HEIGHT, body)
 
 
 def metric_bars(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> str:
@@ -76,6 +98,19 @@ def differences(rows: Sequence[tuple[str, float, float, float, bool]], digits: i
     return _svg(label, height, frame + body)
 
 
+def interval(value: float | None, bounds: tuple[float, float] | None, low: float, high: float) -> str:
+    """A dot for a value on a scale from `low` to `high`, with a line for its interval: as small as a table's cell."""
+    if value is None:
+        return ""
+    dot, zero = _scale(value, low, high, 6, 134), _scale(0, low, high, 6, 134)
+    body = f'<path d="M6 12H134" class="grid"/><path d="M{zero:.1f} 6V18" class="grid"/>'
+    if bounds:
+        start, end = (_scale(bound, low, high, 6, 134) for bound in bounds)
+        body += f'<path d="M{start:.1f} 12H{end:.1f}" stroke="var(--tuned)" stroke-width="2.5"/>'
+    body += f'<circle cx="{dot:.1f}" cy="12" r="4.5" fill="var(--tuned)"/>'
+    return f'<svg viewBox="0 0 140 24" aria-hidden="true">{body}</svg>'
+
+
 def time_bar(stages: Sequence[tuple[str, float]]) -> str:
     """One horizontal bar with a segment per stage, as long as its time, numbered as in the list below it."""
     total = sum(seconds for _, seconds in stages) or 1.0
@@ -83,7 +118,7 @@ def time_bar(stages: Sequence[tuple[str, float]]) -> str:
     for number, (name, seconds) in enumerate(stages, 1):
         width = seconds / total * 1080
         body += f'<rect x="{start:.1f}" y="0" width="{max(width - 2, 1):.1f}" height="34" rx="3" '
-        body += f'class="part{_hue(number)}"><title>{escape(name)}: {duration(seconds)}</title></rect>'
+        body += f'class="part{key_number(number)}"><title>{escape(name)}: {duration(seconds)}</title></rect>'
         if width > 24:
             body += f'<text x="{start + width / 2 - 1:.1f}" y="22" text-anchor="middle" class="onpart">{number}</text>'
         start += width
@@ -91,11 +126,16 @@ def time_bar(stages: Sequence[tuple[str, float]]) -> str:
     return f'<svg viewBox="0 0 1080 34" class="time" role="img" aria-label="{escape(label)}">{body}</svg>'
 
 
-def histogram(values: Sequence[float], name: str) -> str:
-    """A histogram of a value per record: up to 24 bars from the least to the greatest, a dashed line at the median."""
+def histogram(
+    values: Sequence[float], name: str, per: str = "record", digits: int = 0, limit: float | None = None
+) -> str:
+    """A histogram of a value per record: up to 24 bars from the least to the greatest, a dashed line at the median.
+
+    With a `limit`, the bars reach to it, and a line stands there.
+    """
     if not values:
         return ""
-    low, high, median = min(values), max(values), statistics.median(values)
+    low, high, median = min(values), max(*values, limit or 0), statistics.median(values)
     integers = all(value == int(value) for value in values)
     bars = min(24, int(high - low) + 1) if integers else 24 if high > low else 1
     counts = [0] * bars
@@ -109,8 +149,13 @@ def histogram(values: Sequence[float], name: str) -> str:
     body += '<line x1="0" x2="240" y1="66.5" y2="66.5" class="grid"/>'
     x = _scale(median, low, high, width / 2, 240 - width / 2) if high > low else 120
     body += f'<path d="M{x:.1f} 2V66" class="whisker" stroke-dasharray="3 3"/>'
-    body += _text(0, 86, f"{low:,.0f}") + (_text(240, 86, f"{high:,.0f}", "end") if high > low else "")
-    label = f"{name} per record: from {low:,.0f} to {high:,.0f}, median {median:,.0f}"
+    first, last, middle, most = (f"{value:,.{digits}f}" for value in (low, high, median, max(values)))
+    body += _text(0, 86, first) + (_text(240, 86, last, "end") if high > low else "")
+    label = f"{name} per {per}: from {first} to {most}, median {middle}"
+    if limit is not None:
+        x = _scale(limit, low, high, 0, 240) if high > low else 240
+        body += f'<path d="M{x:.1f} 2V66" stroke="var(--wrong)" stroke-width="2"/>'
+        label += f", limit {limit:,.{digits}f}"
     return f'<svg viewBox="0 0 240 92" role="img" aria-label="{escape(label)}">{body}</svg>'
 
 
@@ -140,8 +185,8 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _hue(number: int) -> int:
-    """The number of the page's part colour (1 to 6) for the stage with this number."""
+def key_number(number: int) -> int:
+    """The number of the page's part colour (1 to 6) for the stage or line with this number, from 1."""
     return (number - 1) % 6 + 1
 
 
@@ -184,13 +229,42 @@ def _grid(ticks: Sequence[float], number_format: str) -> str:
     for tick in ticks:
         y = _y(tick, ticks[-1])
         body += f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
-        body += _text(LEFT - 8, y + 4, number_format.format(round(tick, 10)), "end")
+        body += _text(LEFT - 8, y + 4, number_format.format(round(tick, 10)) if tick else "0", "end")
     return body
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", strong: bool = False) -> str:
     css_class = ' class="strong"' if strong else ""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css_class}>{escape(text)}</text>'
+
+
+def _thinned(points: Points) -> Points:
+    size = math.ceil(len(points) / MAX_POINTS)
+    if size < 2:
+        return points
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(group[-1][0], statistics.fmean(value for _, value in group)) for group in groups]
+
+
+def _steps(first: float, last: float, marks: Sequence[float]) -> str:
+    """The axis of steps, with a dashed line at every mark."""
+    body = "".join(
+        f'<path d="M{_scale(mark, first, last, LEFT, WIDTH - 12):.1f} {TOP}V{HEIGHT - BOTTOM}" class="whisker" '
+        'stroke-dasharray="2 4"/>'
+        for mark in marks
+        if first <= mark <= last
+    )
+    return body + _text(LEFT, HEIGHT - 8, f"step {first:g}") + _text(WIDTH - 12, HEIGHT - 8, f"step {last:g}", "end")
+
+
+def _polyline(points: Points, span: Points, top: float, style: str, name: str = "") -> str:
+    """`span`: points from the first to the last step of the axis."""
+    first, last = span[0][0], span[-1][0]
+    places = " ".join(
+        f"{_scale(step, first, last, LEFT, WIDTH - 12):.1f},{_y(max(value, 0), top):.1f}" for step, value in points
+    )
+    title = f"<title>{escape(name)}</title>" if name else ""
+    return f'<polyline points="{places}" fill="none" {style}>{title}</polyline>'
 
 
 def _svg(label: str, height: int, body: str) -> str:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.batch.store import Result
-from imageref_ray.commands import pages
-from imageref_ray.commands.inspection.thumbnails import Thumbnail, find_near_duplicates, make_thumbnail
 from imageref_ray.core import markdown
 from imageref_ray.core.records import Document, Failure, Image, Placement, Record, from_row
+from imageref_ray.dataset.cards.thumbnails import Thumbnail, find_near_duplicates, make_thumbnail
 
 MAX_TEXT = 20_000
 """Characters shown of one text."""
@@ -40,9 +39,22 @@ def make_card(result: Result, failures: Sequence[Failure], run: Path) -> Card:
     return {**shared, "kind": "row", "title": result.id, "notes": [], "fields": _row_fields(result.row)}
 
 
+def in_order(id: str) -> tuple[int, str]:
+    """A sort key: ids of digits in the order of their numbers."""
+    return len(id) if id.isdigit() else 0, id
+
+
 def shorten(text: str, limit: int = MAX_TEXT) -> str:
     """The text, cut to `limit` characters with a note of its full length."""
     return text if len(text) <= limit else f"{text[:limit]} … (cut: {len(text):,} characters in all)"
+
+
+def line_block(line: str) -> dict[str, str]:
+    """One Markdown line of a response as a block: `kind` (title, header or text) and `text` without its `#` marks."""
+    line = line.strip("\n")
+    level = len(line) - len(line.lstrip("#"))
+    kind = "text" if not level else "title" if level == 1 else "header"
+    return {"kind": kind, "text": line.lstrip("#").strip()}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -125,7 +137,7 @@ def _response_blocks(record: Record, images: Mapping[str, ImageView]) -> tuple[l
     slot_of_line = {line: slot for slot, line in enumerate(markdown.slots(text, "after"), start=1)}
     blocks: list[Block] = []
     for number, line in enumerate(markdown.lines(text)):
-        blocks.append(pages.line_block(line))
+        blocks.append(line_block(line))
         if placement := placements_after.get(slot_of_line.get(number, 0)):
             blocks.append(_slot_block(placement, images))
             if placement.image_id and placement.image_id not in images:

@@ -5,6 +5,8 @@ For an image that is missing or damaged the page shows a sentence; it is never a
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +14,6 @@ from pathlib import Path
 
 import PIL.Image
 
-from imageref_ray.commands import pages
 from imageref_ray.core.images import Problem, open_rgb, verify
 from imageref_ray.core.records import Image
 
@@ -21,6 +22,8 @@ MAX_SIDE = 320
 
 MAX_BYTES, MAX_PIXELS = 200_000_000, 80_000_000
 """Largest image that is opened: more than a build accepts by default, less than Pillow warns of."""
+
+JPEG_QUALITY = 85
 
 GRID_SIDE = 8
 MAX_GRID_DISTANCE = 6.0
@@ -49,10 +52,19 @@ def make_thumbnail(image: Image, run: Path) -> Thumbnail:
         return Thumbnail(problem=f"{path} cannot be read: {error.strerror or error}")
     changed = bool(image.sha256) and verified.sha256 != image.sha256
     return Thumbnail(
-        src=pages.data_uri(pixels, MAX_SIDE),
+        src=data_uri(pixels, MAX_SIDE),
         problem=f"{path} has changed since the run (different sha256)" if changed else "",
         grid=pixels.resize((GRID_SIDE, GRID_SIDE), PIL.Image.Resampling.BOX).tobytes(),
     )
+
+
+def data_uri(image: PIL.Image.Image, max_side: int) -> str:
+    """An RGB image as a JPEG data URI, scaled down to at most `max_side` pixels wide and high."""
+    thumbnail = image.copy()
+    thumbnail.thumbnail((max_side, max_side))
+    buffer = io.BytesIO()
+    thumbnail.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def find_file(uri: str, run: Path) -> Path:
