@@ -6,6 +6,7 @@
     annotation.plain.jsonl  annotation.caption.jsonl              reference samples (test sets)
     caption_examples.json  place_examples.json                    in-context examples
     samples.parquet                                               the same samples as rows
+    asked.jsonl  answers.jsonl                                    questions about each event as samples; their answers
 
 The base checkpoint's data, training, validation and test sets are disjoint by construction: an event's id and its
 random generator both depend on (seed, number).
@@ -26,6 +27,7 @@ from imageref_ray.core import markdown
 from imageref_ray.core.records import Caption, Document, Image, Sample, to_row
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.picturenews import draw
+from imageref_ray.picturenews.event_questions import event_questions
 from imageref_ray.picturenews.events import (
     Article,
     Event,
@@ -53,6 +55,7 @@ def write(out: Path, events: int, seed: int) -> dict[str, int]:
     write_images(out, generated)
     write_news(out, generated)
     write_truth(out, generated)
+    write_asked(out, generated)
     write_examples(out, generated)
     return {
         "events": len(generated),
@@ -114,6 +117,19 @@ def write_truth(out: Path, events: Iterable[Event]) -> None:
     for variant in ("plain", "caption"):
         write_jsonl(out / f"annotation.{variant}.jsonl", (annotation(event, variant) for event in events))
     _write_parquet(out / "samples.parquet", events, out)
+
+
+def write_asked(out: Path, events: Iterable[Event]) -> None:
+    """Every question about an event as one sample (input of a build with `source.kind: samples`), and its answer."""
+    asked, answers = [], []
+    for event in events:
+        documents = [_sent(article) for article in event.articles]
+        for number, item in enumerate(event_questions(event, random.Random(f"asked {event.id}"))):
+            name = {"id": f"{event.id}-{number}"}
+            asked.append({**name, "instruction": item.question, "category": event.theme, "documents": documents})
+            answers.append({**name, "kind": item.kind, "question": item.question, "response": item.answer(event)})
+    write_jsonl(out / "asked.jsonl", asked)
+    write_jsonl(out / "answers.jsonl", answers)
 
 
 def write_examples(out: Path, events: list[Event], count: int = 4) -> None:
@@ -205,6 +221,11 @@ def _write_json(path: Path, value: Any) -> None:
 def _news(article: Article) -> dict[str, Any]:
     urls = [[f"image/{shot.id}"] for shot in article.shots]
     return {"title": article.title, "article_text": article.text, "image_info": urls}
+
+
+def _sent(article: Article) -> dict[str, Any]:
+    images = [f"image/{shot.id}" for shot in article.shots]
+    return {"id": article.id, "title": article.title, "text": article.text, "images": images}
 
 
 def _document(article: Article, root: Path) -> Document:

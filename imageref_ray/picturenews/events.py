@@ -9,7 +9,7 @@ questions with answers.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imageref_ray.picturenews import scene_facts, vocabulary
@@ -77,10 +77,15 @@ def make_event(seed: int, number: int) -> Event:
     return replace(event, articles=_articles(event, rng))
 
 
-def response(event: Event) -> str:
-    """The reference response: title, overview, and one section per facet in order of first report."""
-    lines = [_fill(vocabulary.RESPONSE_TITLE, event), _fill(vocabulary.RESPONSE_OVERVIEW, event)]
-    for facet in event.facets:
+def response(event: Event, only: Collection[int] | None = None) -> str:
+    """The reference response: title, overview, and one section per facet in order of first report.
+
+    With `only`, it is about these facets; about none it says that the documents do not say.
+    """
+    told = [facet for number, facet in enumerate(event.facets) if only is None or number in only]
+    overview = vocabulary.RESPONSE_OVERVIEW if told else vocabulary.RESPONSE_REFUSAL
+    lines = [_fill(vocabulary.RESPONSE_TITLE, event, told), _fill(overview, event, told)]
+    for facet in told:
         lines += [facet.fill(line, event) for line in SECTIONS[facet.kind]]
     return "\n".join(lines)
 
@@ -155,8 +160,8 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _fill(pattern: str, event: Event) -> str:
-    last = list(dict.fromkeys(facet.person.split()[-1] for facet in event.facets))
+def _fill(pattern: str, event: Event, told: Sequence[Facet]) -> str:
+    last = list(dict.fromkeys(facet.person.split()[-1] for facet in told))
     names = " and ".join([", ".join(last[:-1]), last[-1]] if len(last) > 1 else last)
     return pattern.format(town=event.town, theme=event.theme, names=names)
 

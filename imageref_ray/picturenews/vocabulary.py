@@ -91,6 +91,7 @@ NOTE_TEXTS = (
 
 RESPONSE_TITLE = "# The {theme} in {town}"
 RESPONSE_OVERVIEW = "News of {names} from the {theme}."
+RESPONSE_REFUSAL = "The documents do not say."
 SCENE_SECTION = ("### The {noun} of {person}", "In {town} {person} {verb} the {noun}.")
 PORTRAIT_SECTION = ("### The {role} {person}", "As {role} of {town} {person} {act}.")
 CHART_SECTION = ("### The {subject} in numbers", "Over three days {person} counted the {subject}.")
@@ -100,3 +101,6 @@ SCENE_CAPTION = "{description} in {town}, {verb} by {person}."
 PORTRAIT_CAPTION = "a portrait of {person}, the {role} of {town}, with {colour} {mark}."
 CHART_CAPTION = "{description}: {subject} in {town}, counted by {person}."
 EMBLEM_CAPTION = "{description}."
+
+PERSON_QUESTIONS = ("What did {person} do?", "What do we know of {person}?", "Tell me about {person}.")
+THING_QUESTIONS = ("What is told of the {thing}?", "Show the {thing}.", "What do the articles say about the {thing}?")

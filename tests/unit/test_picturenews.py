@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from imageref_ray.core import markdown
+from imageref_ray.core.config.source import FilterConfig
 from imageref_ray.core.records import Caption, Placement, Record, Sample, VisualQuestion
 from imageref_ray.dataset.paper_formats import read_labels
 from imageref_ray.evaluation.placement_metrics import summarise
-from imageref_ray.picturenews import corpus, judge_build, skill_data
-from imageref_ray.picturenews.events import Event, caption, make_event, questions, response
+from imageref_ray.picturenews import corpus, judge_build, skill_data, vocabulary
+from imageref_ray.picturenews.event_questions import event_questions
+from imageref_ray.picturenews.events import KEY_DETAIL, Event, caption, make_event, questions, response
 from imageref_ray.picturenews.questions import write_questions
 from imageref_ray.picturenews.scene_facts import Chart, Emblem, Portrait, Scene, describe
-from imageref_ray.sources import paper, vqa_sets
+from imageref_ray.sources import paper, samples, vqa_sets
 
 EVENTS = [make_event(5, number) for number in range(200)]
 
@@ -144,6 +146,32 @@ def test_what_is_written_is_what_the_builder_reads(tmp_path: Path) -> None:
         assert all((tmp_path / path).is_file() for path in row["image"])
         assert row["conversations"][0]["value"].count("<image>") == len(row["image"])
         assert markdown.strip_images(row["conversations"][1]["value"]) == response(EVENTS[rows.index(row)])
+
+
+def test_questions_about_an_event_have_different_answers_and_two_have_none(tmp_path: Path) -> None:
+    for event in EVENTS[:100]:
+        asked = event_questions(event, random.Random(event.id))
+        answers = {item.question: item.answer(event) for item in asked}
+        assert len(answers) == len(asked) and asked[0].answer(event) == response(event)
+        for item in asked:
+            told = [event.facets[number] for number in item.facets]
+            assert (vocabulary.RESPONSE_REFUSAL in answers[item.question]) == (item.kind == "absent") == (not told)
+            if item.kind == "person":
+                assert all(facet.person in item.question for facet in told)
+            if item.kind == "thing":
+                assert any(value in item.question for value in told[0].detail.values())
+        absent_person, absent_thing = (item.question for item in asked if item.kind == "absent")
+        assert not any(facet.person in absent_person for facet in event.facets)
+        assert not any(facet.detail[KEY_DETAIL[facet.kind]] in absent_thing for facet in event.facets)
+
+
+def test_the_written_questions_about_events_are_read_as_samples_of_a_build(tmp_path: Path) -> None:
+    corpus.write(tmp_path, 3, 5)
+    found = list(samples.read(tmp_path, [tmp_path / "asked.jsonl"], FilterConfig()))
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [one.id for one in found] == [answer["id"] for answer in answers]
+    assert [one.sample.instruction for one in found if isinstance(one, Record)] == [row["question"] for row in answers]
+    assert all(Path(image.uri).is_file() for one in found if isinstance(one, Record) for image in one.sample.images)
 
 
 def test_the_end_to_end_task_is_not_among_the_skills() -> None:
