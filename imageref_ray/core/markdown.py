@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -162,11 +162,12 @@ def insert(text: str, chosen: Mapping[int, int], policy: Policy, captions: Mappi
     return woven(blocks(text), shown)
 
 
-def check(answer: str, sample: Sample) -> list[Breach]:
+def check(answer: str, sample: Sample, used: Collection[str] = ()) -> list[Breach]:
     """The reference contract: every image of an answer exists in its sample, is at a legal slot, is used at most once,
     and traces back to its document, uri and sha256; no other picture, no HTML that may load or run something and no
-    dangerous link is in it. An empty list means that all of it holds."""
-    breaches = check_references(answer, [image.id for image in sample.images])
+    dangerous link is in it. An empty list means that all of it holds. `used` are the ids of images that stand before
+    the answer, where it is a part of one."""
+    breaches = check_references(answer, [image.id for image in sample.images], used)
     for ref in references(answer):
         if fault := _untraceable(ref.k, sample):
             where = f"IMAGE_{ref.k} on line {ref.row} ({sample.images[ref.k - 1].id})"
@@ -174,10 +175,11 @@ def check(answer: str, sample: Sample) -> list[Breach]:
     return breaches
 
 
-def check_references(answer: str, images: Sequence[str]) -> list[Breach]:
-    """The contract as far as an annotation file allows: of `IMAGE_k` only the name `images[k - 1]` is known."""
+def check_references(answer: str, images: Sequence[str], before: Collection[str] = ()) -> list[Breach]:
+    """The contract as far as an annotation file allows: of `IMAGE_k` only the name `images[k - 1]` is known. `before`
+    are the names of images that are used already."""
     breaches: list[Breach] = []
-    used: set[str] = set()
+    used = set(before)
     for ref in references(answer):
         where = f"IMAGE_{ref.k} on line {ref.row}"
         if not 1 <= ref.k <= len(images):
@@ -194,8 +196,8 @@ def check_references(answer: str, images: Sequence[str]) -> list[Breach]:
     return breaches + [Breach(danger.kind, danger.message) for danger in dangers(answer)]
 
 
-def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
-    """The answer as the contract wants it, and its references at their slots.
+def repair(answer: str, sample: Sample, before: Collection[str] = ()) -> tuple[str, list[Reference]]:
+    """The answer as the contract wants it, and its references at their slots; `before` as `used` of `check`.
 
     A reference inside a block (a table, code, …) moves to the slot after it where that is free; every other one that
     breaks the contract is removed. Other pictures are removed, or shown as text as are HTML and links that break it.
@@ -207,7 +209,7 @@ def repair(answer: str, sample: Sample) -> tuple[str, list[Reference]]:
         text = _harmless(strip_images(answer))
     found = references(answer)
     valid: dict[int, Reference] = {}
-    used: set[str] = set()
+    used = set(before)
     for ref in sorted(found, key=lambda ref: not ref.slot):  # those at legal slots first
         slot = ref.slot or ref.near
         slot = slot if slot <= len(slots(text, "after")) else 0

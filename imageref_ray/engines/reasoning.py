@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from imageref_ray.core.fences import code_spans
 from imageref_ray.engines.base import Generate, Guide, Reply, Request, RequestError
 
-_MARK = re.compile(
+MARK = re.compile(
     r"(?P<tag></?(?:\w{1,20}:)?(?:think(?:ing)?|thoughts?|reasoning|reflection)>)"
     r"|(?P<kimi>◁/?think▷)"
     r"|(?P<mistral>(?-i:\[/?THINK\]))"
@@ -43,7 +43,7 @@ _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _BARE_CHANNEL, _BARE_FINAL = "analysis", "assistantfinal"
 """gpt-oss's channels, and what is left of them where a server leaves special tokens out."""
 
-_ANSWER = re.compile(r"<(answer|response)>|<\|START_RESPONSE\|>|<\|begin_of_(?:solution|box)\|>", re.IGNORECASE)
+ANSWER = re.compile(r"<(answer|response)>|<\|START_RESPONSE\|>|<\|begin_of_(?:solution|box)\|>", re.IGNORECASE)
 _ANSWER_END = re.compile(r"</(?:answer|response)>|<\|END_RESPONSE\|>|<\|end_of_(?:solution|box)\|>", re.IGNORECASE)
 """What some families write around the answer, after their reasoning."""
 
@@ -82,7 +82,7 @@ def answers(generate: Generate) -> Generate:
         if texts == reply.texts:
             return reply
         if not any(text.strip() for text in texts):
-            raise NoAnswer(_explained(reply, request), reply.usage)
+            raise no_answer(reply, request)
         return dataclasses.replace(reply, texts=texts, logprobs=(), openings=())
 
     return answered
@@ -95,7 +95,7 @@ def answer(text: str, guide: Guide | None = None) -> str:
         found = _after_marks(text)
     if found is None or (guide and _fits(text, guide)):
         return text
-    opening = _ANSWER.match(found := found.strip())
+    opening = ANSWER.match(found := found.strip())
     if not opening:
         return found
     closing = _ANSWER_END.search(found, opening.end())
@@ -117,12 +117,14 @@ def begun(request: Request, mark: str) -> Request:
     return dataclasses.replace(request, until=lambda text: until(mark + text))
 
 
-def _explained(reply: Reply, request: Request) -> str:
+def no_answer(reply: Reply, request: Request) -> NoAnswer:
+    """The error of a reply without an answer, which says how to get one."""
     cut = "length" in reply.finish_reasons
     why = f"which was cut off at {request.sampling.max_tokens} tokens" if cut else "and the model ended there"
-    return (
+    return NoAnswer(
         f"the reply is nothing but reasoning, {why}; raise max_tokens, or turn the model's reasoning off "
-        f"(engine.template_args, engine.args): {reply.text.strip()[:80]!r}"
+        f"(engine.template_args, engine.args): {reply.text.strip()[:80]!r}",
+        reply.usage,
     )
 
 
@@ -181,7 +183,7 @@ def _marks(text: str) -> list[_Mark]:
     found: list[_Mark] = []
     if not any(sign in text for sign in ("<", "THINK]", "think▷")):  # the pattern is slow, and few texts have marks
         return found
-    for match in _MARK.finditer(text):
+    for match in MARK.finditer(text):
         begin, end = match.span()
         if all(around and around in _QUOTES for around in (text[begin - 1 : begin], text[end : end + 1])):
             continue

@@ -32,7 +32,7 @@ from imageref_ray.core.config import ConfigError, TransformersConfig
 from imageref_ray.core.images import DECODE_ERRORS, open_rgb
 from imageref_ray.core.records import Usage
 from imageref_ray.engines import chat_template, tiles
-from imageref_ray.engines.base import EngineDied, Reply, Request, RequestError
+from imageref_ray.engines.base import EngineDied, RefusedError, Reply, Request, RequestError
 from imageref_ray.engines.chat_template import ChatTemplate
 from imageref_ray.engines.generation_steps import Guides, Outcome, Steps
 from imageref_ray.engines.reasoning import begun, opened
@@ -123,7 +123,7 @@ class TransformersEngine:
                 return list(self._together(requests))
         except (RequestError, ValueError, TypeError, torch.OutOfMemoryError) as error:
             if len(requests) == 1:
-                return [error if isinstance(error, RequestError) else RequestError(_line(error))]
+                return [error if isinstance(error, RequestError) else RefusedError(_line(error))]
         except torch.AcceleratorError as error:
             raise EngineDied(f"the device failed: {_line(error)}") from error
         return list(itertools.chain.from_iterable(self._replies([request]) for request in requests))
@@ -248,7 +248,7 @@ def _opened(request: Request) -> list[Any]:
     try:
         return [open_rgb(image.uri) for image in request.images]
     except DECODE_ERRORS as error:
-        raise RequestError(f"an image cannot be opened: {error}") from error
+        raise RefusedError(f"an image cannot be opened: {error}") from error
 
 
 def _template(

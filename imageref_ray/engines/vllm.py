@@ -32,7 +32,7 @@ from imageref_ray.core.config import ConfigError, VllmConfig
 from imageref_ray.core.images import open_rgb
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines import chat_template, cpu_affinity, tiles
-from imageref_ray.engines.base import BrokenReply, EngineDied, Reply, Request, RequestError, Token
+from imageref_ray.engines.base import BrokenReply, EngineDied, RefusedError, Reply, Request, RequestError, Token
 from imageref_ray.engines.chat_template import ChatTemplate
 from imageref_ray.engines.reasoning import opened
 from imageref_ray.engines.vllm_sampling import OPTIONS, sampling
@@ -113,13 +113,15 @@ class VllmEngine:
         usage: Usage | None = None
         async with aclosing(self.outputs(request, RequestOutputKind.DELTA)) as outputs:
             async for output in outputs:
-                if usage is None:  # the prompt, which may be long, is counted once
-                    usage = self._usage(output)
+                thinking = ""
+                if usage is None:  # the prompt, which may be long, is counted and looked at once
+                    usage, thinking = self._usage(output), opened(output.prompt)
                 else:
                     usage = dataclasses.replace(usage, generated_tokens=usage.generated_tokens + _generated(output))
                 for one in output.outputs:
                     reply = self._reply(output, usage, request.logprobs, [one])
-                    yield dataclasses.replace(reply, finish_reasons=(one.finish_reason or "",), index=one.index)
+                    end = (one.finish_reason or "",)
+                    yield dataclasses.replace(reply, finish_reasons=end, index=one.index, thinking=thinking)
 
     @property
     def died(self) -> bool:
@@ -152,13 +154,13 @@ class VllmEngine:
         except EngineGenerateError as error:
             raise BrokenReply(f"vLLM could not answer: {error.__cause__ or error}") from error
         except (VLLMClientError, ValueError, TypeError) as error:
-            raise RequestError(f"{' '.join(str(error).split())} ({len(images)} images in it)") from error
+            raise RefusedError(f"{' '.join(str(error).split())} ({len(images)} images in it)") from error
 
     async def _open(self, images: tuple[Image, ...]) -> list[Any]:
         try:
             return list(await asyncio.gather(*map(self._decode, images)))
         except (OSError, ValueError, SyntaxError) as error:
-            raise RequestError(f"an image cannot be opened: {error}") from error
+            raise RefusedError(f"an image cannot be opened: {error}") from error
 
     async def _decode(self, image: Image) -> Any:
         if image.sha256 in self._decoded:

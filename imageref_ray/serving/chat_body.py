@@ -50,7 +50,7 @@ WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
 }
 """Field that this endpoint cannot honour → the values that ask for nothing; another value is refused."""
 
-_INT64 = 2**63 - 1
+INT64 = 2**63 - 1
 TokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=1024)]
 
 
@@ -136,9 +136,9 @@ class ChatBody(Strict):
 
     messages: list[Turn] = Field(min_length=1, max_length=2048)
     model: str | None = None
-    max_tokens: int | None = Field(None, ge=1, le=_INT64)
-    max_completion_tokens: int | None = Field(None, ge=1, le=_INT64)
-    min_tokens: int | None = Field(None, ge=0, le=_INT64)
+    max_tokens: int | None = Field(None, ge=1, le=INT64)
+    max_completion_tokens: int | None = Field(None, ge=1, le=INT64)
+    min_tokens: int | None = Field(None, ge=0, le=INT64)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=-1, lt=2**31, description="0 or -1: all tokens")
@@ -153,7 +153,7 @@ class ChatBody(Strict):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20, description="needs logprobs: true")
     n: int | None = Field(None, ge=1, le=16)
-    seed: int | None = Field(None, ge=-_INT64, le=_INT64)
+    seed: int | None = Field(None, ge=-INT64, le=INT64)
     stop: str | Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=16)] | None = (
         Field(None, min_length=1)
     )

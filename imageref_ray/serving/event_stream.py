@@ -7,8 +7,18 @@ an engine gives within `seconds` leave as one write. The first ones leave at onc
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Any
+
+DONE = "data: [DONE]\n\n"
+"""The last event of a stream."""
+
+
+def data_event(value: Any) -> str:
+    """A value as one event."""
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
 async def joined(
@@ -19,26 +29,26 @@ async def joined(
     Closes `events`, also where its reader goes away. What it raises after its first event, when the status is sent,
     ends the stream with the event that `failed` makes of it.
     """
-    async with aclosing(events):
-        waiting = [await anext(events)]
-        collecting = asyncio.create_task(_collect(events, waiting))
-        try:
-            await asyncio.sleep(0)  # what follows the first event without a wait: the first token
-            done = False
-            while not done:
-                done = collecting.done()
-                if text := "".join(waiting):
-                    waiting.clear()
-                    yield text
-                if not done:
-                    await asyncio.wait({collecting}, timeout=seconds)
-            if error := collecting.exception():
-                yield failed(error)
-        finally:
-            collecting.cancel()
-            await asyncio.wait({collecting})
+    waiting = [await anext(events)]
+    collecting = asyncio.create_task(_collect(events, waiting))
+    try:
+        await asyncio.sleep(0)  # what follows the first event without a wait: the first token
+        done = False
+        while not done:
+            done = collecting.done()
+            if text := "".join(waiting):
+                waiting.clear()
+                yield text
+            if not done:
+                await asyncio.wait({collecting}, timeout=seconds)
+        if error := collecting.exception():
+            yield failed(error)
+    finally:
+        collecting.cancel()  # which closes the events, also where this generator is not let wait for it
+        await asyncio.wait({collecting})
 
 
 async def _collect(events: AsyncGenerator[str, None], waiting: list[str]) -> None:
-    async for event in events:
-        waiting.append(event)
+    async with aclosing(events):
+        async for event in events:
+            waiting.append(event)

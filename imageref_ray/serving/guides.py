@@ -14,6 +14,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from imageref_ray.core.files import shown
 from imageref_ray.engines.base import Guide
 from imageref_ray.serving.chat_body import ChatBody
 from imageref_ray.serving.errors import WireError
@@ -27,8 +28,15 @@ VALUES = 2_000
 """Choices, or values of all enumerations of a schema together."""
 CHOICE_CHARACTERS = 65_536
 REGEX_CHARACTERS = 4_096
-REPEATS = 1_000
-"""Characters of a regular expression with its repetitions written out (`written_out`)."""
+REPEATS = 3_300
+"""Most of `written_out`, of a regular expression or of all patterns and lengths of a schema together (a `maxLength` of
+200 is common). So much took 16 s of processor time on a slow machine with a vocabulary of 150,000, in a thread of its
+own; nothing ends the compilation of a schema."""
+WIDE = 16
+"""What a place counts where nearly any character fits: nearly every token of the vocabulary must be tried there."""
+
+LENGTHS = ("minLength", "maxLength")
+"""Bounds of items and of properties cost the compiler nothing."""
 
 ANY_OBJECT = Guide("json", {"type": "object"})
 
@@ -74,14 +82,13 @@ def _schema(schema: dict[str, Any], where: str) -> Guide:
             properties += len(value)
         elif keyword == "enum" and isinstance(value, list):
             values += len(value)
-        elif keyword == "pattern" and isinstance(value, str):
-            _check_regex(value, f"{where}: pattern")
         elif keyword in ("$ref", "$dynamicRef") and not str(value).startswith("#"):
             raise WireError(f"{where} refers to {str(value)[:80]!r}; only references within it (#/…) are read", where)
     if properties > PROPERTIES:
         raise WireError(f"{where} has {properties} properties, more than the {PROPERTIES} allowed", where)
     if values > VALUES:
         raise WireError(f"{where} has {values} enumerated values, more than the {VALUES} allowed", where)
+    _check_repeats(schema, where)
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
@@ -106,13 +113,34 @@ def _parts(schema: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
         level = found
 
 
+def _check_repeats(schema: dict[str, Any], where: str) -> None:
+    """Raises WireError where a schema's patterns and lengths of strings are too much; equal ones are compiled once."""
+    sizes: dict[tuple[str, str | float], float] = {}
+    for _, keyword, value in _parts(schema):
+        patterns = [value] if keyword == "pattern" else value if keyword == "patternProperties" else ()
+        if isinstance(patterns, list | dict):
+            sizes |= {("pattern", one): _size(one, f"{where}: pattern") for one in patterns if isinstance(one, str)}
+        if keyword in LENGTHS and isinstance(value, int | float):
+            sizes[keyword, value] = WIDE * max(0, min(value, REPEATS))
+    if sum(sizes.values()) > REPEATS:
+        keyword, value = max(sizes, key=lambda key: sizes[key])
+        most = f"patterns and lengths of strings, each length {WIDE} times, may come to {REPEATS} in a schema"
+        raise WireError(
+            f"{where}: {keyword} {shown(str(value))} is too much: {most}; shorten it or leave it out", where
+        )
+
+
 def _check_regex(pattern: str, where: str) -> None:
     """Raises WireError for a large one; the engine refuses what is none."""
+    if _size(pattern, where) > REPEATS:
+        message = f"{where} is longer than {REPEATS} characters with its repetitions written out; repeat less often"
+        raise WireError(f"{message} (a place where nearly any character fits counts {WIDE})", where)
+
+
+def _size(pattern: str, where: str) -> int:
     if len(pattern) > REGEX_CHARACTERS:
         raise WireError(f"{where} has {len(pattern)} characters, more than the {REGEX_CHARACTERS} allowed", where)
-    if written_out(pattern) > REPEATS:
-        message = f"{where} is longer than {REPEATS} characters with its repetitions written out; repeat less often"
-        raise WireError(message, where)
+    return written_out(pattern)
 
 
 _PIECE = re.compile(
@@ -121,10 +149,18 @@ _PIECE = re.compile(
 )
 
 
+_NARROW = re.compile(
+    r"\[(?!\^)(?:[a-z]-[a-z]|[A-Z]-[A-Z]|[0-9]-[0-9]|\\[^SDWPp]|(?:[^\]\\-]|-(?=\]))(?!-[^\]]))+\]|\\[^SDWPp]|[^.\[\\]",
+    re.DOTALL,
+)
+"""A place where few characters fit."""
+
+
 def written_out(pattern: str) -> int:
     """About the characters of a regular expression when `x{m,n}` is x, n times (m where there is no n); at least 1.
 
-    A repetition of a repetition counts n² times: so much longer does its grammar take.
+    A place where nearly any character fits counts `WIDE`. A repetition of a repetition counts n² times: so much longer
+    does its grammar take.
     """
     groups, last, repeated = [(0, False)], 0, False  # of each open group its size, and whether it has repetitions
     for piece in _PIECE.finditer(pattern):
@@ -139,6 +175,6 @@ def written_out(pattern: str) -> int:
             groups[-1] = (size + last * (times - 1), True)
             last *= times
         elif piece[0] not in "*+?|":
-            last, repeated = 1, False
-            groups[-1] = (size + 1, has)
+            last, repeated = 1 if _NARROW.fullmatch(piece[0]) else WIDE, False
+            groups[-1] = (size + last, has)
     return max(1, sum(size for size, _ in groups))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -11,8 +10,9 @@ from typing import Any, Literal
 from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines.base import BrokenReply, Engine, Message, Reply, Request, Sampling, Token
-from imageref_ray.serving.chat_body import OPTIONS, ChatBody, ImagePart, TextPart, Turn, check_together
+from imageref_ray.serving.chat_body import OPTIONS, ChatBody, ImagePart, Strict, TextPart, Turn, check_together
 from imageref_ray.serving.errors import WireError
+from imageref_ray.serving.event_stream import DONE, data_event
 from imageref_ray.serving.guides import guide_of
 from imageref_ray.serving.request_images import ImageError, receive_image
 
@@ -39,7 +39,7 @@ def to_request(body: ChatBody, settings: ServeConfig, engine: Engine | None = No
         top_p=1.0 if body.top_p is None else body.top_p,
         seed=body.seed,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
-        options=_options(body, known),
+        options=options(body, known),
     )
     return Request(
         messages,
@@ -52,9 +52,9 @@ def to_request(body: ChatBody, settings: ServeConfig, engine: Engine | None = No
     )
 
 
-def _options(body: ChatBody, known: frozenset[str]) -> dict[str, Any]:
+def options(body: Strict, known: frozenset[str]) -> dict[str, Any]:
     """The further sampling parameters that change something. Raises WireError for one that the engine has not."""
-    given = {name: getattr(body, name) for name in OPTIONS}
+    given = {name: getattr(body, name, None) for name in OPTIONS}
     changed = {name: value for name, value in given.items() if value is not None and value != OPTIONS[name]}
     for name in changed.keys() - known:
         raise WireError(f"`{name}` is not supported by the engine of this endpoint; leave it out", name)
@@ -112,7 +112,7 @@ def completion(reply: Reply, model: str) -> dict[str, Any]:
             "index": i,
             "message": {"role": "assistant", "content": text},
             "logprobs": _logprobs_object(of_text),
-            "finish_reason": _finish_reason(reason),
+            "finish_reason": finish_reason(reason),
         }
         for i, (text, reason, of_text) in enumerate(zip(reply.texts, reply.finish_reasons, tokens, strict=True))
     ]
@@ -124,7 +124,7 @@ async def events(replies: AsyncIterator[Reply], model: str, n: int, include_usag
     head = _head("chat.completion.chunk", model)
 
     def event(choices: list[dict[str, Any]], **more: Any) -> str:
-        return f"data: {json.dumps({**head, 'choices': choices, **more}, ensure_ascii=False)}\n\n"
+        return data_event({**head, "choices": choices, **more})
 
     def choice(index: int, delta: dict[str, str], reason: str | None = None, logprobs: Any = None) -> Any:
         return [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]
@@ -135,7 +135,7 @@ async def events(replies: AsyncIterator[Reply], model: str, n: int, include_usag
     async for reply in replies:
         for index, text in enumerate(reply.texts, start=reply.index):
             tokens = reply.tokens[index - reply.index] if reply.tokens else None
-            reasons[index] = _finish_reason(reply.finish_reasons[index - reply.index]) or reasons[index]
+            reasons[index] = finish_reason(reply.finish_reasons[index - reply.index]) or reasons[index]
             if text or tokens:
                 yield event(choice(index, {"content": text}, logprobs=_logprobs_object(tokens)))
         usage = reply.usage
@@ -143,10 +143,10 @@ async def events(replies: AsyncIterator[Reply], model: str, n: int, include_usag
         yield event(choice(index, {}, reason))
     if include_usage:
         yield event([], usage=usage_object(usage))
-    yield "data: [DONE]\n\n"
+    yield DONE
 
 
-def _finish_reason(reason: str) -> str:
+def finish_reason(reason: str) -> str:
     """Why a reply ended, in OpenAI's words. Raises BrokenReply where it is not whole."""
     if reason in ("error", "abort"):
         raise BrokenReply(f"a reply ended with finish_reason {reason}")

@@ -1,145 +1,174 @@
 """`POST /v1/reference`: a question and documents with images → Markdown in which every image reference is checked.
 
-A fine-tuned model answers in one step (`direct`); any other responds, captions and places as in a build (`staged`).
-What breaks the reference contract (`markdown.check`) is listed and repaired: a reference inside a table or code moves
-behind it, others are removed, HTML and links that may run something are shown as text. Every reference that stays is
-traced back to its document, uri and sha256.
+    direct  one request to a fine-tuned model ─▶ text, checked as it comes, with its references
+    staged  respond ─▶ text;  caption beside it;  then place ─▶ references
+
+Both give deltas, and the whole answer in the end. What breaks the reference contract (`markdown.check`) is told and
+repaired: a reference inside a table or code moves behind it, others are removed, HTML and links that may run something
+are shown as text. Every reference that stays is traced back to its document, address and sha256.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
-
-from pydantic import Field
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
 from imageref_ray.core import markdown
-from imageref_ray.core.config import ServeConfig
-from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
+from imageref_ray.core.markdown_stream import AnswerStream, Piece
+from imageref_ray.core.records import Record, to_row
 from imageref_ray.dataset.export import answer as answer_text
-from imageref_ray.engines.base import Engine, Sampling
-from imageref_ray.engines.reasoning import answers
-from imageref_ray.serving.chat_body import Strict
+from imageref_ray.engines.base import Generate, Reply, Request
+from imageref_ray.serving.answer_html import to_html
 from imageref_ray.serving.errors import WireError
 from imageref_ray.serving.openai_chat import usage_object
-from imageref_ray.serving.request_images import ImageError, public_uri, receive_image
+from imageref_ray.serving.reference_work import Work
+from imageref_ray.stages import parsing, prompts
 from imageref_ray.stages.caption import caption
-from imageref_ray.stages.free_decode import decode
-from imageref_ray.stages.parsing import ParseError
 from imageref_ray.stages.place import place
-from imageref_ray.stages.prompts import load_pack
-from imageref_ray.stages.respond import respond
+
+Delta = dict[str, Any]
+Tell = Callable[[Delta], None]
+
+TITLE = re.compile(r"\s*# ")
+"""How a response begins that needs nothing taken off its beginning."""
 
 
-class SentDocument(Strict):
-    """A document: `[Image k]` in `text` marks the position of `images[k]` (k from 0)."""
+async def events(work: Work) -> AsyncGenerator[dict[str, Any], None]:
+    """The deltas of an answer, each `{…, "delta": …}`, and the whole answer at the end.
 
-    id: str | None = Field(None, min_length=1)
-    title: str = ""
-    text: str
-    url: str = ""
-    images: list[str] = Field(default_factory=list)
-
-
-class ReferenceBody(Strict):
-    """A question, its documents, and the sampling of the answer (greedy by default)."""
-
-    question: str = Field(min_length=1)
-    documents: list[SentDocument] = Field(min_length=1)
-    model: str | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(0, ge=0, le=2)
-    seed: int | None = None
-    method: Literal["direct", "staged"] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """The sample of a request, image id → uri for the answer, and which images could not be used."""
-
-    sample: Sample
-    uris: dict[str, str]
-    left_out: list[dict[str, Any]]
-
-
-def receive_documents(body: ReferenceBody, settings: ServeConfig) -> Received:
-    """The body as a sample with verified images; unusable ones are left out and reported. Raises WireError."""
-    names = [document.id or str(i) for i, document in enumerate(body.documents, start=1)]
-    if len(set(names)) < len(names):
-        raise WireError("two documents have the same id", "documents")
-    if sum(len(document.images) for document in body.documents) > settings.max_images:
-        raise WireError(f"more than {settings.max_images} images in one request", "documents")
-    uris: dict[str, str] = {}
-    left_out: list[dict[str, Any]] = []
-    documents: list[Document] = []
-    for name, sent in zip(names, body.documents, strict=True):
-        images: list[Image] = []
-        for index, url in enumerate(sent.images):
-            try:
-                image = receive_image(url, f"{name}/{index}", settings)
-            except ImageError as error:
-                left_out.append({"document": name, "image": index, "reason": str(error)})
-            else:
-                images.append(image)
-                uris[image.id] = public_uri(url, image)
-        documents.append(Document(name, sent.title, sent.text, tuple(images), sent.url))
-    return Received(Sample("request", body.question, tuple(documents)), uris, left_out)
-
-
-async def answer(
-    received: Received, body: ReferenceBody, engine: Engine, settings: ServeConfig
-) -> tuple[dict[str, Any], Usage]:
-    """The response object (markdown, references, breaches, left_out, usage) and what it cost.
-
-    Raises WireError for an unusable reply.
+    Nothing is given before the engine has begun to answer. Raises WireError for an unusable reply, and what the engine
+    raises.
     """
-    sampling = Sampling(body.temperature, body.max_tokens or settings.max_tokens, seed=body.seed)
-    generate_answer = _staged if (body.method or settings.method) == "staged" else _direct
+    answer: dict[str, Any] = {"markdown": "", "references": [], "breaches": []}
     try:
-        text, usage = await generate_answer(received.sample, engine, sampling, settings)
-    except ParseError as error:
+        async with aclosing(_staged(work) if work.method == "staged" else _direct(work)) as deltas:
+            async for delta in deltas:
+                if "whole" in delta:
+                    answer["markdown"] = delta["whole"]
+                    continue
+                answer["references"] += [delta["reference"]] if "reference" in delta else []
+                answer["breaches"] += [delta["breach"]] if "breach" in delta else []
+                yield {**work.head, "object": "reference.chunk", "delta": delta}
+    except parsing.ParseError as error:
         raise WireError(f"the model's reply cannot be used: {error}", status=502) from error
-    checked, references = keep_valid_references(text, received.sample)
-    response = {
-        "object": "reference",
-        "model": settings.name,
-        "markdown": checked,
-        "references": [_reference_object(reference, received) for reference in references],
-        "breaches": [to_row(breach) for breach in markdown.check(text, received.sample)],
-        "left_out": received.left_out,
-        "usage": usage_object(usage),
+    if work.body.format == "html":
+        answer["html"] = await asyncio.to_thread(to_html, answer["markdown"], work.pictures(answer["references"]))
+    yield {
+        **work.head,
+        "method": work.method,
+        "finish_reason": "length" if work.cut else "stop",
+        **answer,
+        "citations": [{"block": one["slot"], "documents": [one["document"]]} for one in answer["references"]],
+        "left_out": work.received.left_out,
+        "usage": usage_object(work.usage),
     }
-    return response, usage
 
 
-async def _direct(sample: Sample, engine: Engine, sampling: Sampling, settings: ServeConfig) -> tuple[str, Usage]:
-    return await decode(sample, answers(engine.generate), settings.system, sampling, load_pack(settings.prompts))
+async def _direct(work: Work) -> AsyncGenerator[Delta, None]:
+    """One request; its text is checked as it comes."""
+    request = Request(prompts.answer(work.pack, work.sample, work.system), work.sampling)
+    stream, begun = AnswerStream(work.sample), False
+    async with aclosing(work.texts(request)) as texts:
+        async for text in texts:
+            if not begun:
+                yield {"stage": "answer", "done": 0, "of": 1}
+            begun = True
+            for delta in _deltas(stream.feed(text), work):
+                yield delta
+    for delta in _deltas(stream.end(), work):
+        yield delta
+    yield {"stage": "answer", "done": 1, "of": 1}
+    yield {"whole": stream.text}
 
 
-async def _staged(sample: Sample, engine: Engine, sampling: Sampling, settings: ServeConfig) -> tuple[str, Usage]:
-    """Answer by the stages of a build; the captions become those of the image references."""
-    pack, generate = load_pack(settings.prompts), answers(engine.generate)
-    record = await respond(Record(sample), generate, pack, sampling)
-    record = await caption(record, generate, pack, sampling)
-    record = await place(record, generate, pack, sampling)
-    return answer_text(record, "caption"), record.usage
+def _deltas(pieces: Iterator[Piece], work: Work) -> Iterator[Delta]:
+    for piece in pieces:
+        yield from ({"breach": to_row(breach)} for breach in piece.breaches)
+        yield from ({"reference": work.reference(reference)} for reference in piece.references)
+        if piece.text:
+            yield {"markdown": piece.text}
 
 
-def keep_valid_references(text: str, sample: Sample) -> tuple[str, list[markdown.Reference]]:
-    """The text as the contract wants it (`markdown.repair`), and the image references in it."""
-    checked, valid = markdown.repair(text, sample)
-    assert not markdown.check(checked, sample)
-    return checked, valid
+async def _staged(work: Work) -> AsyncGenerator[Delta, None]:
+    """What the stages tell; they end where nobody listens any more."""
+    told: asyncio.Queue[Delta | None] = asyncio.Queue()
+    stages = asyncio.create_task(_stages(work, told.put_nowait))
+    stages.add_done_callback(lambda _: told.put_nowait(None))
+    try:
+        while (delta := await told.get()) is not None:
+            yield delta
+        await stages
+    finally:
+        stages.cancel()
+        await asyncio.gather(stages, return_exceptions=True)
 
 
-def _reference_object(reference: markdown.Reference, received: Received) -> dict[str, Any]:
-    image = received.sample.images[reference.k - 1]
-    return {
-        "k": reference.k,
-        "image": image.id,
-        "document": image.id.rsplit("/", 1)[0],
-        "uri": received.uris[image.id],
-        "sha256": image.sha256,
-        "caption": reference.caption,
-        "slot": reference.slot,
-    }
+async def _stages(work: Work, tell: Tell) -> None:
+    """The stages of a build, captions beside the response; the captions become those of the references."""
+    record, pack = Record(work.sample), work.pack
+    images = len(work.sample.images)
+    captioning = asyncio.create_task(caption(record, _counted(work, "caption", 2 * images, tell), pack, work.sampling))
+    try:
+        text = await _respond(work, tell)
+        record = replace(await captioning, response="\n".join(markdown.lines(text)))
+    finally:
+        captioning.cancel()
+        await asyncio.gather(captioning, return_exceptions=True)
+    try:
+        record = await place(record, _counted(work, "place", 1, tell), pack, work.sampling)
+    except parsing.ParseError:
+        if not work.cut:
+            raise
+    whole, references = markdown.repair(answer_text(record, "caption"), work.sample)
+    for reference in references:
+        tell({"reference": work.reference(reference)})
+    tell({"whole": markdown.spaced(whole)})
+
+
+def _counted(work: Work, stage: str, of: int, tell: Tell) -> Generate:
+    done = 0
+
+    async def generate(request: Request) -> Reply:
+        nonlocal done
+        reply = await work.generate(request)
+        done += 1
+        tell({"stage": stage, "done": done, "of": of})
+        return reply
+
+    return generate
+
+
+async def _respond(work: Work, tell: Tell) -> str:
+    """The text of a staged answer, told as it comes where it begins with its title. Raises ParseError as the stage."""
+    stream, written, begun = AnswerStream(replace(work.sample, documents=())), "", False
+
+    def told(pieces: Iterator[Piece]) -> None:
+        for piece in pieces:
+            for breach in piece.breaches:
+                tell({"breach": to_row(_early(breach) if breach.k else breach)})
+            if piece.text:
+                tell({"markdown": piece.text})
+
+    async with aclosing(work.texts(Request(prompts.respond(work.pack, work.sample), work.sampling))) as texts:
+        async for text in texts:
+            if not written:
+                tell({"stage": "respond", "done": 0, "of": 1})
+            written += text
+            if begun or TITLE.match(written):
+                told(stream.feed(text if begun else written))
+                begun = True
+    response = parsing.response(written)
+    if not begun:
+        told(stream.feed(response))
+    told(stream.end())
+    tell({"stage": "respond", "done": 1, "of": 1})
+    return stream.text
+
+
+def _early(breach: markdown.Breach) -> markdown.Breach:
+    """A reference in a text that was asked for without any."""
+    return replace(breach, kind="slot", message=f"IMAGE_{breach.k} was written before the pictures are placed.")

@@ -45,10 +45,15 @@ _LOOP = re.compile(r"([^\W\d].{2,59}?)(?:\s*\1){3,}", re.DOTALL)
 
 
 async def correct(
-    item: Instruction, generate: Generate, pack: InstructPack, sampling: Sampling, how: CorrectConfig
+    item: Instruction,
+    generate: Generate,
+    pack: InstructPack,
+    sampling: Sampling,
+    how: CorrectConfig,
+    decided: Callable[[Unit], object] = lambda unit: None,
 ) -> Instruction:
     """`item` with `answer`, `units`, `corrected` and why the loop `ended` (`Ended`); one with a problem comes back as
-    it is.
+    it is. `decided` is called with each unit when its fate is known.
 
     The loop ends after `how.steps` units at the latest. In mode verify a unit below the threshold is written again
     once, and dropped if that fails too; after a change the rest is written again. With `last_all` the last step keeps
@@ -65,6 +70,7 @@ async def correct(
             ended = step
         else:
             units.append(step)
+            decided(step)
     return replace(
         item,
         answer=reply.text.strip(),
@@ -85,10 +91,10 @@ def enough(text: str, kind: Kind, count: int) -> bool:
     return len(split(text, kind)) > count
 
 
-def probability(reply: Reply, yes: str, no: str) -> float:
+def probability(reply: Reply, yes: str, no: str) -> float | None:
     """The probability of yes: its share of the probability of all first tokens of yes and no.
 
-    1 or 0 by the reply's text where the engine returns no log-probabilities.
+    None where the engine returns no log-probabilities of them.
     """
     yes, no = yes.lower(), no.lower()
     mass = {yes: 0.0, no: 0.0}
@@ -98,7 +104,7 @@ def probability(reply: Reply, yes: str, no: str) -> float:
             if text and (word.startswith(text) or text.startswith(word)):
                 mass[word] += math.exp(logprob)
     total = sum(mass.values())
-    return mass[yes] / total if total else float(reply.text.strip().lower().startswith(yes))
+    return mass[yes] / total if total else None
 
 
 @dataclass(slots=True)
@@ -144,8 +150,8 @@ class _Requests:
 
     async def verified(self, text: str, units: Sequence[Unit]) -> Unit:
         """The unit kept if the image shows it, else replaced by one that it shows, else dropped."""
-        before = await self._probability(text, units)
-        if before >= self.how.threshold:
+        shown, before = await self._shown(text, units)
+        if shown:
             return Unit(text, before=before)
         turns = instruct.instead(self.pack, self.item.image, self.item.question, _text(units), text)
         kind = self.how.unit
@@ -154,16 +160,18 @@ class _Requests:
         if not replacement or repeats(replacement, [*units, Unit(text)]):
             return Unit(text, "dropped", replacement, before)
         lead = text[: len(text) - len(text.lstrip())]
-        after = await self._probability(replacement, units)
-        action = "changed" if after >= self.how.threshold else "dropped"
-        return Unit(text, action, lead + replacement, before, after)
+        shown, after = await self._shown(replacement, units)
+        return Unit(text, "changed" if shown else "dropped", lead + replacement, before, after)
 
-    async def _probability(self, unit: str, units: Sequence[Unit]) -> float:
+    async def _shown(self, unit: str, units: Sequence[Unit]) -> tuple[bool, float | None]:
+        """Whether the image shows the unit, and how probable that is (None: only the reply's text says it)."""
         turns: tuple[Message, ...] = instruct.verify(self.pack, self.item.image, self.item.question, _text(units), unit)
         yes, no = self.pack.yes, self.pack.no
         short = Sampling(max_tokens=8)
         reply = await self._asked(Request(turns, short, Guide("choice", (yes, no)), logprobs=ALTERNATIVES))
-        return probability(reply, yes, no)
+        share = probability(reply, yes, no)
+        said = reply.text.strip().lower().startswith(yes.lower())
+        return (said if share is None else share >= self.how.threshold), share
 
     async def _asked(self, request: Request) -> Reply:
         reply = await self.generate(request)

@@ -206,6 +206,17 @@ def qa(reply: str, question: str = "Question:", answer: str = "Answer:") -> QA:
     return QA(parts[0].strip(), parts[1].strip())
 
 
+def qa_begun(text: str, question: str = "Question:", answer: str = "Answer:") -> QA | None:
+    """What `qa` will make of a growing text, as far as it goes: the question, and its answer's beginning.
+
+    None as long as the question may go on. More text can still make another pair of it, or none.
+    """
+    asked = list(_label(question, QUESTION).finditer(text))
+    parts = _label(answer, ANSWER).split(text[asked[-1].end() :].replace("**", "")) if asked else []
+    # A lone star at the end may be half of a mark that is taken out.
+    return QA(*(part.rstrip("*").strip() for part in parts)) if len(parts) == 2 and parts[0].strip() else None
+
+
 def _label(own: str, known: re.Pattern[str]) -> re.Pattern[str]:
     """The known labels, and one of the pack's own."""
     return known if known.fullmatch(own) else re.compile(f"{known.pattern}|{re.escape(own)}", known.flags)

@@ -12,8 +12,9 @@ from imageref_ray import engines
 from imageref_ray.core.config import CorrectConfig, ScriptedConfig
 from imageref_ray.core.records import Answer, Image, Instruction, Unit, Usage, from_row, to_row
 from imageref_ray.core.sentences import split
-from imageref_ray.engines.base import Generate, Reply, Request, Sampling
+from imageref_ray.engines.base import Generate, Guide, Reply, Request, RequestError, Sampling
 from imageref_ray.stages.ask import SHORT, ask, candidates
+from imageref_ray.stages.best_of import best_of
 from imageref_ray.stages.correct import correct, probability, repeats
 from imageref_ray.stages.prompts import instruct
 from imageref_ray.stages.prompts.instruct import load_instruct
@@ -186,7 +187,7 @@ async def test_a_unit_that_the_image_does_not_bear_out_is_changed_and_the_rest_w
     assert [unit.action for unit in item.units] == ["kept", "kept", "kept", "changed", "kept"]
     changed = item.units[3]
     assert (changed.text, changed.replacement) == ("\n\nA dog sleeps on the pier.", "\n\nA cat sleeps on the pier.")
-    assert (changed.before, changed.after) == (0.0, 1.0)
+    assert (changed.before, changed.after) == (None, None), "this engine gives no log-probabilities: its word counts"
     assert item.corrected.endswith("paints one of them.\n\nA cat sleeps on the pier. That is all.")
     assert item.answer == STORY.strip() and item.ended == "end"
 
@@ -200,7 +201,7 @@ async def test_a_unit_that_fails_twice_is_dropped_and_the_answer_goes_on_behind_
 
     item = await correct(ITEM, model(denies), PACK, GREEDY, CorrectConfig(reread="verify", last_all=True, steps=1))
     assert [unit.action for unit in item.units] == ["kept", "dropped", "kept", "kept", "kept"]
-    assert (item.units[1].replacement, item.units[1].before, item.units[1].after) == (" They cost ten.", 0, 0)
+    assert item.units[1].replacement == " They cost ten."
     assert item.corrected == STORY.replace(" They cost 3.5 dollars each.", "").strip()
     assert item.usage == sum([COST] * 8, ITEM.usage)
 
@@ -211,7 +212,37 @@ async def test_a_replacement_that_says_the_same_again_is_not_asked_about() -> No
         return Reply(("no",) if "Is this" in asked else ("A boat.",))
 
     item = await correct(ITEM, model(stubborn), PACK, GREEDY, CorrectConfig(reread="verify"))
-    assert item.units == (Unit("A boat.", "dropped", "A boat.", 0.0),) and item.corrected == ""
+    assert item.units == (Unit("A boat.", "dropped", "A boat."),) and item.corrected == ""
+
+
+async def test_a_units_probabilities_are_the_engines_and_decide_by_the_threshold() -> None:
+    engine = engines.make(ScriptedConfig(script="tests.scripted:witness"))
+    decided: list[Unit] = []
+    how = CorrectConfig(reread="verify", steps=9, threshold=0.7)
+    item = await correct(ITEM, engine.generate, PACK, GREEDY, how, decided.append)
+    assert tuple(decided) == item.units
+    assert [unit.action for unit in item.units] == ["kept", "kept", "kept", "changed", "kept"]
+    assert item.units[0].before == pytest.approx(0.75) and item.units[0].after is None
+    assert item.units[3].before == pytest.approx(0.25) and item.units[3].after == pytest.approx(0.75)
+    sure = await correct(ITEM, engine.generate, PACK, GREEDY, how.model_copy(update={"threshold": 0.8}))
+    assert {unit.action for unit in sure.units} == {"dropped"}, "though the model says yes"
+
+
+async def test_the_best_of_several_texts_is_the_likeliest_by_token() -> None:
+    asked: list[Request] = []
+    reply = Reply(
+        ("A long true text.", "No.", "Yes."), ("stop", "stop", "length"), COST, ((-0.1,) * 9, (-0.5,), (-0.2,))
+    )
+    best = best_of(model(lambda request: reply, asked), 3)
+    chosen = await best(Request((), WARM, until=bool))
+    assert (chosen.texts, chosen.finish_reasons, chosen.logprobs) == ((reply.texts[0],), ("stop",), ((-0.1,) * 9,))
+    assert [(request.n, request.logprobs, request.until) for request in asked] == [
+        (3, 0, None)
+    ] and chosen.usage == COST
+    for other in (Request((), WARM, Guide("choice", ("yes", "no"))), Request((), WARM, n=5)):
+        assert await best(other) is reply and asked[-1] is other
+    with pytest.raises(RequestError, match="best of 2 texts is unknown; ask for one"):
+        await best_of(always("a", "b"), 2)(Request((), WARM))
 
 
 async def test_an_answer_that_repeats_itself_ends_there_and_the_record_says_so() -> None:
@@ -238,8 +269,8 @@ async def test_an_empty_answer_ends_at_once() -> None:
 def test_yes_is_weighed_against_no_in_all_their_spellings() -> None:
     opening = {"Yes": math.log(0.2), " yes": math.log(0.1), "no": math.log(0.1), "maybe": math.log(0.6)}
     assert probability(Reply(("no",), openings=(opening,)), "yes", "no") == pytest.approx(0.75)
-    assert probability(Reply(("yes",), openings=({"maybe": 0.0},)), "yes", "no") == 1
-    assert probability(Reply(("No.",)), "yes", "no") == 0
+    assert probability(Reply(("yes",), openings=({"maybe": 0.0},)), "yes", "no") is None
+    assert probability(Reply(("No.",)), "yes", "no") is None
 
 
 async def test_a_corrected_instruction_survives_its_row() -> None:

@@ -241,6 +241,19 @@ def test_any_reply_is_a_full_question_and_answer_or_a_parse_error(text: str) -> 
     assert value is None or "question:" not in f" {value.question} {value.answer} ".lower().split()
 
 
+@pytest.mark.parametrize(
+    "text", [parsing.QA_SAMPLE, "**Question:** Why?\n**Answer:** So. And so.", "问题：什么船？ 回答：红船。"]
+)
+def test_a_pair_is_known_while_it_is_written(text: str) -> None:
+    whole = parsing.qa(text)
+    known = [begun for end in range(len(text) + 1) if (begun := parsing.qa_begun(text[:end]))]
+    assert known[-1] == whole and known[0] == parsing.QA(whole.question, "")
+    assert all(begun.question == whole.question for begun in known)
+    assert [len(begun.answer) for begun in known] == sorted(len(begun.answer) for begun in known)
+    assert parsing.qa_begun(f"Question: Old? Answer: No. {text}") == whole
+    assert parsing.qa_begun("Question: A? Answer: B. Answer: C.") is parsing.qa_begun("Answer: B.") is None
+
+
 def test_half_a_character_in_a_replys_json_is_a_mark() -> None:
     reply = '{"predictions": [{"position": "<Position 1>", "image": "IMAGE_1", "analysis": "boats \\ud83d"}]}'
     (placed,) = parsing.placement(reply, ["a"], 1)

@@ -205,7 +205,14 @@ def nested(depth: int) -> dict[str, JsonValue]:
         ({"enum": list(range(2001))}, "2001 enumerated values"),
         (nested(17), "nested more than 32 deep"),
         ({"type": "strin"}, "is not a JSON Schema"),
-        ({"type": "string", "pattern": "([a-z]{1,500}){1,500}"}, "written out"),
+        ({"type": "string", "pattern": "([a-z]{1,500}){1,500}"}, "is too much"),
+        ({"type": "string", "maxLength": 300}, "maxLength 300 is too much"),
+        ({"properties": {f"p{i}": {"minLength": i} for i in range(30)}}, "is too much"),
+        ({"items": {"pattern": "^.{0,300}$"}}, "pattern ^.{0,300}$ is too much"),
+        ({"patternProperties": {"(?:[^x]|\\\\\\\\u1){9,999}": {}}}, "is too much"),
+        ({"allOf": [{"pattern": f"^{'x' * 60}.{{0,120}}{end}$"} for end in "ab"]}, "is too much"),
+        ({"maxLength": 300, "const": {"minLength": -100}}, "maxLength 300 is too much"),
+        ({"propertyNames": {"maxLength": 1e300}}, "is too much"),
         ({"$ref": "http://127.0.0.1/schema"}, "only references within it"),
     ],
 )
@@ -231,10 +238,12 @@ def test_a_megabyte_of_schema_is_refused_at_once() -> None:
 def test_what_stays_within_the_bounds_is_passed_on() -> None:
     engine = Scripted()
     assert chat(endpoint(engine), structured_outputs={"json": nested(15)}).is_success
+    titles = {"properties": {f"p{i}": {"minLength": 1, "maxLength": 200, "pattern": "^[A-Z]"} for i in range(50)}}
+    assert chat(endpoint(engine), structured_outputs={"json": titles}).is_success  # equal bounds count once
     assert chat(endpoint(engine), structured_outputs={"regex": r"\d{4}-\d{2}-\d{2}"}).is_success
     assert chat(endpoint(engine), structured_outputs={"choice": ["yes", "no"]}).is_success
-    assert [request.guide.kind for request in engine.requests if request.guide] == ["json", "regex", "choice"]
-    assert engine.requests[2].guide == Guide("choice", ("yes", "no"))
+    assert [request.guide.kind for request in engine.requests if request.guide] == ["json", "json", "regex", "choice"]
+    assert engine.requests[3].guide == Guide("choice", ("yes", "no"))
 
 
 @pytest.mark.parametrize(
@@ -250,6 +259,12 @@ def test_what_stays_within_the_bounds_is_passed_on() -> None:
         (r"\{5\}", 3),
         ("(a|b{3})*", 4),
         ("(?:a{4}){,5}", 125),
+        (".{0,100}", 1600),
+        ("(.|x){100}", 1700),
+        (r"[^\"]{10}\S", 176),
+        (r"[\s\S]{10}", 160),
+        ("[ -~]{10}", 160),
+        (r"[0-9a-f]{64}[\w.-]\d", 66),
     ],
 )
 def test_a_regular_expression_is_measured_with_its_repetitions(pattern: str, size: int) -> None:

@@ -213,13 +213,13 @@ def test_a_reference_answer_holds_only_checked_references_with_their_sources(tmp
     body = {"question": "What happened?", "documents": documents}
     answered = client(engine, images=tmp_path).post("/v1/reference", json=body).json()
     assert answered["markdown"] == (
-        "# Boats in Velmora\nThree boats came in.\nIMAGE_2\n### The harbour\nMara Holt watched them.\n"
-        "![Two red boats](IMAGE_1)\nAnd too."
+        "# Boats in Velmora\n\nThree boats came in.\n\nIMAGE_2\n\n### The harbour\n\nMara Holt watched them.\n\n"
+        "![Two red boats](IMAGE_1)\n\nAnd too."
     )
     first, second = answered["references"]
-    assert (first["k"], first["document"], first["uri"], first["slot"]) == (2, "2", "a.png", 1)
+    assert (first["k"], first["document"], first["url"], first["slot"]) == (2, "2", "a.png", 1)
     assert (second["k"], second["document"], second["caption"]) == (1, "n1", "Two red boats")
-    assert second["uri"] == f"sha256:{second['sha256']}"
+    assert second["url"] == f"sha256:{second['sha256']}"
     assert {breach["kind"] for breach in answered["breaches"]} == {"slot", "once", "exists"}
     assert answered["left_out"] == [{"document": "2", "image": 1, "reason": "does not exist"}]
     parts = engine.requests[0].messages[-1].parts
@@ -230,7 +230,7 @@ def test_a_model_that_was_not_fine_tuned_answers_in_stages() -> None:
     document = {"id": "n1", "title": "Boats", "text": "Boats came.\n[Image 0]", "images": [data_url(png())]}
     body = {"question": "What happened?", "documents": [document], "method": "staged"}
     answered = client(Engine(annotator)).post("/v1/reference", json=body).json()
-    assert "What happened in short.\n![Two red boats.](IMAGE_1)\n### The harbour" in answered["markdown"]
+    assert "What happened in short.\n\n![Two red boats.](IMAGE_1)\n\n### The harbour" in answered["markdown"]
     assert answered["usage"]["prompt_tokens"] == 4 * 12, "respond, describe, caption, place"
     broken = client(Engine(lambda request: "")).post("/v1/reference", json=body)
     assert (broken.status_code, broken.json()["error"]["type"]) == (502, "server_error")

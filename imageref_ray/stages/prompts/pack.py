@@ -72,6 +72,25 @@ class Pack(Config):
     place: Task
     place_reply: PlaceReply = PlaceReply()
     answer: Task
+    language: str = Field(
+        "",
+        description="sentence with {language} that asks for the language of an answer and its captions, put after "
+        "their system prompts; where it is empty, requests cannot choose one",
+    )
+
+    def asked_language(self, language: str) -> str:
+        """The sentence that asks for a language, by its name."""
+        return self.language.replace("{language}", language)
+
+    def in_language(self, language: str) -> Pack:
+        """The pack that asks for answers in a language; `self.language` must not be empty."""
+        sentence = self.asked_language(language)
+        tasks = {name: self.task(name) for name in ("describe", "caption", "respond", "answer")}
+        told = {
+            name: task.model_copy(update={"system": f"{task.system.rstrip()}\n{sentence}".lstrip()})
+            for name, task in tasks.items()
+        }
+        return self.model_copy(update=told)
 
     def task(self, name: str) -> Task:
         task = getattr(self, name)
@@ -120,6 +139,8 @@ def _checked(pack: Pack, where: str) -> Pack:
         raise ConfigError(f"{where}: place_reply has short or none but no full; move the reply's form there")
     if reply.short and "{words}" not in reply.short:
         raise ConfigError(f"{where}: place_reply.short lacks {{words}}, the number of words allowed; add it")
+    if pack.language and "{language}" not in pack.language:
+        raise ConfigError(f"{where}: language lacks {{language}}, the name of the language; add it")
     for name, known in FIELDS.items():
         used = FIELD.findall(pack.task(name).user)
         fields = ", ".join(sorted(known))
