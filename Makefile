@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit soak serve check docs bench clean requirements
+.PHONY: help setup demo test unit soak real serve check docs bench clean requirements
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,6 +28,7 @@ demo: $(READY) ## the whole pipeline on the embedded corpus and checkpoint; repo
 
 test: unit ## all tests, with real vLLM, DeepSpeed and Serve
 	@$(BIN)/python -m pytest tests/train tests/ray tests/serve
+	@$(BIN)/python -m pytest -p tests.haproxy tests/serve/test_faults.py
 
 unit: $(READY) ## the tests that need no Ray, two files at once
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
@@ -35,6 +36,9 @@ unit: $(READY) ## the tests that need no Ray, two files at once
 soak: $(READY) ## a pass on Ray whose driver or engine is killed KILLS times (200, hours) with SEED; files in runs/soak
 	@rm -rf runs/soak
 	@$(BIN)/python tests/soak.py runs/soak --cluster --kills $(or $(KILLS),200) --seed $(or $(SEED),7)
+
+real: $(READY) ## two manuals (Debian packages, downloaded) read, previewed and built without a model; files in runs/real
+	@PYTHONPATH=benchmarks $(BIN)/python benchmarks/manuals.py runs/real
 
 serve: $(READY) ## the OpenAI-compatible endpoint and /v1/reference on http://127.0.0.1:8000
 	@$(BIN)/imageref serve --config serve/config.yaml

@@ -2,8 +2,9 @@
 
     python benchmarks/serving.py [--requests 192] [--rounds 5] [--streams 1 8 32 64] [--out results.json]
 
-Three servers over the embedded checkpoint with equal engine settings: `endpoint` (`imageref serve`), `routes` (the
-same routes under plain uvicorn) and `vllm` (vLLM's own OpenAI server). Each round asks every server the same requests,
+Four servers over the embedded checkpoint with equal engine settings: `endpoint` (`imageref serve`), `haproxy` (the same
+with HAProxy before its replica), `routes` (the same routes under plain uvicorn) and `vllm` (vLLM's own OpenAI server).
+Each round asks every server the same requests,
 a picture with a line of text each, in another order of servers than the round before: streamed, with so many in
 flight, and unstreamed with 32. A request's text is its own, so that no reply's beginning is in a prefix cache; the
 first round's numbers are thrown away. Ratios are taken within a round, the result is their median: a machine that
@@ -24,9 +25,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,10 @@ from speed import free_port, vllm_server, wait_for
 from imageref_ray.core.config import ServeConfig, VllmConfig
 from imageref_ray.engines import make
 from imageref_ray.picturenews import corpus
+from imageref_ray.serving import environment
 from imageref_ray.serving.routes import create_app
 
-SERVERS = ("endpoint", "routes", "vllm")
+SERVERS = ("endpoint", "haproxy", "routes", "vllm")
 UNSTREAMED = 32
 """Requests in flight that are not streamed."""
 
@@ -171,20 +174,21 @@ def serve_routes(port: int) -> None:
 
 
 @contextmanager
-def endpoint(folder: Path) -> Iterator[str]:
+def endpoint(folder: Path, haproxy: bool = False) -> Iterator[str]:
     """`imageref serve`."""
-    port = free_port()
+    port, name = free_port(), "haproxy" if haproxy else "endpoint"
     application = {"name": "imageref", "import_path": "imageref_ray.serving.app:build", "args": {"engine": ENGINE}}
-    config = folder / "serve.yaml"
+    config = folder / f"{name}.yaml"
     config.write_text(json.dumps({"http_options": {"port": port}, "applications": [application]}), encoding="utf-8")
-    with server([sys.executable, "-m", "imageref_ray", "serve", f"--config={config}"], port, folder / "endpoint.log"):
+    command = [sys.executable, "-m", "imageref_ray", "serve", f"--config={config}"]
+    with server(command, port, folder / f"{name}.log", environment.variables(haproxy)):
         yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
 def routes(folder: Path) -> Iterator[str]:
     port = free_port()
-    with server([sys.executable, __file__, f"--uvicorn={port}"], port, folder / "routes.log"):
+    with server([sys.executable, __file__, f"--uvicorn={port}"], port, folder / "routes.log", {}):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -195,10 +199,12 @@ def own(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def server(command: list[str], port: int, log: Path) -> Iterator[None]:
+def server(command: list[str], port: int, log: Path, variables: dict[str, str]) -> Iterator[None]:
     """A server while it runs, from when it answers."""
     with log.open("w") as output:
-        process = subprocess.Popen(command, env={**os.environ, **ENV}, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env={**os.environ, **ENV, **variables}, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         wait_for(f"http://127.0.0.1:{port}/health", process, log)
         yield
@@ -207,7 +213,12 @@ def server(command: list[str], port: int, log: Path) -> Iterator[None]:
         process.wait()
 
 
-STARTS = {"endpoint": endpoint, "routes": routes, "vllm": own}
+STARTS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
+    "endpoint": endpoint,
+    "haproxy": partial(endpoint, haproxy=True),
+    "routes": routes,
+    "vllm": own,
+}
 
 if __name__ == "__main__":
     main()

@@ -29,6 +29,7 @@ from imageref_ray.serving.arguments import counting, read_settings
 from imageref_ray.serving.routes import create_app
 from imageref_ray.serving.watched_engine import WatchedEngine
 from imageref_ray.stages.prompts import load_pack
+from imageref_ray.stages.prompts.instruct import load_instruct
 
 logger = logging.getLogger("ray.serve")
 
@@ -49,7 +50,11 @@ class Endpoint:
 
     def __init__(self, settings: ServeConfig) -> None:
         self._settings = settings
-        engine = make(counting(settings.engine))
+        try:
+            engine = make(counting(settings.engine))
+        except Exception as error:  # Ray Serve tells its controller only
+            logger.error("the engine did not start: %s", error)
+            raise
         self._engine = WatchedEngine(engine, self._leave, refuse_after_s=2 * LAST_WORDS_S)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -81,6 +86,7 @@ def checked_settings(args: dict[str, Any]) -> ServeConfig:
     """The settings, checked here so that nothing fails in a replica. Raises ConfigError."""
     settings = read_settings(args)
     load_pack(settings.prompts)
+    load_instruct(settings.instruct_prompts)
     check_engine(settings.engine)
     if isinstance(settings.engine, CheckpointConfig):
         check_model(settings.engine.model)

@@ -60,13 +60,19 @@ def _with_absolute_paths(settings: ServeConfig) -> ServeConfig:
     engine = settings.engine
     if isinstance(engine, CheckpointConfig) and engine.model != checkpoint.EMBEDDED:
         engine = engine.model_copy(update={"model": absolute(engine.model)})
-    prompts = absolute(settings.prompts) if settings.prompts.endswith((".yaml", ".yml")) else settings.prompts
     found = {
+        "prompts": _pack(settings.prompts),
+        "instruct_prompts": _pack(settings.instruct_prompts),
+        "runs": settings.runs and Path(absolute(str(settings.runs))),
         "images": settings.images and Path(absolute(str(settings.images))),
         "keys_file": settings.keys_file and Path(absolute(str(settings.keys_file))),
         "request_log": settings.request_log and settings.request_log.absolute(),
     }
-    return settings.model_copy(update={"engine": engine, "prompts": prompts, **found})
+    return settings.model_copy(update={"engine": engine, **found})
+
+
+def _pack(name: str) -> str:
+    return absolute(name) if name.endswith((".yaml", ".yml")) else name
 
 
 def absolute(path: str) -> str:

@@ -28,8 +28,9 @@ HAPROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # The routes never block: they run in the replica's own event loop, without a queue between two threads.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    # What has not begun to answer is asked again of another replica, if it fits into the buffer (bytes).
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response 503",
+    # What has not begun to answer is asked again of another replica, if it fits into the buffer (bytes) and was whole
+    # when it was first asked. Ray has no setting for waiting until it is, but writes this one at the end of a line.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response 503\n    option http-buffer-request",
     "RAY_SERVE_HAPROXY_RETRIES": "20",  # a dead replica has the fewest connections: it is tried until it is down
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(2**18),
     "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 
 from imageref_ray.batch import cluster
@@ -21,7 +23,6 @@ from imageref_ray.core.yaml_files import read_yaml
 from imageref_ray.serving.arguments import read_settings
 from imageref_ray.serving.keys import check_exposed
 
-LOGS = "/tmp/ray/session_latest/logs/serve"
 DEFAULT_APPLICATION = {"name": "imageref", "import_path": "imageref_ray.serving.app:build"}
 """The application that is served without a config."""
 OURS = (DEFAULT_APPLICATION["import_path"], "serve.app:build")
@@ -53,20 +54,51 @@ def run(
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore SIGINT for background processes
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with cluster.attached(dashboard=True):
+        folder = _logs_folder()
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # again: ray.init has set its own
         try:
             logs = settings.get("logging_config", {"enable_access_log": False})
             where = settings.get("proxy_location", "HeadOnly")
             serve.start(proxy_location=where, http_options=http, logging_config=logs)
             for entry, application in applications:
-                route = entry.get("route_prefix", "/")
-                serve.run(application, name=entry["name"], route_prefix=route, logging_config=logs)
-            print(f"answering on http://{http['host']}:{http['port']} (stop: Ctrl-C, logs: {LOGS})", flush=True)
+                _start(entry, application, logs, folder)
+            address = f"http://{http['host']}:{http['port']}"
+            for path in _demo_pages(settings["applications"]):
+                print(f"to try it: {address}{path}", flush=True)
+            print(f"answering on {address} (stop: Ctrl-C, logs: {folder})", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             print("stopping: what has begun is answered first (Ctrl-C again: at once)", flush=True)
             with suppress(KeyboardInterrupt):
                 _stop([entry["name"] for entry, _ in applications])
+
+
+def _start(entry: dict[str, Any], application: Any, logs: dict[str, Any], folder: str) -> None:
+    """Run an application until its replicas are there. Raises ConfigError with what they said where none starts."""
+    name = entry["name"]
+    try:
+        serve.run(application, name=name, route_prefix=entry.get("route_prefix", "/"), logging_config=logs)
+    except RuntimeError:
+        failed = serve.status().applications.get(name)
+        if failed is None or failed.status != "DEPLOY_FAILED":
+            raise
+        told = "\n".join([failed.message, *(deployment.message for deployment in failed.deployments.values())])
+        errors = re.findall(r"^[\w.]*(?:Error|Exception|Died): (.*)", told, re.MULTILINE)
+        reason = errors[-1] if errors else failed.message
+        raise ConfigError(f"the application {name} did not start: {reason} (logs: {folder})") from None
+
+
+def _logs_folder() -> str:
+    """Where each node of this Ray writes what Serve's processes say."""
+    ray_here = ray.init(ignore_reinit_error=True, configure_logging=False)
+    return f"{ray_here.address_info['session_dir']}/logs/serve"
+
+
+def _demo_pages(applications: Sequence[dict[str, Any]]) -> list[str]:
+    """The paths of the endpoints' pages."""
+    ours = [entry for entry in applications if entry["import_path"] in OURS]
+    shown = [entry for entry in ours if read_settings(entry.get("args") or {}).demo]
+    return [f"{entry.get('route_prefix', '/').rstrip('/')}/demo" for entry in shown]
 
 
 def _stop(names: Sequence[str]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -12,19 +13,27 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from imageref_ray.core.config import ServeConfig
-from imageref_ray.engines.base import Engine, Reply
+from imageref_ray.core.records import Usage
+from imageref_ray.engines.base import Engine, Generate, Reply
 from imageref_ray.engines.base import Request as EngineRequest
-from imageref_ray.serving import openai_chat, reference
+from imageref_ray.serving import instruction_answer, instruction_events, instructions, openai_chat, reference
 from imageref_ray.serving.admission import Admission
-from imageref_ray.serving.chat_body import ChatBody, check_length
+from imageref_ray.serving.chat_body import ChatBody
 from imageref_ray.serving.checked_route import checked_route
+from imageref_ray.serving.demo import add_demo
 from imageref_ray.serving.errors import ID_HEADER, ErrorBody, WireError, add_error_handlers, error_event
-from imageref_ray.serving.event_stream import joined
+from imageref_ray.serving.event_stream import DONE, data_event, joined
+from imageref_ray.serving.instruction_body import InstructionBody
 from imageref_ray.serving.keys import with_keys
+from imageref_ray.serving.leaving import unless_left
 from imageref_ray.serving.metrics import Metrics
 from imageref_ray.serving.observe import Call, Observed, request_logger
 from imageref_ray.serving.operations import add_operations
-from imageref_ray.serving.reference import ReferenceBody
+from imageref_ray.serving.page_reader import PageReader
+from imageref_ray.serving.reference_answer import RESPONSES
+from imageref_ray.serving.reference_body import ReferenceBody, check_fields
+from imageref_ray.serving.reference_documents import receive_documents
+from imageref_ray.serving.reference_work import Work
 from imageref_ray.serving.watched_engine import WatchedEngine
 
 STATUSES = {
@@ -44,7 +53,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(engine: Engine, settings: ServeConfig, replica: str = "") -> FastAPI:
-    """The application: /v1/chat/completions, /v1/reference, /v1/models, /version, /metrics, /health, /ping.
+    """The application: /v1/chat/completions, /v1/reference, /v1/instructions, /v1/models, /version, /metrics, /health,
+    /ping, and the page at /demo.
 
     `replica` is this process's name in the metrics. Raises ConfigError for keys that cannot be read.
     """
@@ -73,7 +83,9 @@ def create_app(engine: Engine, settings: ServeConfig, replica: str = "") -> Fast
     checked = APIRouter(route_class=checked_route(settings, admission), responses=REFUSALS)
     _add_chat(checked, watched, settings, admission)
     _add_reference(checked, watched, settings, admission, metrics)
+    _add_instructions(checked, watched, settings, admission)
     add_operations(app, checked, watched, settings, metrics)
+    add_demo(app, checked, settings)
     app.include_router(checked)
     return app
 
@@ -97,22 +109,90 @@ def _add_chat(routes: APIRouter, engine: WatchedEngine, settings: ServeConfig, a
 def _add_reference(
     routes: APIRouter, engine: WatchedEngine, settings: ServeConfig, admission: Admission, metrics: Metrics
 ) -> None:
-    unusable: dict[int | str, dict[str, Any]] = {
-        502: {"model": ErrorBody, "description": "the model's reply cannot be used"}
-    }
+    reader = PageReader()
 
-    @routes.post("/v1/reference", responses=unusable)
-    async def reference_answer(body: ReferenceBody, http: Request) -> dict[str, Any]:
+    @routes.post("/v1/reference", response_model=None, responses=RESPONSES)
+    async def reference_answer(body: ReferenceBody, http: Request) -> Response:
         _check_model(body.model, settings)
-        check_length("max_tokens", body.max_tokens, engine.context)
+        check_fields(body, settings, engine.context)
         call: Call = http.scope["imageref.call"]
-        received = await asyncio.to_thread(reference.receive_documents, body, settings)
-        call.images = len(received.sample.images)
-        await _turn(admission, call)
-        answer, call.usage = await reference.answer(received, body, engine, settings)
-        for breach in answer["breaches"]:
-            metrics.breaches.labels(breach["kind"]).inc()
-        return answer
+        received = await unless_left(http, receive_documents(body, settings, reader))
+        call.images, call.stream = len(received.sample.images), bool(body.stream)
+        await unless_left(http, _turn(admission, call))
+        work = Work(received, body, engine, settings)
+        events = _observed(reference.events(work), work, metrics, call)
+        if body.stream:
+            return await unless_left(http, _stream_events(events, settings, call))
+        return JSONResponse(await unless_left(http, _last(events)))
+
+
+async def _observed(
+    events: AsyncGenerator[dict[str, Any], None], work: Work, metrics: Metrics, call: Call
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The events; what they cost and which breaches there were is counted."""
+    async with aclosing(events):
+        try:
+            async for event in events:
+                for breach in event.get("breaches", ()):
+                    metrics.breaches.labels(breach["kind"]).inc()
+                yield event
+        finally:
+            call.usage = work.usage
+
+
+async def _last(events: AsyncGenerator[dict[str, Any], None]) -> dict[str, Any]:
+    """The whole answer, which ends the events."""
+    last: dict[str, Any] = {}
+    async with aclosing(events):
+        async for event in events:
+            last = event
+    return last
+
+
+async def _stream_events(events: AsyncGenerator[dict[str, Any], None], settings: ServeConfig, call: Call) -> Response:
+    """Waits for the first event, so that a refused request gets an error status instead of a broken stream."""
+    first = await anext(events)
+
+    async def texts() -> AsyncGenerator[str, None]:
+        async with aclosing(events):
+            yield data_event(first)
+            async for event in events:
+                yield data_event(event)
+        yield DONE
+
+    def failed(error: BaseException) -> str:
+        return error_event(error, call.id) + DONE
+
+    return StreamingResponse(
+        joined(texts(), settings.stream_interval_ms / 1000, failed), media_type="text/event-stream"
+    )
+
+
+def _add_instructions(routes: APIRouter, engine: WatchedEngine, settings: ServeConfig, admission: Admission) -> None:
+    @routes.post("/v1/instructions", response_model=None, responses=instruction_answer.RESPONSES)
+    async def instruction(body: InstructionBody, http: Request) -> Response:
+        _check_model(body.model, settings)
+        call: Call = http.scope["imageref.call"]
+        call.stream, call.images = bool(body.stream), 1
+        asked = await unless_left(http, asyncio.to_thread(instructions.receive, body, settings, engine))
+        await unless_left(http, _turn(admission, call))
+        work = partial(instructions.answer, asked, _paid(engine.generate, call), settings)
+        if body.stream:
+            events = instruction_events.events(work, settings.name)
+            return await unless_left(http, _stream_events(events, settings, call))
+        answered = await unless_left(http, work())
+        return JSONResponse({**instruction_events.head("instruction", settings.name), **answered})
+
+
+def _paid(generate: Generate, call: Call) -> Generate:
+    """`generate` whose replies are paid for by the call, also where its work fails later."""
+
+    async def paid(request: EngineRequest) -> Reply:
+        reply = await generate(request)
+        call.usage = (call.usage or Usage()) + reply.usage
+        return reply
+
+    return paid
 
 
 def _check_model(model: str | None, settings: ServeConfig) -> None:

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,15 @@ from tests.head import Head, free_port
 ROOT = Path(__file__).parents[2]
 SERVE = Path(sys.executable).with_name("serve")
 
+SLOW_MODEL = """
+import asyncio, os
+
+async def reply(request):
+    if request.sampling.max_tokens > 1:  # not a health check
+        await asyncio.sleep(1)
+    return f"process {os.getpid()}"
+"""
+
 
 def test_the_shipped_config_is_deployed_answers_and_is_shut_down(head: Head, tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
@@ -27,6 +37,42 @@ def test_the_shipped_config_is_deployed_answers_and_is_shut_down(head: Head, tmp
     until(lambda: status(head), "RUNNING")
     assert "status: RUNNING" in serve(head.client, "status", "--name", "imageref")
     assert chat(port, "imageref", {"type": "image_url", "image_url": {"url": "1-0.jpg"}})
+    serve(head.client, "shutdown", "-y")
+    until(lambda: status(head), None)
+
+
+def test_a_deployed_endpoint_grows_under_load_and_shrinks_again(head: Head, tmp_path: Path) -> None:
+    """The second replica answers too, and the one that is taken away answers to the end what it has begun."""
+    (Path(head.client["PYTHONPATH"]) / "slow_model.py").write_text(SLOW_MODEL)  # installed on the node
+    port = free_port()
+    engine = {"kind": "scripted", "script": "slow_model:reply", "concurrency": 2, "cpus": 0.5, "actors": [1, 2]}
+    scaling: dict[str, float] = {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 1}
+    scaling |= {"upscale_delay_s": 0.5, "downscale_delay_s": 1, "metrics_interval_s": 0.2, "look_back_period_s": 1}
+    entry: dict[str, Any] = {"name": "imageref", "route_prefix": "/", "import_path": "imageref_ray.serving.app:build"}
+    entry |= {"args": {"engine": engine}, "deployments": [{"name": "Endpoint", "autoscaling_config": scaling}]}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"http_options": {"port": port}, "applications": [entry]}))
+    serve(head.client, "deploy", str(file))
+    until(lambda: (status(head), replicas(head)), ("RUNNING", 1))
+    answered: list[str] = []
+    busy = threading.Event()
+    busy.set()
+
+    def client() -> None:
+        while busy.is_set():
+            answered.append(chat(port, "imageref", {"type": "text", "text": "Hello"}))
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for one in clients:
+        one.start()
+    try:
+        until(lambda: len(set(answered)), 2)
+        assert replicas(head) == 2
+    finally:
+        busy.clear()
+        for one in clients:
+            one.join()
+    until(lambda: replicas(head), 1)
     serve(head.client, "shutdown", "-y")
     until(lambda: status(head), None)
 
@@ -68,19 +114,28 @@ def serve(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def status(head: Head) -> str | None:
-    """The status of the application as the dashboard tells it (asking `serve status` takes seconds), None without one.
+def application(head: Head) -> dict[str, Any] | None:
+    """What the dashboard tells of the application (asking `serve status` takes seconds), None without one.
 
     Fails with Serve's message where the deployment has failed.
     """
     token = {"Authorization": f"Bearer {head.client['RAY_AUTH_TOKEN']}"}
     told = httpx.get(f"{head.client['RAY_ADDRESS']}/api/serve/applications/", headers=token, timeout=60)
-    application = told.raise_for_status().json()["applications"].get("imageref")
-    if application is None:
-        return None
-    assert application["status"] != "DEPLOY_FAILED", application["message"]
-    found: str = application["status"]
+    found: dict[str, Any] | None = told.raise_for_status().json()["applications"].get("imageref")
+    assert found is None or found["status"] != "DEPLOY_FAILED", found["message"]
     return found
+
+
+def status(head: Head) -> str | None:
+    found = application(head)
+    return None if found is None else str(found["status"])
+
+
+def replicas(head: Head) -> int:
+    """How many replicas are there, those that start or stop not among them."""
+    found = application(head)
+    there = found["deployments"].get("Endpoint", {}).get("replicas", []) if found else []
+    return sum(replica["state"] == "RUNNING" for replica in there)
 
 
 def running(process: subprocess.Popen[bytes], log: Path) -> bool:

@@ -1,6 +1,7 @@
 """The endpoint as a client sees it: real Ray Serve, real vLLM, the shipped checkpoint, the `openai` client; and the
 examples in the guide to serving, as printed (on another port)."""
 
+import asyncio
 import base64
 import json
 import re
@@ -12,11 +13,15 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from playwright.sync_api import expect
 
+from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Sample
 from imageref_ray.picturenews import corpus as picturenews
 from imageref_ray.picturenews.events import make_event
+from tests import mixed_requests
+from tests.browser import chromium, clean_page
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "serve.md").read_text(encoding="utf-8")
@@ -150,8 +155,63 @@ def test_a_question_about_documents_is_answered_with_checked_references(served: 
     sent = {document["id"]: document["images"] for document in documents}
     for ref in answer["references"]:
         assert f"IMAGE_{ref['k']}" in answer["markdown"]
-        assert ref["document"] in sent and ref["uri"] == f"sha256:{ref['sha256']}"
+        assert ref["document"] in sent and ref["url"] == f"sha256:{ref['sha256']}"
     assert answer["markdown"].count("IMAGE_") == len(answer["references"])
+
+
+def test_good_wrong_and_broken_off_requests_all_at_once(served: str) -> None:
+    seen = asyncio.run(mixed_requests.send(served, 300, seed=7))
+    assert seen.answered.total() == 300 and not seen.wrong
+    assert asyncio.run(mixed_requests.idle(served)) is None
+
+
+@pytest.mark.parametrize("method", ["direct", "staged"])
+def test_a_streamed_answer_is_what_its_last_event_says_and_its_text_comes_before_it_ends(
+    method: str, served: str, event: Sample
+) -> None:
+    documents = [
+        {"id": d.id, "title": d.title, "text": d.text, "images": [data_url(Path(image.uri)) for image in d.images]}
+        for d in event.documents
+    ]
+    body = {"question": event.instruction, "documents": documents, "max_tokens": 400, "method": method}
+    body |= {"format": "html", "stream": True}
+    with httpx.stream("POST", f"{served}/v1/reference", json=body, timeout=300) as answered:
+        events = [line.removeprefix("data: ") for line in answered.iter_lines() if line]
+    *pieces, last = [json.loads(text) for text in events[:-1]]
+    assert events[-1] == "[DONE]" and last["finish_reason"] == "stop", last
+    deltas = [piece["delta"] for piece in pieces]
+    texts = [delta["markdown"] for delta in deltas if "markdown" in delta]
+    assert len(texts) > 5
+    written = "".join(texts)
+    shown = last["markdown"] if method == "direct" else markdown.spaced(markdown.strip_images(last["markdown"]))
+    assert written == shown
+    assert [delta["reference"] for delta in deltas if "reference" in delta] == last["references"]
+    assert last["html"].count('<img src="data:image/') == len(last["references"])
+
+
+@pytest.mark.parametrize("correction", ["after", "verify"])
+def test_an_instruction_is_streamed_as_it_is_answered(served: str, event: Sample, correction: str) -> None:
+    body = {"image": data_url(Path(event.images[0].uri)), "task": "detail", "correction": correction, "max_tokens": 60}
+    whole = httpx.post(f"{served}/v1/instructions", json=body, timeout=300).json()
+    streamed = httpx.post(f"{served}/v1/instructions", json={**body, "stream": True}, timeout=300).text
+    *pieces, last = [json.loads(line[6:]) for line in streamed.split("\n\n") if line and "[DONE]" not in line]
+    told = [piece["delta"] for piece in pieces]
+    assert told[0] == {"question": whole["question"]}
+    drafts = [delta["draft"] for delta in told if "draft" in delta]
+    assert len(drafts) > 1 and "".join(drafts) == whole["draft"]
+    assert {name: last[name] for name in ("question", "draft", "one_pass")} == {
+        name: whole[name] for name in ("question", "draft", "one_pass")
+    }
+    assert [delta["unit"] for delta in told if "unit" in delta] == last["units"] != []
+    assert last["answer"] == told[-1]["answer"] == "".join(kept(unit) for unit in last["units"]).strip()
+    known = [unit["probability"] for unit in last["units"] if unit["probability"] is not None]
+    assert bool(known) == (correction == "verify") and all(0 <= one <= 1 for one in known)
+    assert last["usage"]["prompt_tokens_details"]["image_tokens"] > 0
+
+
+def kept(unit: dict[str, Any]) -> str:
+    """What stands of a unit in the corrected answer."""
+    return {"kept": unit["text"], "rewritten": unit["became"], "dropped": ""}[unit["outcome"]]
 
 
 def blocks(language: str, served: str) -> list[str]:
@@ -164,11 +224,13 @@ def printed(*command: str) -> str:
 
 
 def test_the_curl_examples(served: str) -> None:
-    chat, reference = (json.loads(printed("bash", "-c", text)) for text in blocks("bash", served))
+    chat, reference, instruction = (json.loads(printed("bash", "-c", text)) for text in blocks("bash", served))
     assert chat["choices"][0]["message"]["content"]
     assert reference["markdown"].startswith("#")
     for ref in reference["references"]:
-        assert (ROOT / "docs" / "example" / ref["uri"]).is_file()
+        assert (ROOT / "docs" / "example" / ref["url"]).is_file()
+    assert instruction["question"] and instruction["units"]
+    assert all(0 <= unit["probability"] <= 1 for unit in instruction["units"] if unit["outcome"] == "kept")
 
 
 def test_the_openai_client_example(served: str) -> None:
@@ -182,3 +244,23 @@ def test_only_internvl_is_served(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}', encoding="utf-8")
     with pytest.raises(ConfigError, match="is Qwen2ForCausalLM, not InternVL"):
         build({"model": str(tmp_path)})
+
+
+def test_both_flows_of_the_demo_page_on_the_real_thing(served: str) -> None:
+    with chromium() as browser, clean_page(browser) as page:
+        page.goto(f"{served}/demo")
+        expect(page.locator(".document figure img").first).to_be_visible()
+        page.locator("input[name=method][value=staged]").check(force=True)
+        page.get_by_role("button", name="Ask", exact=True).click()
+        expect(page.locator(".answer .figures")).to_be_visible(timeout=120_000)
+        expect(page.locator(".answer figure.placed img")).not_to_have_count(0)
+        page.locator(".answer button.source").first.focus()
+        expect(page.locator(".document figure.lit img")).to_have_count(1)
+
+        page.get_by_role("tab", name="Instructions").click()
+        expect(page.locator("#pictures input")).to_have_count(8)
+        page.get_by_label("Correction").select_option("verify")
+        page.get_by_role("button", name="Write and correct").click()
+        expect(page.locator(".final")).to_be_visible(timeout=120_000)
+        expect(page.locator(".asked")).not_to_be_empty()
+        expect(page.locator(".unit .likelihood")).not_to_have_count(0)

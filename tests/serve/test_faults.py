@@ -1,8 +1,8 @@
 """The endpoint when something dies under 8 streams and 4 plain requests: real Ray Serve, a slow scripted model.
 
-    eval "$(python -m imageref_ray.serving.environment --haproxy)"; pytest tests/serve/test_faults.py
+    python -m pytest -p tests.haproxy tests/serve/test_faults.py
 
-They are about what HAProxy asks again, and run where its variables are set.
+They are about what HAProxy asks again, and run where its variables are set: a process has them for all of its Ray.
 """
 
 import asyncio

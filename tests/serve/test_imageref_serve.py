@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,16 @@ import pytest
 from tests.head import free_port
 
 ROOT = Path(__file__).parents[2]
+
+NO_MODEL = """
+import ray
+
+if ray.is_initialized():  # in a replica, not where the settings are checked
+    raise OSError("the weights are gone")
+
+def reply(request):
+    return ""
+"""
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
@@ -35,3 +46,21 @@ def test_serve_answers_until_it_is_stopped(sign: signal.Signals, tmp_path: Path)
         served.kill()
     assert (served.returncode, rest) == (0, "stopping: what has begun is answered first (Ctrl-C again: at once)\n")
     assert "Traceback" not in (tmp_path / "errors").read_text()
+
+
+def test_replicas_that_do_not_start_end_it_with_what_they_said_and_where_their_logs_are(tmp_path: Path) -> None:
+    (tmp_path / "no_model.py").write_text(NO_MODEL)
+    command = [sys.executable, "-m", "imageref_ray", "serve", "--config", str(tmp_path / "serve.yaml")]
+    engine = {"kind": "scripted", "script": "no_model:reply"}
+    application = {"name": "imageref", "import_path": "imageref_ray.serving.app:build", "args": {"engine": engine}}
+    config = {"http_options": {"port": free_port()}, "applications": [application]}
+    (tmp_path / "serve.yaml").write_text(json.dumps(config))
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    *_, line = ended.stderr.splitlines()
+    told = re.fullmatch(r"imageref: the application imageref did not start: the weights are gone \(logs: (.+)\)", line)
+    assert told and "Traceback" not in ended.stderr
+    logs = [file.read_text() for file in Path(told[1]).glob("replica_imageref_*.log")]
+    assert any("the engine did not start: the weights are gone" in log for log in logs)

@@ -45,7 +45,8 @@ def keyed(**limits: Any) -> list[dict[str, Any]]:
 def test_without_a_valid_key_no_route_answers_but_health_and_ping(headers: Any) -> None:
     app = endpoint(keys=keyed())
     routes = [("GET", path) for path in ("/v1/models", "/v1/models/imageref", "/version", "/metrics", "/openapi.json")]
-    for method, path in [*routes, ("POST", "/v1/chat/completions"), ("POST", "/v1/reference")]:
+    posts = [("POST", f"/v1/{name}") for name in ("chat/completions", "reference", "instructions")]
+    for method, path in [*routes, *posts]:
         answered = ask(app, method, path, headers=headers)
         assert answered.status_code == 401, path
         assert answered.json()["error"]["code"] == "invalid_api_key"

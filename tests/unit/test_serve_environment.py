@@ -12,9 +12,9 @@ from imageref_ray.serving import environment
 @pytest.mark.parametrize("haproxy", [False, True])
 def test_a_shell_is_given_every_variable(haproxy: bool) -> None:
     command = [sys.executable, "-m", "imageref_ray.serving.environment", *(["--haproxy"] if haproxy else [])]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    told = dict(shlex.split(line)[1].split("=", 1) for line in lines)
-    assert told.keys() == environment.variables(haproxy).keys()
+    words = shlex.split(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    told = dict(word.split("=", 1) for word in words[1::2])
+    assert set(words[::2]) == {"export"} and told.keys() == environment.variables(haproxy).keys()
     assert {**told, **environment.PROXY} == told
 
 

@@ -14,7 +14,10 @@ from imageref_ray.commands import pages
 from imageref_ray.commands.comparison.tables import conclusion, p_text
 from imageref_ray.commands.pages import figures
 from imageref_ray.core import markdown
+from imageref_ray.core.durable import writing
 from imageref_ray.core.images import open_rgb
+from imageref_ray.dataset.cards.card import line_block
+from imageref_ray.dataset.cards.thumbnails import data_uri
 from imageref_ray.dataset.paper_formats import Placed, Relevance
 from imageref_ray.evaluation import tables
 from imageref_ray.evaluation.compare_runs import Comparison
@@ -116,7 +119,8 @@ class ReportData(TypedDict):
 def write_report(path: Path, data: ReportData) -> None:
     """Write the page to `path` and create its folder. For an image that cannot be opened the page shows a note."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(data), encoding="utf-8")
+    with writing(path):
+        path.write_text(render(data), encoding="utf-8")
 
 
 def render(data: ReportData) -> str:
@@ -174,7 +178,7 @@ def _guided_answer(event: ShownEvent, placed: Placed, images: Mapping[str, Templ
     slot_of_line = {line: slot for slot, line in enumerate(markdown.slots(text, "after"), 1)}
     blocks: list[Block] = []
     for number, line in enumerate(markdown.lines(text)):
-        blocks.append(pages.line_block(line))
+        blocks.append(line_block(line))
         block = slots_after.get(slot_of_line.get(number, 0))
         if block and block["verdict"] != "empty":
             blocks.append(block)
@@ -187,7 +191,7 @@ def _free_answer(answer: str, images: Mapping[int, TemplateImage]) -> list[Block
     blocks: list[Block] = []
     for number, line in enumerate(markdown.lines(answer)):
         if text := markdown.strip_images(line):
-            blocks.append(pages.line_block(text))
+            blocks.append(line_block(text))
         blocks += [
             {"kind": "slot", "verdict": "unlabelled", "image": images[reference.k], "best": []}
             for reference in references
@@ -201,6 +205,6 @@ def _data_uri(path: str) -> str:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return pages.data_uri(open_rgb(path), MAX_SIDE)
+        return data_uri(open_rgb(path), MAX_SIDE)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return ""
