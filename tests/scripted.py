@@ -4,6 +4,7 @@ import asyncio
 import gc
 import hashlib
 import json
+import math
 import os
 import random
 import time
@@ -51,6 +52,16 @@ def storyteller(request: Request) -> str:
         return "A cat sleeps on the pier. It is grey."
     told = request.prefix.rpartition("Answer:")[2]
     return STORY.removeprefix(told) if STORY.startswith(told) else " That is all."
+
+
+def witness(request: Request) -> Reply | str:
+    """As `storyteller`, three times as sure of what it says as of the contrary."""
+    said = storyteller(request)
+    if not request.guide:
+        return said
+    surer = {"yes": math.log(0.3), "no": math.log(0.1)}
+    opening = surer if said == "yes" else {"yes": math.log(0.1), "no": math.log(0.3)}
+    return Reply((said,), usage=Usage(1, 5, 4, 0, 1), logprobs=((opening[said],),), openings=(opening,))
 
 
 def slow_annotator(request: Request) -> str:

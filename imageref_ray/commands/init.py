@@ -7,6 +7,7 @@ from pathlib import Path
 
 from imageref_ray.commands.table import COMMAND_OF
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.durable import DiskError, write_atomically
 
 PARTS = Path(__file__).parent / "starters"
 
@@ -28,11 +29,12 @@ def run(job: str, source: str, engine: str, out: Path | None) -> None:
     if str(path) == "-":
         sys.stdout.write(text)
         return
+    if path.exists():
+        raise ConfigError(f"{path} already exists; give another file with --out, or delete it")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise ConfigError(f"{path} already exists; give another file with --out, or delete it") from None
+        write_atomically(path, text)
+    except DiskError:
+        raise
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); give another file with --out") from None
     dry_run = "" if job == "serve" else " --dry-run"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imageref_ray.core.durable import writing
 from imageref_ray.picturenews import corpus
 
 
 def run(events: int, out: Path, seed: int | None, skills: bool) -> None:
     """Write the files and print how many there are of each kind."""
-    counts = _write_skills(events, out, seed) if skills else corpus.write(out, events, seed or 0)
+    with writing(out):
+        counts = _write_skills(events, out, seed) if skills else corpus.write(out, events, seed or 0)
     print(f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 

@@ -1,11 +1,14 @@
-"""`imageref schema`: the JSON Schema of a job's config, for editors and other programs."""
+"""`imageref schema`: the JSON Schema of a job's config, or of a row of samples, for editors and other programs."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from pydantic import BaseModel
+
 from imageref_ray.core import config
+from imageref_ray.sources.sample_rows import SampleRow
 
 CONFIGS: dict[str, type[config.Config]] = {
     "build": config.BuildConfig,
@@ -21,8 +24,9 @@ CONFIGS: dict[str, type[config.Config]] = {
 
 
 def schema(job: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a YAML file for this job."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **CONFIGS[job].model_json_schema()}
+    """The JSON Schema (draft 2020-12) of a YAML file for this job, or of a row of `samples`."""
+    model: type[BaseModel] = SampleRow if job == "samples" else CONFIGS[job]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
 
 
 def run(job: str) -> None:

@@ -49,7 +49,7 @@ def _sentence(error: OSError) -> str:
     if isinstance(error, DiskError) or error.filename:
         said = error if isinstance(error, DiskError) else disk_problem(error, Path(error.filename))
         return f"{said} and run the same command again to resume"
-    return str(error.strerror)
+    return f"the output cannot be written: {error.strerror}; free space or write it to another disk"
 
 
 def _run_and_flush(run: Callable[[], int]) -> int | SystemExit:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imageref_ray.commands.arguments import BUDGET, SET, Argument, Command, int_option, option, path_option
 from imageref_ray.commands.measuring import MEASURING
+from imageref_ray.commands.previewing import PREVIEW
 from imageref_ray.commands.published import INSTRUCT_ROWS
 
 PURPOSE = """\
@@ -21,7 +22,10 @@ places: build a training set, fine-tune InternVL, measure it, serve it.
 
 DEMO = Path(__file__).parent / "demo" / "demo.yaml"
 JOBS = ("build", "instruct", "train", "evaluate", "evaluate-vqa", "evaluate-judge", "evaluate-speed", "serve")
-"""Jobs with a starter config (`init`) and a schema; the demo has only a schema."""
+"""Jobs with a starter config (`init`) and a schema."""
+
+SCHEMAS = (*JOBS, "demo", "samples")
+"""What has a schema: the jobs, the demo, and a row of a source of samples."""
 
 COMMAND_OF = {
     "evaluate": "evaluate placement",
@@ -49,6 +53,7 @@ example: imageref build --config jobs/configs/picturenews.yaml --set source.limi
         "BuildConfig",
         arguments=(BUDGET,),
     ),
+    PREVIEW,
     Command(
         "plan",
         "estimate what a build will cost, from a few of its records",
@@ -115,13 +120,15 @@ example: imageref retry runs/first --error RequestError
         "a run directory → one HTML page",
         """\
 Write one HTML page about a run (finished, running or failed): progress, cost, failures and their reasons, and samples
-to browse, with their images. The page is one file, without links to others: you can send it to someone.
+to browse, with their images. Of a build: answers with their images; of instruct: drafts beside their corrections, unit
+by unit; of a plan: estimates; of a training: curves, data sets and samples; of an evaluation: metrics and every event.
+The page is one file, without links to others: you can send it to someone.
 
 example: imageref inspect runs/demo/build --samples 24
 """,
         "imageref_ray.commands.inspection:inspect",
         arguments=(
-            path_option("directory", "RUN", "run directory of a build or an evaluation"),
+            path_option("directory", "RUN", "run directory of any job"),
             path_option("--out", "FILE", "page to write (default RUN/inspect.html)"),
             int_option("--samples", "N", "samples shown at most; of a finished evaluation, all events", 48),
             int_option("--seed", "S", "seed for the choice of samples", 0),
@@ -169,7 +176,8 @@ example: imageref publish runs/first --to user/name --dry-run
         "start the HTTP endpoint",
         """\
 Start the endpoint on this machine or on the cluster in RAY_ADDRESS: /v1/chat/completions (OpenAI-compatible, with
-images and streaming) and /v1/reference (documents + images + question → Markdown with checked image references).
+images and streaming), /v1/reference (documents + images + question → Markdown with checked image references) and
+/v1/instructions (image + task → question, answer corrected against the image).
 Without --config and --model it serves the checkpoint in the package. Ctrl-C stops it.
 
 example: imageref serve --model runs/demo/train/model --port 8001 --set method=direct
@@ -207,13 +215,19 @@ example: imageref serve key --name news-team --out keys.yaml --per-minute 60
         "the whole pipeline on a small generated corpus, with a report",
         """\
 Generate a corpus, build a training set with the embedded checkpoint as annotator, fine-tune a student, evaluate
-base and student, and write a report with images. After a crash, run the same command again to resume.
+base and student, and write a report with images. After a crash, run the same command again to resume. With --serve
+nothing of this is run: the endpoint starts with the student and the runs that are there (or with the embedded
+checkpoint), and the page at /demo asks it.
 
 example: imageref demo --set train_events=64 --output runs/small
 """,
-        "imageref_ray.commands.demo:demo",
+        "imageref_ray.commands.demo_page:run",
         "DemoConfig",
         default=DEMO,
+        arguments=(
+            Argument(("--serve",), "serve the page at /demo until Ctrl-C", {"action": "store_true"}),
+            option("--port", "PORT", "with --serve: port to listen on (default 8000)", type=int),
+        ),
     ),
     Command(
         "picturenews",
@@ -230,9 +244,7 @@ example: imageref picturenews --events 48 --seed 3 --out runs/corpus
             option("--seed", "S", "seed of the corpus (default 0)", type=int),
             path_option("--out", "DIR", "folder to write to", required=True),
             Argument(
-                ("--skills",),
-                "write the training data of the embedded checkpoint instead",
-                {"action": "store_true"},
+                ("--skills",), "write the training data of the embedded checkpoint instead", {"action": "store_true"}
             ),
         ),
     ),
@@ -263,17 +275,15 @@ example: imageref init build --source folder --engine openai --out build.yaml
     ),
     Command(
         "schema",
-        "print the JSON Schema of a job's config",
+        "print the JSON Schema of a job's config, or of a row of samples",
         """\
 Print the JSON Schema of a job's settings. Editors use it to complete and check a YAML file whose first line is
-`# yaml-language-server: $schema=build.schema.json`.
+`# yaml-language-server: $schema=build.schema.json`. With `samples`: the schema of a row of a `samples` source.
 
 example: imageref schema build
 """,
         "imageref_ray.commands.schema:run",
-        arguments=(
-            Argument(("job",), f"one of {', '.join(JOBS)}, demo", {"choices": (*JOBS, "demo"), "metavar": "JOB"}),
-        ),
+        arguments=(Argument(("job",), f"one of {', '.join(SCHEMAS)}", {"choices": SCHEMAS, "metavar": "JOB"}),),
     ),
 )
 

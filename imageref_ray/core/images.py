@@ -119,6 +119,15 @@ def source(uri: str) -> Path | io.BytesIO:
     return io.BytesIO(base64.b64decode(uri[len(IN_MEMORY) :])) if uri.startswith(IN_MEMORY) else Path(uri)
 
 
+def data_url(uri: str) -> str:
+    """An image that is no file as a page shows it, with its type; empty for any other."""
+    if not uri.startswith(IN_MEMORY):
+        return ""
+    extension = file_extension(base64.b64decode(uri[len(IN_MEMORY) :]))
+    kind = {".jpg": "jpeg", ".tif": "tiff"}.get(str(extension), str(extension).removeprefix("."))
+    return f"data:image/{kind};base64,{uri[len(IN_MEMORY) :]}"
+
+
 def shown(uri: str) -> str:
     """A uri as a message shows it: an image in memory is not written out."""
     return "the image" if uri.startswith(IN_MEMORY) else str(Path(uri))

@@ -181,7 +181,8 @@ class Unit:
     """One step of a correction: a sentence or section, and what was done with it.
 
     `action` is `"kept"`, `"changed"` (to `replacement`) or `"dropped"`. `before` and `after` are the probabilities
-    (0 to 1) that the image shows the unit and the replacement that was tried; None if the model was not asked.
+    (0 to 1) that the image shows the unit and the replacement that was tried; None if the model was not asked, or the
+    engine returns no log-probabilities.
     """
 
     text: str

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import CheckpointConfig, ConfigError, EngineConfig
+from imageref_ray.core.durable import writing
 from imageref_ray.core.json_files import read_json
 
 FILE = "imageref.json"
@@ -61,7 +62,8 @@ def trained(by_set: Mapping[str, int], images: Mapping[str, int], share_tiles: b
 def write(folder: Path, tiles: Tiles) -> None:
     """Write the record into a checkpoint folder."""
     values = {"max_tiles": tiles.max_tiles, "share_tiles": tiles.share_tiles, "max_tiles_by_set": dict(tiles.by_set)}
-    (folder / FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with writing(folder / FILE):
+        (folder / FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> Tiles:

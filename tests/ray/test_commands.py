@@ -39,6 +39,7 @@ ELSEWHERE = {
     "labels layout": "tests/unit/test_layout_labels.py",
     "demo": "tests/ray/test_demo.py",
     "init": "tests/unit/test_starters.py",
+    "preview": "tests/unit/test_preview.py",
     "publish": "tests/unit/test_publish.py",
     "schema": "tests/unit/test_starters.py",
     "serve": "tests/serve/test_imageref_serve.py",

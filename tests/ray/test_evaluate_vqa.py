@@ -166,7 +166,7 @@ def test_an_evaluation_stops_at_its_budget_and_is_finished_by_a_second_call(
     more = {"max_budget": "20 tokens", "commit_records": 1}
     limited = config(corpus_root / "questions.json", corpus_root, tmp_path / "run", **more)
     limited = limited.model_copy(update={"engine": engine})
-    with pytest.raises(Stopped, match="the budget of 20 tokens is used up"):
+    with pytest.raises(Stopped, match="the budget of 20 tokens"):
         evaluate_vqa(limited, Console(quiet=True))
     assert not (tmp_path / "run" / "metrics.json").exists()
     answered = len(list(store.results(tmp_path / "run")))

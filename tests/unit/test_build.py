@@ -2,7 +2,6 @@
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ import PIL.Image
 import pytest
 
 from imageref_ray.batch import manifest
-from imageref_ray.batch.budget import Cost, gpu_seconds, over_budget, over_budget_by_now
+from imageref_ray.batch.budget import Budget, Cost, bill, gpu_seconds
 from imageref_ray.batch.store import ENGINES, RECORDS, Result, Store, engine_seconds
 from imageref_ray.commands.annotation.passes import passes, verify
 from imageref_ray.commands.annotation.stage_inputs import make_recipe
 from imageref_ray.commands.build import fingerprint_settings
 from imageref_ray.commands.cost_estimator import totals
-from imageref_ray.core.config import BuildConfig, PriceConfig, SourceConfig, VllmConfig, check
+from imageref_ray.core.config import BuildConfig, ConfigError, PriceConfig, SourceConfig, VllmConfig, check
 from imageref_ray.core.records import Document, Image, Record, Sample, Usage, to_row
 
 
@@ -63,22 +62,44 @@ def test_consecutive_stages_on_equal_engines_share_a_pass(tmp_path: Path) -> Non
     assert [engine.kind for _, engine, _ in apart] == ["openai", "scripted"]
 
 
-def test_a_budget_is_tokens_or_money() -> None:
+def test_a_budget_is_tokens_or_money(tmp_path: Path) -> None:
     prices = PriceConfig(prompt=1.0, generated=10.0)
     spent = Usage(2, 800_000, 0, 0, 200_000)
-    assert over_budget("1000001 tokens", prices, spent, 0) == ""
-    assert over_budget("1000000 tokens", prices, spent, 9) == "the budget of 1000000 tokens is used up"
-    assert over_budget("2.8", prices, spent, 9) == "the budget of 2.8 is used up"
-    assert over_budget("2.9", prices, spent, 9) == ""
+    tokens, amount = Budget("1000000 tokens", prices), Budget("2.9", prices)
+    assert (tokens.used(spent, tmp_path), amount.used(spent, tmp_path)) == (1_000_000, 2.8)
+    assert tokens.refusal(1_000_000, 0) == "the budget of 1000000 tokens is used up"
+    assert tokens.refusal(999_000, 1_000) == amount.refusal(2.8, 0.1) == ""
+    assert tokens.refusal(999_000, 1_001) == (
+        "what is left of the budget of 1000000 tokens (1,000 tokens) is less than a record costs"
+    )
+    assert amount.refusal(2.8, 0.2).startswith("what is left of the budget of 2.9 (0.1 USD)")
 
 
-def test_gpu_hours_count_against_a_budget_of_money_as_a_plan_prices_them() -> None:
-    prices = PriceConfig(prompt=1.0, gpu_hour=2.0)
-    spent = Usage(1, 500_000)
-    assert over_budget("3.6", prices, spent, 1.5) == ""
-    assert over_budget("3.5", prices, spent, 1.5) == "the budget of 3.5 is used up"
-    assert over_budget("500001 tokens", prices, spent, 1e6) == ""
-    assert totals({"7": Cost(spent, 1.5 * 3600)}, prices, gpus=1)["money"] == 3.5
+def test_gpu_hours_count_against_a_budget_of_money_as_a_plan_prices_them(tmp_path: Path) -> None:
+    prices, before = PriceConfig(prompt=1.0, gpu_hour=2.0), Cost(Usage(1, 500_000), 1.5 * 3600)
+    assert Budget("9", prices, before).used(Usage(), tmp_path) == 3.5
+    assert Budget("9 tokens", prices, before).used(Usage(), tmp_path) == 500_000
+    assert totals({"7": before}, prices, gpus=1)["money"] == 3.5
+
+
+def test_a_budget_that_can_never_be_used_up_is_refused(tmp_path: Path) -> None:
+    engine: dict[str, Any] = {"kind": "openai", "model": "m"}
+    values: dict[str, Any] = {"source": {"root": "."}, "output": str(tmp_path), "engine": engine, "max_budget": "20"}
+    for prices in ({}, {"gpu_hour": 2.0}):
+        with pytest.raises(ConfigError, match=r"max_budget is 20 USD, but by prices nothing costs anything.*`2000000"):
+            check(BuildConfig, values | {"prices": prices}, "test")
+    for more in ({"prices": {"generated": 1}}, {"max_budget": "20 tokens"}):
+        assert check(BuildConfig, values | more, "test").max_budget
+    place = {"engine": {"kind": "vllm", "model": "m", "gpus": 1}}
+    assert check(BuildConfig, values | {"prices": {"gpu_hour": 2}, "place": place}, "test").max_budget == "20"
+    assert Budget("20 tokens").uncounted(Usage(1)) and not Budget("20 tokens").uncounted(Usage(1, 1))
+    assert not Budget("20", PriceConfig(gpu_hour=1), gpus=1).uncounted(Usage(1))
+
+
+def test_what_passes_cost_is_told_in_money_where_there_are_prices(tmp_path: Path) -> None:
+    spent, passes = Usage(2, 800_000, 0, 0, 200_000), [(tmp_path, VllmConfig(model="m"))]
+    assert bill(PriceConfig(), spent, passes) == bill(PriceConfig(gpu_hour=2), spent, passes) == {}
+    assert bill(PriceConfig(prompt=1, generated=10), spent, passes) == {"money": 2.8, "currency": "USD"}
 
 
 def engine_that_ran(directory: Path, number: int, seconds: float) -> Store:
@@ -95,10 +116,10 @@ def test_a_budget_counts_all_engines_of_all_passes_and_attempts(tmp_path: Path) 
     for number in (1, 2):
         engine_that_ran(tmp_path, number, 900)
     assert gpu_seconds(tmp_path, engine) == 4 * 1800
-    over = partial(over_budget_by_now, prices=prices, before=Cost(seconds=3 * 3600), directory=tmp_path, engine=engine)
-    assert over("4.99", spent=Usage()) and not over("5.01", spent=Usage())
+    budget = Budget("9", prices, Cost(seconds=3 * 3600), engine.gpus)
+    assert budget.used(Usage(), tmp_path) == pytest.approx(5)
     engine_that_ran(tmp_path, 2, 1800)  # a second engine of the pool
-    assert over("6.99", spent=Usage()) and not over("7.01", spent=Usage())
+    assert budget.used(Usage(), tmp_path) == pytest.approx(7)
 
 
 def test_an_engine_counts_up_to_its_last_sign_of_life(tmp_path: Path) -> None:

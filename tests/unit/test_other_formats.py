@@ -64,6 +64,12 @@ def test_a_drawing_that_cannot_be_drawn_is_a_problem(tmp_path: Path) -> None:
     assert not svg.is_svg(b"<html><svg></svg></html>") and not svg.is_svg(b"\x1f\x8bx") and not svg.is_svg(b"")
 
 
+@pytest.mark.parametrize("side", ["9" * 400, "0." + "0" * 320 + "1", "1e400", "-5", "0"])
+def test_a_drawing_of_an_impossible_size_has_the_usual_one(side: str) -> None:
+    found = svg.readable(f'{OPEN}viewBox="0 0 {side} {side}"></svg>'.encode())
+    assert isinstance(found, bytes) and b"nan" not in found
+
+
 @pytest.mark.skipif(not PIL.features.check("avif"), reason="Pillow without AVIF")
 def test_avif_is_read_and_broken_avif_is_a_row(tmp_path: Path) -> None:
     PIL.Image.new("RGB", (80, 60), "blue").save(tmp_path / "a.avif")

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from imageref_ray.core.config.base import Config
-from imageref_ray.core.config.engine import EngineConfig, SamplingConfig, ScriptedConfig
+from imageref_ray.core.config.engine import EngineConfig, PoolConfig, SamplingConfig, ScriptedConfig
 from imageref_ray.core.config.passes import PassConfig
 from imageref_ray.core.config.places import Own, Shipped, Written
 from imageref_ray.core.config.source import SourceConfig
@@ -174,6 +174,11 @@ class BuildConfig(PassConfig):
         "tokenizer, estimated for other engines)",
     )
     max_images: int = Field(50, ge=1, description="samples with more images are skipped and reported")
+    refused_images: Literal["leave_out", "fail"] = Field(
+        "leave_out",
+        description="an image that the engine refuses: it leaves its sample, with a row that says why (leave_out), or "
+        "fails the sample (fail); a sample of which all images are refused fails",
+    )
     cache: Written[Path | None] = Field(
         None,
         description="reply cache file shared with other runs: a description or caption that is in it is not requested "
@@ -215,6 +220,11 @@ class BuildConfig(PassConfig):
                 "to respond, caption or both, without inputs, to write only their files"
             )
         return self
+
+    def engines(self) -> tuple[PoolConfig, ...]:
+        """The engines that the stages ask."""
+        own = (getattr(self, name).engine for name in self.stages)
+        return (self.engine, *(engine for engine in own if engine))
 
     def missing(self) -> tuple[Stage, ...]:
         """Stages whose results come neither from the run nor from a file; none: a training set is made."""

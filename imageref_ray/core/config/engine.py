@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from imageref_ray.core.config.base import Config
 from imageref_ray.core.config.places import Model
@@ -134,6 +134,22 @@ class RetryConfig(Config):
     failures: int = Field(5, ge=1, description="failed calls in a row, over all requests, before it may be dead")
 
 
+class PictureLimitsConfig(Config):
+    """Which images an endpoint takes as they are; the defaults suit OpenAI, Anthropic, Gemini and Qwen-VL."""
+
+    min_side: int = Field(28, ge=1, description="pixels; a shorter side is filled up with white on both ends")
+    max_side: int = Field(2048, ge=1, description="pixels; an image with a longer side is made smaller")
+    max_bytes: int = Field(
+        4_194_304, ge=65_536, description="bytes; a larger file is sent as a JPEG of at most so many"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PictureLimitsConfig:
+        if self.min_side > self.max_side:
+            raise ValueError(f"min_side is {self.min_side}, more than max_side, {self.max_side}; lower it")
+        return self
+
+
 class OpenAIConfig(PoolConfig):
     """An OpenAI-compatible endpoint; the actors only send requests."""
 
@@ -160,14 +176,20 @@ class OpenAIConfig(PoolConfig):
         description="continuing an answer that has begun, as guided placement does: until the endpoint refuses it "
         "(auto), or never, for endpoints that ignore it and begin anew",
     )
-    picture: Literal["original", "thumbnail"] = Field(
-        "original",
-        description="images as sent: the files (original) or JPEGs of at most 1,024 px per side and 1 MiB (thumbnail)",
+    picture: Literal["auto", "original", "thumbnail"] = Field(
+        "auto",
+        description="images as sent: the files, but what is not within picture_limits, upright, or a JPEG, PNG, WebP "
+        "or still GIF is made so (auto); the files whatever they are (original); JPEGs of at most 1,024 px per side "
+        "and 1 MiB (thumbnail)",
+    )
+    picture_limits: PictureLimitsConfig = Field(
+        PictureLimitsConfig(), description="which images picture: auto sends as they are"
     )
 
     def identity(self) -> dict[str, Any]:
         """As `VllmConfig.identity`."""
-        return self.model_dump(mode="json", include={"kind", "model", "args", "guides", "prefill", "picture"})
+        keys = {"kind", "model", "args", "guides", "prefill", "picture"}
+        return self.model_dump(mode="json", include=keys | ({"picture_limits"} if self.picture == "auto" else set()))
 
 
 class ScriptedConfig(PoolConfig):

@@ -38,6 +38,9 @@ class ServeConfig(Config):
     prompts: Shipped[str] = Field(
         "compact", description="prompt pack of /v1/reference: a shipped name or the path of a YAML file"
     )
+    instruct_prompts: Shipped[str] = Field(
+        "compact", description="instruction pack of /v1/instructions: a shipped name or the path of a YAML file"
+    )
     method: Literal["direct", "staged"] = Field(
         "direct",
         description="/v1/reference: one request to a fine-tuned model (direct), or response, captions and placement "
@@ -67,7 +70,11 @@ class ServeConfig(Config):
     request_log: Written[Path | None] = Field(
         None, description="file for one JSON line a request, without its content; default: Ray Serve's log"
     )
-
+    demo: bool = Field(True, description="the page at /demo, on which people try the endpoint")
+    runs: Shared[Path | None] = Field(
+        None,
+        description="folder of runs whose samples, with their images, the demo page shows; default: none",
+    )
     stream_interval_ms: int = Field(
         20,
         ge=1,

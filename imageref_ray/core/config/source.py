@@ -91,7 +91,10 @@ class FurnitureConfig(Config):
         "furniture; 1: none is for its number",
     )
     icon_side: int = Field(
-        48, ge=0, description="pixels; a picture whose longer side is no longer is an icon; 0: icons are kept"
+        48,
+        ge=0,
+        description="pixels; a picture whose longer side is no longer is an icon: content only where words stand in "
+        "its line or it has a caption, and on 5 % of the pages at most; 0: icons are like other pictures",
     )
 
 
