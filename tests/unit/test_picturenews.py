@@ -167,11 +167,12 @@ def test_questions_about_an_event_have_different_answers_and_two_have_none(tmp_p
 
 def test_the_written_questions_about_events_are_read_as_samples_of_a_build(tmp_path: Path) -> None:
     corpus.write(tmp_path, 3, 5)
-    found = list(samples.read(tmp_path, [tmp_path / "asked.jsonl"], FilterConfig()))
+    read = samples.read(tmp_path, [tmp_path / "asked.jsonl"], FilterConfig())
+    found = [one for one in read if isinstance(one, Record)]
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [one.id for one in found] == [answer["id"] for answer in answers]
-    assert [one.sample.instruction for one in found if isinstance(one, Record)] == [row["question"] for row in answers]
-    assert all(Path(image.uri).is_file() for one in found if isinstance(one, Record) for image in one.sample.images)
+    assert [one.sample.instruction for one in found] == [answer["question"] for answer in answers]
+    assert all(Path(image.uri).is_file() for one in found for image in one.sample.images)
 
 
 def test_the_end_to_end_task_is_not_among_the_skills() -> None:
