@@ -29,7 +29,7 @@ from imageref_ray.core.config import ConfigError, EngineConfig
 from imageref_ray.core.durable import DiskError
 from imageref_ray.core.records import Failure, Usage, from_row, to_row
 from imageref_ray.core.text import json_text, well_formed
-from imageref_ray.engines.base import Engine, EngineError, Generate, ImageRefused, Reply, Request, RequestError
+from imageref_ray.engines.base import Engine, EngineError, Generate, ImageRefused, Reply, Request, RequestError, name_of
 
 Row = dict[str, Any]
 Work = Callable[[Row, Generate], Awaitable[Row]]
@@ -95,8 +95,7 @@ def boundary(record_id: str, tries: int) -> Iterator[list[Failure]]:
     except Exception as error:  # noqa: BLE001
         stage_name = str(getattr(error, "stage", "work"))
         message = " ".join(str(error).split()) or type(error).__name__
-        name = str(getattr(error, "error", type(error).__name__))
-        failures.append(Failure(record_id, stage_name, name, message, attempt=tries))
+        failures.append(Failure(record_id, stage_name, name_of(error), message, attempt=tries))
 
 
 def packed(row: Row, tries: int = 1) -> dict[str, Any]:

@@ -121,11 +121,12 @@ class Population:
             yield item
 
 
-def _by_pass(left: Iterable[tuple[Sequence[str], list[Part]]], config: BuildConfig, seed: int) -> list[dict[str, Any]]:
-    """Each pass's `stages` and estimated `figures`, where there are several passes."""
+def _by_pass(left: Sequence[tuple[Sequence[str], list[Part]]], config: BuildConfig, seed: int) -> list[dict[str, Any]]:
+    """Each pass's `stages` and estimated `figures`, where there are several passes: else they are the whole's."""
+    if len(left) < 2:
+        return []
     estimated = [(stages, cost_estimator.estimate(parts, config.prices, gpus=1, seed=seed)) for stages, parts in left]
-    found = [{"stages": stages, "figures": dataclasses.asdict(one)["figures"]} for stages, one in estimated]
-    return found if len(found) > 1 else []
+    return [{"stages": stages, "figures": dataclasses.asdict(one)["figures"]} for stages, one in estimated]
 
 
 def sizes(records: Iterable[Known]) -> dict[str, list[tuple[float, int]]]:

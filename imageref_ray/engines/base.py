@@ -139,6 +139,11 @@ class RequestError(ValueError):
         self.usage = usage or Usage()
 
 
+def name_of(error: Exception) -> str:
+    """What a quarantine row calls an error: its own word for its kind, else its class."""
+    return str(getattr(error, "error", type(error).__name__))
+
+
 class RefusedError(RequestError):
     """The engine does not take this request, or the model will not answer it: another one may be fine."""
 

@@ -28,7 +28,7 @@ from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.core.config import ConfigError, OpenAIConfig, SpeedConfig
 from imageref_ray.core.records import Failure, Record, Sample, Usage, to_row
 from imageref_ray.dataset.paper_formats import write_jsonl
-from imageref_ray.engines.base import Engine, Generate, Message, Reply, Request, RequestError, Sampling
+from imageref_ray.engines.base import Engine, Generate, Message, Reply, Request, RequestError, Sampling, name_of
 from imageref_ray.engines.openai.engine import OpenAIEngine
 from imageref_ray.engines.reasoning import answers
 from imageref_ray.evaluation import tables
@@ -167,7 +167,7 @@ async def _measure(answer: Answer, samples: Sequence[Sample], meter: Meter) -> d
         try:
             await answer(sample, meter.generate)
         except ValueError as error:  # RequestError, ParseError: this sample's own; an EngineError ends the measurement
-            kind = str(getattr(error, "error", type(error).__name__))
+            kind = name_of(error)
             failures[kind] += 1
             messages.setdefault(kind, f"{sample.id}: {error}")
 

@@ -126,7 +126,20 @@ def _declare(schema: dict[str, Any]) -> None:
     schema["properties"] |= {**refused, **ignored}
 
 
-class ChatBody(Strict):
+class Sampled(Strict):
+    """How the tokens of a reply are drawn, within vLLM's bounds."""
+
+    min_tokens: int | None = Field(None, ge=0, le=INT64)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, lt=2**31, description="0 or -1: all tokens")
+    min_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(None, gt=0, le=1e6)
+
+
+class ChatBody(Sampled):
     """A chat completion, with vLLM's further sampling parameters and structured outputs.
 
     With `continue_final_message` the reply continues the last message, which must be an assistant's.
@@ -138,14 +151,6 @@ class ChatBody(Strict):
     model: str | None = None
     max_tokens: int | None = Field(None, ge=1, le=INT64)
     max_completion_tokens: int | None = Field(None, ge=1, le=INT64)
-    min_tokens: int | None = Field(None, ge=0, le=INT64)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1, lt=2**31, description="0 or -1: all tokens")
-    min_p: float | None = Field(None, ge=0, le=1)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(None, gt=0, le=1e6)
     logit_bias: (
         Annotated[dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]], ...]
         | None

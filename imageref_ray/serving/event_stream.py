@@ -12,8 +12,24 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
+from pydantic import BaseModel
+
+from imageref_ray.serving.errors import ErrorBody
+
 DONE = "data: [DONE]\n\n"
 """The last event of a stream."""
+
+
+def described(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """What the OpenAPI description says of a route that gives `answer`, or events and then it."""
+    return {
+        200: {
+            "model": answer,
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "the answer, or with stream: true its events",
+        },
+        502: {"model": ErrorBody, "description": "the model's reply cannot be used"},
+    }
 
 
 def data_event(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imageref_ray.serving.errors import ErrorBody
+from imageref_ray.serving.event_stream import described
 
 
 class _Part(BaseModel):
@@ -57,11 +57,4 @@ class InstructionAnswer(_Part):
     usage: dict[str, Any]
 
 
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "model": InstructionAnswer,
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        "description": "the answer, or with stream: true its events",
-    },
-    502: {"model": ErrorBody, "description": "the model's reply cannot be used"},
-}
+RESPONSES = described(InstructionAnswer)

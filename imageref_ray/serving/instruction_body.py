@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from imageref_ray.core.config import CorrectConfig
-from imageref_ray.serving.chat_body import INT64, Strict, check_length
+from imageref_ray.serving.chat_body import INT64, Sampled, check_length
 from imageref_ray.serving.errors import WireError
 from imageref_ray.stages.ask import SHORT
 from imageref_ray.stages.prompts.instruct import TASKS
@@ -21,7 +21,7 @@ def _said(name: str) -> str | None:
     return CorrectConfig.model_fields[name].description
 
 
-class InstructionBody(Strict):
+class InstructionBody(Sampled):
     """An image and a task, with or without a question; greedy unless `temperature` says otherwise."""
 
     image: str = Field(description="data URL, or a path in the configured folder")
@@ -36,14 +36,6 @@ class InstructionBody(Strict):
     last_all: bool | None = Field(None, description=_said("last_all"))
     threshold: float | None = Field(None, ge=0, le=1, description=_said("threshold"))
     max_tokens: int | None = Field(None, ge=1, le=INT64, description="of every text")
-    min_tokens: int | None = Field(None, ge=0, le=INT64)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1, lt=2**31, description="0 or -1: all tokens")
-    min_p: float | None = Field(None, ge=0, le=1)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(None, gt=0, le=1e6)
     n: int | None = Field(
         None,
         ge=1,
