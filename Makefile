@@ -28,7 +28,6 @@ demo: $(READY) ## the whole pipeline on the embedded corpus and checkpoint; repo
 
 test: unit ## all tests, with real vLLM, DeepSpeed and Serve
 	@$(BIN)/python -m pytest tests/train tests/ray tests/serve
-	@$(BIN)/python -m pytest -p tests.haproxy tests/serve/test_faults.py
 
 unit: $(READY) ## the tests that need no Ray, two files at once
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit

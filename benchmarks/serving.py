@@ -2,13 +2,12 @@
 
     python benchmarks/serving.py [--requests 192] [--rounds 5] [--streams 1 8 32 64] [--out results.json]
 
-Four servers over the embedded checkpoint with equal engine settings: `endpoint` (`imageref serve`), `haproxy` (the same
-with HAProxy before its replica), `routes` (the same routes under plain uvicorn) and `vllm` (vLLM's own OpenAI server).
-Each round asks every server the same requests,
-a picture with a line of text each, in another order of servers than the round before: streamed, with so many in
-flight, and unstreamed with 32. A request's text is its own, so that no reply's beginning is in a prefix cache; the
-first round's numbers are thrown away. Ratios are taken within a round, the result is their median: a machine that
-others use too slows all three.
+Four servers over the embedded checkpoint with equal engine settings: `endpoint` (`imageref serve`), `python` (the same
+with Ray Serve's own proxy in place of HAProxy), `routes` (the same routes under plain uvicorn) and `vllm` (vLLM's own
+OpenAI server). Each round asks every server the same requests, a picture with a line of text each, in another order of
+servers than the round before: streamed, with so many in flight, and unstreamed with 32. A request's text is its own,
+so that no reply's beginning is in a prefix cache; the first round's numbers are thrown away. Ratios are taken within a
+round, the result is their median: a machine that others use too slows all of them.
 """
 
 from __future__ import annotations
@@ -40,10 +39,9 @@ from speed import free_port, vllm_server, wait_for
 from imageref_ray.core.config import ServeConfig, VllmConfig
 from imageref_ray.engines import make
 from imageref_ray.picturenews import corpus
-from imageref_ray.serving import environment
 from imageref_ray.serving.routes import create_app
 
-SERVERS = ("endpoint", "haproxy", "routes", "vllm")
+SERVERS = ("endpoint", "python", "routes", "vllm")
 UNSTREAMED = 32
 """Requests in flight that are not streamed."""
 
@@ -174,14 +172,14 @@ def serve_routes(port: int) -> None:
 
 
 @contextmanager
-def endpoint(folder: Path, haproxy: bool = False) -> Iterator[str]:
+def endpoint(folder: Path, haproxy: bool = True) -> Iterator[str]:
     """`imageref serve`."""
-    port, name = free_port(), "haproxy" if haproxy else "endpoint"
+    port, name = free_port(), "endpoint" if haproxy else "python"
     application = {"name": "imageref", "import_path": "imageref_ray.serving.app:build", "args": {"engine": ENGINE}}
     config = folder / f"{name}.yaml"
     config.write_text(json.dumps({"http_options": {"port": port}, "applications": [application]}), encoding="utf-8")
     command = [sys.executable, "-m", "imageref_ray", "serve", f"--config={config}"]
-    with server(command, port, folder / f"{name}.log", environment.variables(haproxy)):
+    with server(command, port, folder / f"{name}.log", {} if haproxy else {"RAY_SERVE_ENABLE_HA_PROXY": "0"}):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -215,7 +213,7 @@ def server(command: list[str], port: int, log: Path, variables: dict[str, str]) 
 
 STARTS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "endpoint": endpoint,
-    "haproxy": partial(endpoint, haproxy=True),
+    "python": partial(endpoint, haproxy=False),
     "routes": routes,
     "vllm": own,
 }

@@ -1,5 +1,6 @@
 """What tests share: one small Ray a session, started only when a test asks for it."""
 
+import atexit
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,19 +8,18 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from imageref_ray.serving import environment
+from imageref_ray.serving import environment, haproxy
 from tests.head import Head, start
 from tests.wheel import install
 
 # On a CPU vLLM then computes in its engine's process: one import of vLLM less at every start.
 QUICK = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false"}
-for name, value in {
-    **environment.variables(),
-    **QUIET,
-    **QUICK,
-}.items():  # before Ray is imported, for it and for all its processes
+for name, value in {**QUIET, **QUICK}.items():  # before Ray is imported, for it and for all its processes
     os.environ.setdefault(name, value)
+RAY = environment.variables()
+os.environ.update(RAY)
+atexit.register(haproxy.remove, RAY)
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imageref_ray.serving import environment
+from imageref_ray.serving import environment, haproxy
 
 
 def run(
     config: Path | None, model: str | None, host: str | None, port: int | None, insecure: bool, overrides: list[str]
 ) -> None:
     """Serve until the process gets SIGINT or SIGTERM. Raises ConfigError."""
-    for name, value in environment.variables().items():
-        os.environ.setdefault(name, value)
+    given = {} if "RAY_ADDRESS" in os.environ else environment.variables()  # a cluster that runs has got its own
+    os.environ.update(given)
     from imageref_ray.serving import local  # imports Ray, which reads these variables on import
 
-    local.run(config, model, host, port, [*overrides, "insecure=true"] if insecure else overrides)
+    try:
+        local.run(config, model, host, port, [*overrides, "insecure=true"] if insecure else overrides)
+    finally:
+        haproxy.remove(given)
 
 
 def key(name: str, out: Path | None, concurrency: int | None, per_minute: int | None) -> None:

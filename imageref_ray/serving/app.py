@@ -58,7 +58,8 @@ class Endpoint:
         self._engine = WatchedEngine(engine, self._leave, refuse_after_s=2 * LAST_WORDS_S)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._engine, self._settings, serve.get_replica_context().replica_id.unique_id)
+        name = serve.get_replica_context().replica_id.unique_id
+        return create_app(self._engine, self._settings, name, echo_id=False)  # Ray Serve does
 
     async def check_health(self) -> None:
         """Generates one token: an engine that hangs is found out too."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import re
 import signal
 import sys
@@ -102,12 +101,10 @@ def _demo_pages(applications: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _stop(names: Sequence[str]) -> None:
-    """The applications take nothing new and finish what they have begun; HAProxy, which outlives Ray, ends too."""
+    """The applications take nothing new and finish what they have begun."""
     for name in names:
         with suppress(TimeoutError):  # after 60 s; a reply may take longer than anybody wants to wait
             serve.delete(name)
-    if "RAY_SERVE_ENABLE_HA_PROXY" in os.environ and "RAY_ADDRESS" not in os.environ:
-        serve.shutdown()
 
 
 def read_serve_config(path: Path) -> dict[str, Any]:

@@ -59,10 +59,12 @@ def request_logger(path: Path | None) -> logging.Logger:
 
 
 class Observed:
-    """ASGI middleware."""
+    """ASGI middleware; Ray Serve puts a request's id into the headers of its answer itself (`echo` is false there)."""
 
-    def __init__(self, app: ASGIApp, settings: ServeConfig, metrics: Metrics, logger: logging.Logger) -> None:
-        self._app, self._settings, self._metrics, self._logger = app, settings, metrics, logger
+    def __init__(
+        self, app: ASGIApp, settings: ServeConfig, metrics: Metrics, logger: logging.Logger, echo: bool = True
+    ) -> None:
+        self._app, self._settings, self._metrics, self._logger, self._echo = app, settings, metrics, logger, echo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,6 +74,8 @@ class Observed:
 
         async def observed(message: Message) -> None:
             _note(call, message)
+            if self._echo and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (ID_HEADER.encode(), call.id.encode())]
             await send(message)
 
         try:
@@ -157,10 +161,9 @@ def _id(scope: Scope) -> str:
 
 
 def _note(call: Call, message: Message) -> None:
-    """Add the request's id to the answer's headers, and keep its status, its size and when it began."""
+    """Keep the answer's status, its size and when it began."""
     if message["type"] == "http.response.start":
         call.status = message["status"]
-        message["headers"] = [*message.get("headers", ()), (ID_HEADER.encode(), call.id.encode())]
     elif message["type"] == "http.response.body" and message.get("body"):
         call.first = call.elapsed() if call.first is None else call.first
         call.bytes_out += len(message["body"])

@@ -52,11 +52,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(engine: Engine, settings: ServeConfig, replica: str = "") -> FastAPI:
+def create_app(engine: Engine, settings: ServeConfig, replica: str = "", echo_id: bool = True) -> FastAPI:
     """The application: /v1/chat/completions, /v1/reference, /v1/instructions, /v1/models, /version, /metrics, /health,
     /ping, and the page at /demo.
 
-    `replica` is this process's name in the metrics. Raises ConfigError for keys that cannot be read.
+    `replica` is this process's name in the metrics; `echo_id`: answers carry the request's id in a header. Raises
+    ConfigError for keys that cannot be read.
     """
     settings = with_keys(settings)
     watched = engine if isinstance(engine, WatchedEngine) else WatchedEngine(engine)
@@ -79,7 +80,13 @@ def create_app(engine: Engine, settings: ServeConfig, replica: str = "") -> Fast
             allow_headers=["authorization", "content-type", ID_HEADER],
             expose_headers=[ID_HEADER, "retry-after"],
         )
-    app.add_middleware(Observed, settings=settings, metrics=metrics, logger=request_logger(settings.request_log))
+    app.add_middleware(
+        Observed,
+        settings=settings,
+        metrics=metrics,
+        logger=request_logger(settings.request_log),
+        echo=echo_id,
+    )
     checked = APIRouter(route_class=checked_route(settings, admission), responses=REFUSALS)
     _add_chat(checked, watched, settings, admission)
     _add_reference(checked, watched, settings, admission, metrics)

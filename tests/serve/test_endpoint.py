@@ -54,6 +54,14 @@ def describe(path: Path) -> list[Any]:
     return [{"role": "user", "content": parts}]
 
 
+def test_what_a_proxy_asks_for_another_machine_needs_a_key_and_answers_have_one_id(served: str) -> None:
+    given = {"x-request-id": "trace-7"}
+    assert httpx.get(f"{served}/v1/models", headers=given).headers.get_list("x-request-id") == ["trace-7"]
+    refused = httpx.get(f"{served}/v1/models", headers={**given, "x-forwarded-for": "203.0.113.9"})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["request_id"]) == (403, "no_keys", "trace-7")
+
+
 def test_an_image_is_described_and_its_tokens_are_counted(client: openai.OpenAI, event: Sample) -> None:
     messages = describe(Path(event.images[0].uri))
     answered = client.chat.completions.create(model="imageref", messages=messages, temperature=0, max_tokens=40)

@@ -1,8 +1,6 @@
 """The endpoint when something dies under 8 streams and 4 plain requests: real Ray Serve, a slow scripted model.
 
-    python -m pytest -p tests.haproxy tests/serve/test_faults.py
-
-They are about what HAProxy asks again, and run where its variables are set: a process has them for all of its Ray.
+They are about what HAProxy asks again, and are skipped where there is none.
 """
 
 import asyncio

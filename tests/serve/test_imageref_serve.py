@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from imageref_ray.serving import haproxy
 from tests.head import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -26,13 +28,16 @@ def reply(request):
 """
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
-def test_serve_answers_until_it_is_stopped(sign: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sign", "proxy"), [(signal.SIGINT, "haproxy"), (signal.SIGTERM, "python")])
+def test_serve_answers_until_it_is_stopped(sign: signal.Signals, proxy: str, tmp_path: Path) -> None:
+    if proxy == "haproxy" and not haproxy.available():
+        pytest.skip("no HAProxy on this machine")
     port = free_port()
     application = {"name": "hello", "import_path": "tests.hello:build", "args": {"name": "Ann"}}
     (tmp_path / "serve.yaml").write_text(json.dumps({"http_options": {"port": port}, "applications": [application]}))
     command = [sys.executable, "-m", "imageref_ray", "serve", "--config", str(tmp_path / "serve.yaml")]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": str(ROOT)}
+    environment |= {"RAY_SERVE_ENABLE_HA_PROXY": str(int(proxy == "haproxy"))}
     with (tmp_path / "errors").open("w") as errors:
         served = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
@@ -40,12 +45,17 @@ def test_serve_answers_until_it_is_stopped(sign: signal.Signals, tmp_path: Path)
         ready = next((line for line in served.stdout if line.startswith("answering on")), "")
         assert f"http://127.0.0.1:{port}" in ready, (tmp_path / "errors").read_text()
         assert httpx.get(f"http://127.0.0.1:{port}/").text == "hello Ann"
+        (listener,) = {one.pid for one in psutil.net_connections() if one.status == "LISTEN" and one.laddr[1] == port}
+        command = psutil.Process(listener).cmdline()
+        assert ("haproxy" in Path(command[0]).name) == (proxy == "haproxy"), command
         served.send_signal(sign)
         rest, _ = served.communicate()
     finally:
         served.kill()
     assert (served.returncode, rest) == (0, "stopping: what has begun is answered first (Ctrl-C again: at once)\n")
     assert "Traceback" not in (tmp_path / "errors").read_text()
+    assert not psutil.pid_exists(listener)
+    assert proxy == "python" or not Path(command[command.index("-f") + 1]).parents[1].exists()
 
 
 def test_replicas_that_do_not_start_end_it_with_what_they_said_and_where_their_logs_are(tmp_path: Path) -> None:
