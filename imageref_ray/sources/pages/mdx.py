@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from imageref_ray.sources.entries import Unusable
+
 IMPORT = re.compile(
     r"^import\s+(?:(?P<name>\w+)\s+from\s+|[\w*{][^;'\"]{0,2000}?\sfrom\s+)?['\"](?P<path>[^'\"\n]+)['\"];?[ \t]*$",
     re.M,
 )
 EXPORT = re.compile(r"^export\s+(?:const|let|var|default|function|async|class)\b.*?(?:\n[ \t]*\n|\Z)", re.M | re.S)
-COMMENT = re.compile(r"\{/\*.*?\*/\}", re.S)
 EXPRESSION = re.compile(r"(?<![\\$\{\]\)`\w])\{[^{}\n]*\}(?!\})")
 OPENING = re.compile(r"^[ \t]*(?:>[ \t]?)*(?P<fence>`{3,}+(?![^\n]*`)|~{3,}+)|(?<!`)(?P<ticks>`++)", re.M)
 """Where a code fence or a code span may begin."""
@@ -22,6 +23,8 @@ LITERAL = re.compile(r"""["'`]([^"'`\n]+)["'`]""")
 PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|avif)(?:[?#].*)?$", re.I)
 LONGEST_TAG = 5_000
 """Characters; whatever is longer is no tag."""
+MOST_LOST = 100
+"""Times that a text is looked through, on average, for the ends of tags that have none."""
 
 
 def plain_markdown(source: str) -> str:
@@ -68,27 +71,37 @@ def _parts(source: str) -> list[str]:
 
 
 def _without_comments(part: str) -> str:
-    return COMMENT.sub("", part)
+    """Comments are searched for by their end first: a thousand that never end are looked through once."""
+    kept, at = [], 0
+    while (begin := part.find("{/*", at)) >= 0 and (end := part.find("*/}", begin + 3)) >= 0:
+        kept.append(part[at:begin])
+        at = end + 3
+    return "".join([*kept, part[at:]])
 
 
 def _html(part: str, paths: dict[str, str]) -> str:
     """Every tag in HTML: attributes are texts, a component with a picture is an `img`, others stand on their own."""
-    done, at = [], 0
+    done, at, lost = [], 0, 0
     for tag in TAG.finditer(part):
         if tag.start() < at:
             continue
-        end = _end(part, tag.end())
-        if end is None:
+        end, whole = _end(part, tag.end())
+        if not whole:
+            lost += end - tag.end()
+            if lost > MOST_LOST * len(part):
+                problem = f"is searched {MOST_LOST} times for the ends of tags with open braces or quotes"
+                raise Unusable("PageTooLarge", f"{problem}; close them, or leave it out of source.pages")
             continue
         done += [part[at : tag.start()], _tag(tag, part[tag.end() : end - 1], paths)]
         at = end
     return "".join([*done, part[at:]])
 
 
-def _end(part: str, at: int) -> int | None:
-    """The index after the `>` that ends a tag; quotes and braces may hold others."""
-    quote, depth = "", 0
-    for index in range(at, min(len(part), at + LONGEST_TAG)):
+def _end(part: str, at: int) -> tuple[int, bool]:
+    """The index after the `>` that ends a tag, or where it stopped being one, and which; quotes and braces may hold
+    others."""
+    quote, depth, last = "", 0, min(len(part), at + LONGEST_TAG)
+    for index in range(at, last):
         char = part[index]
         if quote:
             quote = "" if char == quote else quote
@@ -97,10 +110,10 @@ def _end(part: str, at: int) -> int | None:
         elif char in "{}":
             depth += 1 if char == "{" else -1
         elif char == ">" and depth <= 0:
-            return index + 1
+            return index + 1, True
         elif char == "<" and depth <= 0:
-            return None
-    return None
+            return index, False
+    return last, False
 
 
 def _tag(tag: re.Match[str], written: str, paths: dict[str, str]) -> str:

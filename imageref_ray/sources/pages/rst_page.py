@@ -26,6 +26,7 @@ from imageref_ray.sources.pages.encodings import decode
 from imageref_ray.sources.pages.image_addresses import addresses
 from imageref_ray.sources.pages.page import Page, one_line, untitled
 from imageref_ray.sources.pages.page_text import extract
+from imageref_ray.sources.pages.rst_bounds import bounded
 
 SETTINGS = {
     "file_insertion_enabled": False,
@@ -50,10 +51,6 @@ CODE = frozenset(
 HARMLESS = re.compile(r"Unknown target name|Duplicate|Undefined substitution|is not referenced|Anonymous hyperlink")
 DIRECTIVE = re.compile(r"^[ \t]*\.\.[ \t]+([\w:+-]+)::", re.MULTILINE)
 ROLE = re.compile(r":([\w+-]+(?::[\w+-]+)*):`")
-BLANK = re.compile(r"\n[ \t]*\n")
-MARKS, MOST_WORK = "*`|_", 200_000_000
-"""From each of these marks docutils searches for its end to the end of the paragraph: through so many characters in
-some 15 seconds."""
 TITLED = re.compile(r"(?P<title>.*?)\s*<(?P<target>[^<>]*)>\Z", re.DOTALL)
 
 
@@ -101,14 +98,12 @@ class _Contents(Directive):  # type: ignore[misc]
 def parse_rst(data: bytes) -> Page:
     """A reStructuredText page. Raises Unusable if docutils cannot read it, or not in sensible time."""
     source = decode(data)
-    if (work := sum(len(part) * sum(map(part.count, MARKS)) for part in BLANK.split(source))) > MOST_WORK:
-        problem = (
-            f"has paragraphs with so many marks ({MARKS}) that docutils needs minutes ({work:,} steps of {MOST_WORK:,})"
-        )
-        raise Unusable("PageTooLarge", f"{problem}; put blank lines between them, or leave it out of source.pages")
     _know(source)
     try:
-        parts = docutils.core.publish_parts(source, writer="html5", settings_overrides=SETTINGS)
+        with bounded(source):
+            parts = docutils.core.publish_parts(source, writer="html5", settings_overrides=SETTINGS)
+    except Unusable:
+        raise
     except (
         docutils.utils.SystemMessage,
         ValueError,
