@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit soak real serve check docs bench clean requirements
+.PHONY: help setup demo test unit sweep soak real serve check docs bench clean requirements
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,8 +29,11 @@ demo: $(READY) ## the whole pipeline on the embedded corpus and checkpoint; repo
 test: unit ## all tests, with real vLLM, DeepSpeed and Serve
 	@$(BIN)/python -m pytest tests/train tests/ray tests/serve
 
-unit: $(READY) ## the tests that need no Ray, two files at once
+unit: $(READY) ## the tests that load no model and start no Ray, two files at once
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+
+sweep: $(READY) ## make unit with SWEEP times (25) as many examples of each property: at night
+	@SWEEP=$(or $(SWEEP),25) $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
 
 soak: $(READY) ## a pass on Ray whose driver or engine is killed KILLS times (200, hours) with SEED; files in runs/soak
 	@rm -rf runs/soak

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from imageref_ray.serving import environment, haproxy
 from tests.head import Head, start
+from tests.sweeps import EXAMPLES, sweep
 from tests.wheel import install
 
 # On a CPU vLLM then computes in its engine's process: one import of vLLM less at every start.
@@ -27,7 +28,9 @@ for name in ("NO_PROXY", "no_proxy"):  # servers of tests are on this machine, w
     os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
 
 # A busy machine is no failure.
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "house", max_examples=sweep(EXAMPLES), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("house")
 
 

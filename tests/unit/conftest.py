@@ -1,7 +1,8 @@
-"""What unit tests share: folders are listed in another order each time."""
+"""What unit tests share: folders are listed in another order each time, and no model's library is loaded."""
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -29,6 +30,13 @@ class _Entries:
 
     def close(self) -> None:
         self._left = iter(())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_heavy_library() -> Iterator[None]:
+    """Each of these costs every process of `make unit` seconds: what needs one is in tests/train or tests/ray."""
+    yield
+    assert {"torch", "transformers", "vllm", "deepspeed"}.isdisjoint(sys.modules)
 
 
 @pytest.fixture(autouse=True)

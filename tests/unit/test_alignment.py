@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imageref_ray.core import markdown
@@ -88,7 +88,6 @@ def test_images_of_more_paragraphs_than_the_reference_has_go_to_its_last() -> No
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-@settings(max_examples=60)
 def test_likeness_is_symmetric_and_bounded(a: str, b: str) -> None:
     assert dice(a, b) == dice(b, a)
     assert 0 <= dice(a, b) <= 1
@@ -96,7 +95,6 @@ def test_likeness_is_symmetric_and_bounded(a: str, b: str) -> None:
 
 
 @given(st.text(alphabet="#IMAGE_1 \nab", max_size=60), st.text(alphabet="#IMAGE_1 \nab", max_size=60))
-@settings(max_examples=60)
 def test_any_texts_align_and_no_image_is_lost_without_being_named(reference: str, answer: str) -> None:
     found = align(reference, answer)
     written = sorted(one.k for one in markdown.references(answer))

@@ -16,6 +16,7 @@ from imageref_ray.commands.plan_population import Known, known, own_part, shared
 from imageref_ray.core.config import PriceConfig
 from imageref_ray.core.records import Document, Image, Sample, Usage
 from imageref_ray.core.subset import choose
+from tests.sweeps import sweep
 
 PRICES = PriceConfig(prompt=1, cached=0.1, image=2, generated=4, gpu_hour=3)
 World = tuple[dict[str, tuple[float, ...]], dict[str, Cost]]
@@ -60,7 +61,7 @@ def planned(simulated: World, measured: int, seed: int = 0) -> Plan:
 
 @pytest.mark.parametrize(("records", "measured", "noise"), [(300, 12, 0.3), (300, 32, 0.3), (60, 30, 0.1)])
 def test_the_interval_holds_the_truth_nine_times_in_ten_or_more(records: int, measured: int, noise: float) -> None:
-    worlds = 200
+    worlds = sweep(100)
     inside = dict.fromkeys(FIGURES, 0)
     for seed in range(worlds):
         simulated = world(records, seed, noise)
@@ -78,7 +79,7 @@ def test_estimates_are_right_on_average() -> None:
     assert np.std(errors) < 0.1
 
 
-@settings(max_examples=15)
+@settings(max_examples=sweep(15))
 @given(st.integers(1, 30), st.integers(0, 1000))
 def test_a_plan_of_everything_is_exact(records: int, seed: int) -> None:
     simulated = world(records, seed, 0.3)
@@ -88,7 +89,7 @@ def test_a_plan_of_everything_is_exact(records: int, seed: int) -> None:
     assert all(deviation.inside for deviation in compare(estimates, truth).values())
 
 
-@settings(max_examples=15)
+@settings(max_examples=sweep(15))
 @given(st.integers(6, 60), st.integers(5, 30), st.integers(0, 1000))
 def test_no_total_is_below_what_was_spent_and_money_adds_up(records: int, measured: int, seed: int) -> None:
     simulated = world(records, seed, 0.5)

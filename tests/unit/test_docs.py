@@ -26,14 +26,19 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "examp
 COMMANDS = {command.name.partition(" ")[0] for command in TABLE}
 
 
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    return generate.pages()
+
+
 @pytest.mark.parametrize("name", ["cli.md", "settings.md", "files.md"])
-def test_generated_pages_are_fresh(name: str) -> None:
+def test_generated_pages_are_fresh(name: str, generated: dict[str, str]) -> None:
     committed = (DOCS / "reference" / name).read_text(encoding="utf-8")
-    assert committed == generate.pages()[name], f"docs/reference/{name} is stale; run: make docs"
+    assert committed == generated[name], f"docs/reference/{name} is stale; run: make docs"
 
 
-def test_every_page_is_generated_or_written_by_hand_but_never_both() -> None:
-    assert {path.name for path in (DOCS / "reference").iterdir()} == set(generate.pages())
+def test_every_page_is_generated_or_written_by_hand_but_never_both(generated: dict[str, str]) -> None:
+    assert {path.name for path in (DOCS / "reference").iterdir()} == set(generated)
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

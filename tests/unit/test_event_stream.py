@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from imageref_ray.engines.base import EngineDied
 from imageref_ray.serving.errors import error_event
 from imageref_ray.serving.event_stream import joined
+from tests.sweeps import sweep
 
 
 def failed(error: BaseException) -> str:
@@ -21,7 +22,7 @@ async def gave(events: AsyncGenerator[str, None], seconds: float) -> list[str]:
     return [text async for text in joined(events, seconds, failed)]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=sweep(20))
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=3), st.integers(0, 3)), min_size=1, max_size=20))
 def test_every_event_leaves_once_and_in_order(told: list[tuple[str, int]]) -> None:
     async def events() -> AsyncGenerator[str, None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -62,7 +62,6 @@ def internvl_takes(row: rows.Row, tokenizer: Tokenizer) -> None:
     assert {token: found.count(token) for token in TOKENS} == expected
 
 
-@settings(deadline=None, max_examples=60)
 @given(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 3), st.sampled_from(rows.VARIANTS))
 def test_rows_have_as_many_tags_as_media(
     tokenizer: Tokenizer,

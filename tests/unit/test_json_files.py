@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imageref_ray.core.config import ConfigError
@@ -47,7 +47,6 @@ plain = st.none() | st.booleans() | st.integers() | st.floats() | st.lists(st.te
 objects = st.dictionaries(st.text('ab"\\\n\r\u2028\x85é😀', max_size=5), plain, max_size=3)
 
 
-@settings(max_examples=50)
 @given(st.lists(objects, min_size=1, max_size=3), st.sampled_from(ENCODINGS), st.booleans(), st.booleans())
 def test_every_value_comes_back_in_every_encoding_from_lines_and_from_a_list(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], encoding: str, ascii_only: bool, as_list: bool
@@ -60,7 +59,6 @@ def test_every_value_comes_back_in_every_encoding_from_lines_and_from_a_list(
     assert [json_at(path, row.offset, row.size) for row in json_rows(path)] == expected
 
 
-@settings(max_examples=50)
 @given(st.lists(objects, min_size=1, max_size=4), st.integers(1, 9))
 def test_a_list_is_the_same_in_pieces_of_any_size(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], chunk: int

@@ -21,6 +21,7 @@ from imageref_ray.core.config import ConfigError, PriceConfig, ScriptedConfig
 from imageref_ray.core.records import Failure, Usage
 from imageref_ray.engines.base import EngineError, Generate, Message, Reply, Request
 from imageref_ray.engines.scripted import ScriptedEngine
+from tests.sweeps import sweep
 
 T = TypeVar("T")
 LIMIT, MOST = 1000, 90
@@ -139,7 +140,7 @@ class Run(RuleBasedStateMachine):
 
 
 TestRun = Run.TestCase
-TestRun.settings = settings(max_examples=8, stateful_step_count=20, derandomize=True, deadline=None)
+TestRun.settings = settings(max_examples=sweep(8), stateful_step_count=20, derandomize=True)
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -28,7 +28,6 @@ texts = st.one_of(
 READER = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 
-@settings(max_examples=60, deadline=None)
 @given(texts)
 def test_between_the_blocks_of_any_text_is_nothing_but_white_space(text: str) -> None:
     rows, at = re.split(r"\r\n|\n|\r", text), 0
@@ -41,7 +40,6 @@ def test_between_the_blocks_of_any_text_is_nothing_but_white_space(text: str) ->
     assert not "".join(rows[at:]).strip()
 
 
-@settings(max_examples=60, deadline=None)
 @given(texts)
 def test_the_lines_of_any_text_joined_are_the_same_blocks_again(text: str) -> None:
     joined = "\n".join(markdown.lines(text))
@@ -49,7 +47,6 @@ def test_the_lines_of_any_text_joined_are_the_same_blocks_again(text: str) -> No
     assert "\n".join(markdown.lines(joined)) == joined
 
 
-@settings(max_examples=60, deadline=None)
 @given(texts)
 def test_any_text_without_its_images_has_no_reference_and_stays_as_it_is(text: str) -> None:
     rest = markdown.strip_images(text)
@@ -57,7 +54,6 @@ def test_any_text_without_its_images_has_no_reference_and_stays_as_it_is(text: s
     assert markdown.strip_images(rest) == rest
 
 
-@settings(max_examples=60, deadline=None)
 @given(texts, st.data())
 def test_images_at_any_slots_of_any_text_stand_between_blocks_and_come_out_again(
     text: str, data: st.DataObject

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser
@@ -163,7 +163,6 @@ def shown(answer: str) -> list[tuple[str, str]]:
 
 
 @example("[b]: javascript:unused<IMG\nSRC=x>")
-@settings(max_examples=40, deadline=None)
 @given(texts)
 def test_no_reader_of_any_repaired_answer_sees_more_than_its_samples_images(text: str) -> None:
     repaired, references = markdown.repair(text, SAMPLE)
@@ -172,7 +171,6 @@ def test_no_reader_of_any_repaired_answer_sees_more_than_its_samples_images(text
     assert set(shown(repaired)) <= {("img", f"IMAGE_{ref.k}") for ref in references}
 
 
-@settings(max_examples=40, deadline=None)
 @given(texts)
 def test_a_text_without_a_breach_shows_nothing_but_references(text: str) -> None:
     if not dangers(text):

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imageref_ray.core import markdown
@@ -40,7 +40,6 @@ def cut(text: str, places: Sequence[int]) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(ends)]
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.one_of(TEXTS, st.text(max_size=60)), st.lists(st.integers(0, 10**6), max_size=12))
 @example("- one\n- ![c](IMAGE_3)\n    more\n", [])  # what is left of the second item would go on the first
 @example("- see IMAGE_1 there\n- ![c](IMAGE_3)\n    more\n\n```\nx", [7])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imageref_ray.core.config import ConfigError
@@ -51,7 +51,6 @@ def test_labels_may_begin_with_two_marks_and_their_texts_are_text(tmp_path):
     assert read_labels(write(tmp_path / "l.csv", f"\ufeff\ufeff{half}"))["17"][1] == {"5\ufffd/0.jpg": 2, "6/1.png": 3}
 
 
-@settings(max_examples=40)
 @given(
     st.dictionaries(
         st.integers(1, 10**6).map(str),

@@ -14,6 +14,7 @@ from imageref_ray.core import records
 from imageref_ray.core.records import Image, Record, from_row, to_row
 from imageref_ray.core.text import json_text
 from imageref_ray.dataset.export import columns
+from tests.sweeps import sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def test_every_record_class_is_tried() -> None:
 
 @pytest.mark.parametrize("kind", [*KINDS, Shown])
 @given(st.data())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=sweep(25))
 def test_a_record_comes_back_as_it_was_also_through_json(kind: type[Any], data: st.DataObject) -> None:
     value = data.draw(st.from_type(kind))
     row = to_row(value)
@@ -55,7 +56,7 @@ def test_a_record_comes_back_as_it_was_also_through_json(kind: type[Any], data: 
     assert from_row(kind, json.loads(json_text(row))) == value
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=sweep(25))
 @given(st.lists(st.from_type(Record), max_size=3))
 def test_records_come_back_through_the_table_that_is_exported(made: list[Record]) -> None:
     without_costs = [dataclasses.replace(record, usage=records.Usage()) for record in made]

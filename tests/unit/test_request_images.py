@@ -11,7 +11,7 @@ import PIL.Image
 import PIL.PngImagePlugin
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imageref_ray.core.config import ScriptedConfig, ServeConfig
@@ -109,7 +109,6 @@ KNOWN = re.compile(
 )
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_a_broken_image_is_told_in_our_words(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Pictures of every format, cut and with changed bytes: never a decoder's word, never a folder of this machine."""

@@ -7,6 +7,7 @@ from imageref_ray.core.records import MARKER
 from imageref_ray.core.tokens import estimate
 from imageref_ray.sources.pages import sections
 from imageref_ray.sources.pages.sections import Limits
+from tests.sweeps import sweep
 
 WORDS = "some words about boats and harbours"
 CODE = "```c\nint x;\n\n# no heading\n  y\n```"
@@ -18,7 +19,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=sweep(80))
 @given(st.lists(PARTS, max_size=30), st.integers(5, 200), st.integers(1, 5))
 def test_sections_hold_every_line_in_order_and_cut_nothing_that_belongs_together(
     parts: list[str], tokens: int, pictures: int

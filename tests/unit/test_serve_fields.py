@@ -18,6 +18,7 @@ from imageref_ray.serving.chat_body import OPTIONS as FIELDS
 from imageref_ray.serving.errors import WireError
 from imageref_ray.serving.guides import written_out
 from tests.endpoint import Scripted, ask, chat, chunks, endpoint
+from tests.sweeps import sweep
 
 APP = endpoint()
 
@@ -271,7 +272,7 @@ def test_a_regular_expression_is_measured_with_its_repetitions(pattern: str, siz
     assert written_out(pattern) == size
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=sweep(80))
 @given(st.text(alphabet="ab()[]{},0123456789\\|*+?.^$-", max_size=40))
 def test_no_regular_expression_is_too_much_for_the_measure(pattern: str) -> None:
     assert written_out(pattern) >= 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
@@ -164,7 +164,6 @@ def test_an_answer_as_html_shows_the_pictures_that_were_sent_and_nothing_else(ap
 PICTURES = {1: ('a"b.png', "x<y"), 2: (RED, "")}
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.one_of(TEXTS, st.text(max_size=80)))
 def test_whatever_an_answer_holds_its_html_runs_and_loads_nothing(text: str) -> None:
     tree = LexborHTMLParser(f"<body>{to_html(text, PICTURES)}</body>")

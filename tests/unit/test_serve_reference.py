@@ -19,6 +19,7 @@ from imageref_ray.engines.base import EngineDied, Reply, Request
 from imageref_ray.stages.prompts import predictions
 from tests.endpoint import Scripted, ask, chunks, endpoint
 from tests.scripted import RESPONSE, annotator
+from tests.sweeps import sweep
 from tests.unit.test_markdown_stream import TEXTS
 
 
@@ -96,7 +97,7 @@ def test_an_answer_says_who_made_it_and_on_what_its_blocks_rest() -> None:
     assert "html" not in answer
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=sweep(15))
 @given(TEXTS)
 def test_whatever_a_model_writes_the_stream_is_the_answer_and_the_contract_holds(text: str) -> None:
     app = endpoint(Scripted(lambda request: text))

@@ -26,11 +26,6 @@ MODELS: dict[str, type[Config]] = {
     for kind in (*vars(config).values(), PoolConfig)
     if isinstance(kind, type) and issubclass(kind, Config) and kind is not Config
 }
-CODE = [
-    ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted((ROOT / "imageref_ray").rglob("*.py"))
-    if path.parent.name != "config"
-]
 Type = Any
 """A model's or class's name; `[type]` for a container of it; a tuple of types for a tuple; None if unknown."""
 
@@ -200,16 +195,22 @@ def reads(code: list[ast.Module]) -> set[tuple[str, str]]:
     return found
 
 
-FOUND = reads(CODE)
+@pytest.fixture(scope="module")
+def found() -> set[tuple[str, str]]:
+    """What the package reads."""
+    paths = sorted((ROOT / "imageref_ray").rglob("*.py"))
+    return reads([ast.parse(path.read_text(encoding="utf-8")) for path in paths if path.parent.name != "config"])
+
+
 OTHERWISE = {"SplitConfig": {"train", "validation", "test"}, "ServeConfig": {"model"}}
 """Fields whose name is data where they are read (`export.split.SPLITS`), or which their model turns into another."""
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_setting_is_read_outside_its_model(name: str) -> None:
+def test_every_setting_is_read_outside_its_model(name: str, found: set[tuple[str, str]]) -> None:
     mine = MODELS[name]
     kin = {other.__name__ for other in MODELS.values() if issubclass(other, mine) or issubclass(mine, other)}
-    read = {field for model, field in FOUND if model in kin}
+    read = {field for model, field in found if model in kin}
     assert set(mine.model_fields) - read - OTHERWISE.get(name, set()) == set()
 
 

@@ -28,6 +28,7 @@ from tests.small_job import (
     work,
     wrong,
 )
+from tests.sweeps import sweep
 
 
 class Run(RuleBasedStateMachine):
@@ -120,4 +121,4 @@ class Run(RuleBasedStateMachine):
 
 
 TestRun = Run.TestCase
-TestRun.settings = settings(max_examples=10, stateful_step_count=10, derandomize=True, deadline=None)
+TestRun.settings = settings(max_examples=sweep(10), stateful_step_count=10, derandomize=True)

@@ -22,7 +22,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     corpus.write(folder, 2, 5)
     turns = [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "Here.\nIMAGE_9"}]
-    rows = [{"id": f"row-{number}", "conversations": turns} for number in range(4000)]
+    rows = [{"id": f"row-{number}", "conversations": turns} for number in range(1500)]
     (folder / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 

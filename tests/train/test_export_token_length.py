@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from transformers import AutoProcessor
+from transformers import AutoProcessor, AutoTokenizer
 
 import imageref_ray
+from imageref_ray.core import tokens
 from imageref_ray.core.config import ConfigError, MixtureEntry
 from imageref_ray.dataset.export.token_length import counter, estimate
 from imageref_ray.dataset.mixture import parse
@@ -48,3 +49,10 @@ def test_without_a_tokenizer_text_and_tiles_are_estimated() -> None:
 def test_a_checkpoint_without_a_tokenizer_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"export\.tokenizer: .* has no usable tokenizer"):
         counter(str(tmp_path))
+
+
+def test_a_checkpoint_counts_with_its_own_tokenizer() -> None:
+    text = "Mara opened the harbour 红色小船."
+    ids = AutoTokenizer.from_pretrained(str(CHECKPOINT)).encode(text, add_special_tokens=False)
+    assert tokens.counter(str(CHECKPOINT))(text) == len(ids)
+    assert tokens.counter(None)(text) == tokens.estimate(text) < len(ids)
