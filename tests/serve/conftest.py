@@ -11,9 +11,10 @@ from tests.head import free_port
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(local_ray: None) -> Iterator[str]:
-    """The address of the running endpoint (`http://…`): real Serve, real vLLM, as `make serve` starts it."""
+    """The address of the running endpoint (`http://…`): real Serve, real vLLM, as `make serve` starts it. Nothing that
+    is asked of it changes it, so it is started once."""
     from ray import serve
 
     from serve.app import build

@@ -32,11 +32,15 @@ class _Entries:
         self._left = iter(())
 
 
+HEAVY = ("torch", "transformers", "vllm", "deepspeed")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def no_heavy_library() -> Iterator[None]:
-    """Each of these costs every process of `make unit` seconds: what needs one is in tests/train or tests/ray."""
+    """Each costs every process of `make unit` seconds: a file that needs one is in tests/train or tests/ray."""
+    before = {name for name in HEAVY if name in sys.modules}
     yield
-    assert {"torch", "transformers", "vllm", "deepspeed"}.isdisjoint(sys.modules)
+    assert {name for name in HEAVY if name in sys.modules} == before
 
 
 @pytest.fixture(autouse=True)
