@@ -205,18 +205,21 @@ async def idle(url: str, seconds: float = 60) -> str | None:
             await asyncio.sleep(0.5)
 
 
+def _look(process: psutil.Process) -> dict[str, float] | None:
+    try:
+        memory = process.memory_full_info().uss / 2**20
+        return {"memory_mib": memory, "files": process.num_fds(), "threads": process.num_threads()}
+    except psutil.NoSuchProcess:  # one that read a page has ended meanwhile
+        return None
+
+
 def watched(pid: int) -> Callable[[], dict[str, float]]:
     """Looks at the memory (unique to the processes, in MiB), open files and threads of a process and all below it."""
 
     def look() -> dict[str, float]:
         root = psutil.Process(pid)
-        found = [root, *root.children(recursive=True)]
-        memory = sum(process.memory_full_info().uss for process in found) / 2**20
-        return {
-            "memory_mib": round(memory, 1),
-            "files": sum(process.num_fds() for process in found),
-            "threads": sum(process.num_threads() for process in found),
-        }
+        looks = [_look(process) for process in (root, *root.children(recursive=True))]
+        return {name: round(sum(one[name] for one in looks if one), 1) for name in ("memory_mib", "files", "threads")}
 
     return look
 

@@ -56,6 +56,10 @@ def _connect(dashboard: bool) -> None:
         "num_cpus": max(2, os.cpu_count() or 1),
         "_system_config": internal,
     }
+    if not dashboard:
+        # Ray Train looks there for its own controller, and takes the workers' CPUs away where it is not found. On Ray's
+        # usual port another Ray of this machine may answer, which does not know it; here nobody answers.
+        local |= {"dashboard_port": 1}
     if address:
         _wait_for(address)
     try:

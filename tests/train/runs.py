@@ -55,11 +55,13 @@ def lines(config: TrainConfig) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
 
 
-def command(config: TrainConfig, screen: Path, address: str) -> subprocess.Popen[bytes]:
-    """`imageref train` with these settings on the Ray at `address`; `screen` is all it prints."""
+def command(config: TrainConfig, screen: Path, address: str | None = None) -> subprocess.Popen[bytes]:
+    """`imageref train` with these settings on the Ray at `address`, or one of its own; `screen` is all it prints."""
     file = screen.with_suffix(".json")
     file.write_text(config.model_dump_json())
-    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("RAY_ADDRESS", None)
+    environment |= {"RAY_ADDRESS": address} if address else {}
     call = [sys.executable, "-m", "imageref_ray", "train", "--config", str(file)]
     with screen.open("wb") as printed:
         return subprocess.Popen(call, cwd=ROOT, env=environment, stdout=printed, stderr=subprocess.STDOUT)

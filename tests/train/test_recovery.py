@@ -106,6 +106,28 @@ def test_more_failures_than_allowed_end_in_one_sentence(
     assert "Traceback" in (config.output / "train.log").read_text()
 
 
+ANOTHER_RAY = """
+import ray, sys
+ray.init("local", num_cpus=1, include_dashboard=True)
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_another_ray_that_starts_on_the_machine_takes_nothing_away(folder: Path, tmp_path: Path, start: Start) -> None:
+    """Ray Train's watcher of its controller must ask the Ray of the training, not the one that started last."""
+    config = settings(folder, "beside", steps=60, checkpoint_every=60)
+    running = start(config, tmp_path / "screen")
+    until(lambda: begun(config) == 1, running)
+    beside = subprocess.Popen([sys.executable, "-c", ANOTHER_RAY], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with beside:
+        assert beside.stdout is not None and beside.stdout.readline() == b"up\n"
+        assert running.poll() is None, "the training was over before"
+        assert running.wait() == 0, (tmp_path / "screen").read_text()
+        beside.kill()
+    assert begun(config) == 1, (tmp_path / "screen").read_text()
+
+
 @pytest.fixture
 def two_nodes() -> Iterator[Any]:
     """A cluster of two nodes on one machine, each with room for one worker."""
