@@ -5,7 +5,7 @@
 FOLDER gets the Debian packages `gimp-help-en` and `debian-handbook`, downloaded by `apt-get download` where they are
 not there yet and unpacked by `dpkg -x`. Measured per manual: the share of the text's words that is kept, outside title,
 navigation and contents, counted by their characters; the pictures kept, left out (with the reasons) and neither; the
-samples read and built.
+samples read, previewed and built.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -70,9 +69,7 @@ def main() -> None:
 def measure(folder: Path, name: str, with_build: bool) -> dict[str, Any]:
     """Everything about one manual."""
     root = unpacked(folder, name) / MANUALS[name]
-    begin = time.monotonic()
     items = list(sources.read(SourceConfig(kind="folder", root=root)))
-    seconds = time.monotonic() - begin
     config = BuildConfig(
         source=SourceConfig(kind="folder", root=root),
         prompts="compact",
@@ -80,8 +77,10 @@ def measure(folder: Path, name: str, with_build: bool) -> dict[str, Any]:
         output=folder / "runs" / name,
     )
     preview(config, 200, 0)
-    result = {"text": text_kept(root), "pictures": pictures(root, items), "read_s": round(seconds, 1)}
+    result: dict[str, Any] = {"text": text_kept(root), "pictures": pictures(root, items)}
     result["samples"] = sum(isinstance(item, Record) for item in items)
+    with (config.output / "preview" / "samples.jsonl").open(encoding="utf-8") as previewed:
+        result["previewed"] = sum(1 for _ in previewed)
     if with_build:
         summary = build(config)
         result["built"] = {key: summary[key] for key in ("records", "quarantined", "problems")}
