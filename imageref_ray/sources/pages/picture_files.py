@@ -6,6 +6,7 @@ form (macOS writes decomposed names), from the page's folder or, beginning with 
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import unicodedata
@@ -27,8 +28,9 @@ def choose(picture: Picture, root: Path, page: Path, base: str, names: Mapping[s
     """
     written = [f"https:{address}" if address.startswith("//") else address for address in picture.addresses]
     relative = [address for address in written if not SCHEME.match(address) or re.match(r"[A-Za-z]:[\\/]", address)]
-    local = [path for address in relative for path in _paths(address, root, page)]
-    if found := next((path for path in local if os.path.isfile(path)), None):
+    local = (path for address in relative for path in _paths(address, root, page))  # mostly the first is the file
+    likeliest = next(local, None)
+    if found := next((path for path in itertools.chain([likeliest], local) if path and os.path.isfile(path)), None):
         return found
     if picture.anywhere:
         inside = (path for path in _paths(f"/{written[0]}", root, page) if os.path.isfile(path))
@@ -37,7 +39,7 @@ def choose(picture: Picture, root: Path, page: Path, base: str, names: Mapping[s
             return found
     on_the_web = [urljoin(base, address) if base and address in relative else address for address in written]
     outside = (address for address in on_the_web if SCHEME.match(address) and not address.startswith("data:"))
-    return next(outside, local[0] if local else None)
+    return next(outside, likeliest)
 
 
 def name_of(name: str) -> str:
@@ -53,13 +55,17 @@ def _paths(address: str, root: Path, page: Path) -> Iterator[str]:
     for name in list(names):
         names |= dict.fromkeys(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
     names = {name: None for name in names if name.strip("/") and "\0" not in name}
-    as_folder = page.with_suffix("")  # a site may serve page.html as page/index.html
-    above = [root, *(folder for folder in reversed(page.parents) if folder != root and folder.is_relative_to(root))]
-    served = [*above, *(folder / name for folder in above for name in SERVED)]
     for name in names:
         if name[0] in "/@~":
             inner = name.removeprefix("@site").removeprefix("~@").removeprefix("@").lstrip("/")
-            yield from (os.path.normpath(folder / inner) for folder in served)
+            yield from (os.path.normpath(folder / inner) for folder in _served(root, page))
         else:
             yield os.path.normpath(page.parent / name)
+    as_folder = page.with_suffix("")  # a site may serve page.html as page/index.html
     yield from (os.path.normpath(as_folder / name) for name in names if name[0] not in "/@~")
+
+
+def _served(root: Path, page: Path) -> list[Path]:
+    """The folders that a site may serve as `/`: the root, the folders from there to the page, and some in each."""
+    above = [root, *(folder for folder in reversed(page.parents) if folder != root and folder.is_relative_to(root))]
+    return [*above, *(folder / name for folder in above for name in SERVED)]
