@@ -2,6 +2,7 @@
 
 path, file:      used in place, if it is inside the source's root or an allowed one
 pdf:             pdf_pictures.py: a picture of a PDF file at such a path ┐
+parquet:, part:  picture_parts.py: of a Parquet file, an archive         │
 http:, https:    fetch_http.py                                           │
 s3:, gs:         fetch_object_store.py                                   ┴─▶ download_cache.py: fetched once, stored by
                                                                              content
@@ -62,6 +63,8 @@ def _fetch(
     get: Callable[..., bytes | Problem]
     if scheme == "pdf":
         return _from_pdf(uri, roots, folder)
+    if scheme in ("parquet", "part"):
+        return _from_file(uri, roots, folder, max_bytes)
     if scheme in fetch_http.SCHEMES:
         get = partial(fetch_http.get, uri, config, max_bytes, resolve=resolve)
     elif scheme in fetch_object_store.SCHEMES:
@@ -89,6 +92,36 @@ def _from_pdf(uri: str, roots: Sequence[Path], folder: Path) -> Path | Problem:
         return download_cache.fetch_once(folder, f"{uri}@{changed}", partial(pdf_pictures.extract, uri))
     except OSError as error:
         return Problem("NotKept", f"cannot be read or stored in {folder}: {error}")
+
+
+def _from_file(uri: str, roots: Sequence[Path], folder: Path, max_bytes: int) -> Path | Problem:
+    """A picture that is part of a file, which must be where a picture may be; those after it in a Parquet file, too."""
+    from imageref_ray.sources.pages import picture_parts
+
+    path = _local(str(picture_parts.file_of(uri)), roots)
+    if isinstance(path, Problem):
+        return path
+
+    def get() -> bytes | Problem:
+        if not uri.startswith(picture_parts.ROW):
+            return _as_png(picture_parts.extract(uri, max_bytes))
+        found = picture_parts.rows(uri, max_bytes)
+        _, asked = next(found, (uri, Problem("MissingImage", "is a row that its file has not")))
+        for address, data in found:
+            download_cache.fetch_once(folder, f"{address}@{changed}", partial(_as_png, data))
+        return _as_png(asked)
+
+    try:
+        changed = path.stat().st_mtime_ns
+        return download_cache.fetch_once(folder, f"{uri}@{changed}", get)
+    except FileNotFoundError:
+        return Problem("MissingImage", f"cannot be read: {path} does not exist")
+    except OSError as error:
+        return Problem("NotKept", f"cannot be read or stored in {folder}: {error}")
+
+
+def _as_png(data: bytes | Problem) -> bytes | Problem:
+    return data if isinstance(data, Problem) else to_png(data)
 
 
 def _readable(path: Path, folder: Path) -> Path | Problem:

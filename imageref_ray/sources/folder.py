@@ -33,6 +33,14 @@ INDEX_PAGES = ("index", "readme")
 """Names of the pages whose title is their folder's."""
 
 
+class _Read(NamedTuple):
+    """A page, or why it cannot be used; its id, and how messages name it."""
+
+    page: Page | Unusable
+    id: str
+    where: str
+
+
 class _Parts(NamedTuple):
     """What of a page can be used: its documents (one, or one a section), and a failure for every other section."""
 
@@ -71,31 +79,33 @@ def read(folder: page_files.Folder, config: SourceConfig) -> Iterator[Sample | F
     yield from furniture.rows()
 
 
-def make_id(name: Path) -> str:
-    """The id of a page or folder: its name, for readability, and a hash of its relative path, for uniqueness."""
-    stem = re.sub(r"[^\w-]+", "-", name.stem or "root")[:48]
-    return f"{stem}-{hashlib.sha256(os.fsencode(name.as_posix())).hexdigest()[:12]}"
+def make_id(name: Path, key: str = "") -> str:
+    """The id of a page or folder: its name, for readability, and a hash of its relative path, for uniqueness.
+
+    `key` is the page's name in a file of several.
+    """
+    stem = re.sub(r"[^\w-]+", "-", key.rpartition("/")[2] or name.stem or "root")[:48]
+    path = f"{name.as_posix()}#{key}" if key else name.as_posix()
+    return f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
 
 
 def _page_samples(
     folder: page_files.Folder, name: Path, limits: SectionsConfig, furniture: Furniture
 ) -> Iterator[Sample | Failure]:
-    page_id = make_id(name)
-    try:
-        page = _page(folder.root / name)
-    except Unusable as problem:
-        yield Failure(page_id, STAGE, problem.error, str(problem))
-        return
-    document, failures = _document(folder, name, page, page_id, furniture)
-    yield from failures
-    parts = _sections(document, limits)
-    yield from parts.failures
-    for part in parts.documents:
-        yield Sample(part.id, part.title, (part,))
-    if not document.images:
-        yield Failure(page_id, STAGE, "NoImages", f"{folder.root / name} has no image")
-    elif not parts.documents:
-        yield Failure(page_id, STAGE, "NoSections", f"{folder.root / name} has no section that can be used")
+    for read in _pages(folder.root, name):
+        if isinstance(read.page, Unusable):
+            yield Failure(read.id, STAGE, read.page.error, str(read.page))
+            continue
+        document, failures = _document(folder, name, read, read.page, read.id, furniture)
+        yield from failures
+        parts = _sections(document, limits)
+        yield from parts.failures
+        for part in parts.documents:
+            yield Sample(part.id, part.title, (part,))
+        if not document.images:
+            yield Failure(read.id, STAGE, "NoImages", f"{read.where} has no image")
+        elif not parts.documents:
+            yield Failure(read.id, STAGE, "NoSections", f"{read.where} has no section that can be used")
 
 
 def _folder_sample(
@@ -103,48 +113,49 @@ def _folder_sample(
 ) -> Iterator[Sample | Failure]:
     """All pages of a sub-folder as one sample; they are never cut."""
     sample_id = make_id(name)
-    documents: dict[Path, Document] = {}
-    for member in members:
-        try:
-            page = _page(folder.root / member)
-        except Unusable as problem:
-            yield Failure(sample_id, STAGE, problem.error, str(problem), item=make_id(member))
+    documents: list[tuple[Path, Document]] = []
+    for member, read in ((name, read) for name in members for read in _pages(folder.root, name)):
+        if isinstance(read.page, Unusable):
+            yield Failure(sample_id, STAGE, read.page.error, str(read.page), item=read.id)
             continue
-        documents[member], failures = _document(folder, member, page, sample_id, furniture)
+        document, failures = _document(folder, member, read, read.page, sample_id, furniture)
+        documents.append((member, document))
         yield from failures
-    if any(document.images for document in documents.values()):
-        yield Sample(sample_id, _topic(name, documents), tuple(documents.values()))
+    if any(document.images for _, document in documents):
+        yield Sample(sample_id, _topic(name, documents), tuple(document for _, document in documents))
     elif documents:
         yield Failure(sample_id, STAGE, "NoImages", f"{folder.root / name} has no image")
     else:
         yield Failure(sample_id, STAGE, "NoDocuments", f"{folder.root / name} has no usable page")
 
 
-def _topic(name: Path, documents: dict[Path, Document]) -> str:
+def _topic(name: Path, documents: list[tuple[Path, Document]]) -> str:
     """The instruction of a folder's sample: its index page's title, else the folder's name."""
-    index_titles = (document.title for path, document in documents.items() if path.stem.lower() in INDEX_PAGES)
+    index_titles = (document.title for path, document in documents if path.stem.lower() in INDEX_PAGES)
     return (
         next(index_titles, "")
         or well_formed(" ".join(re.split(r"[-_\s]+", name.name)).strip())
-        or next(iter(documents.values())).title
+        or documents[0][1].title
     )
 
 
-def _page(path: Path) -> Page:
-    """A page with its pictures' words. Raises Unusable."""
-    page = figures.with_words(page_formats.read_page(path))
-    if not page.text:
-        raise Unusable("EmptyDocument", f"{path} has no text")
-    return page
+def _pages(root: Path, name: Path) -> Iterator[_Read]:
+    """The pages in a file, with their pictures' words."""
+    path = root / name
+    for key, page in page_formats.read_pages(path):
+        where = f"{path}#{key}" if key else str(path)
+        if not isinstance(page, Unusable):
+            page = figures.with_words(page) if page.text else Unusable("EmptyDocument", f"{where} has no text")
+        yield _Read(page, make_id(name, key), where)
 
 
 def _document(
-    folder: page_files.Folder, name: Path, page: Page, sample_id: str, furniture: Furniture
+    folder: page_files.Folder, name: Path, read: _Read, page: Page, sample_id: str, furniture: Furniture
 ) -> tuple[Document, list[Failure]]:
     """A page as a document with its images, and a failure for each that has no address and for its own problems."""
-    path, page_id = folder.root / name, make_id(name)
+    path, page_id = folder.root / name, read.id
     failures = [
-        Failure(sample_id, STAGE, problem.error, well_formed(f"{path}: {problem.message}"), item=page_id)
+        Failure(sample_id, STAGE, problem.error, well_formed(f"{read.where}: {problem.message}"), item=page_id)
         for problem in page.problems
     ]
     images: list[Image] = []
@@ -153,7 +164,7 @@ def _document(
     for k, picture in enumerate(page.images):
         address = _choose(picture, folder, path, page.base)
         if address is None:
-            message = f"image {k} of {path} is embedded in the page (data:); save the page's images as files"
+            message = f"image {k} of {read.where} is embedded in the page (data:); save the page's images as files"
             failures.append(Failure(sample_id, STAGE, "EmbeddedImage", message, item=f"{page_id}/{k}"))
         elif reason := furniture.reason(address, k in with_words):
             left_out.append((address, reason))

@@ -13,11 +13,12 @@ from imageref_ray.core import markdown
 from imageref_ray.core.config.base import ConfigError
 from imageref_ray.core.config.source import FilterConfig
 from imageref_ray.core.json_files import JsonRow, json_rows
-from imageref_ray.core.parquet_files import parquet_rows
+from imageref_ray.core.parquet_files import columns_of, parquet_rows
 from imageref_ray.core.records import Document, Failure, Image, Record, Sample
 from imageref_ray.core.text import well_formed
 from imageref_ray.sources import image_filters
 from imageref_ray.sources.entries import STAGE, Unusable, image_id, json_object, resolve_address, safe_name
+from imageref_ray.sources.pages.interleaved_pages import is_interleaved
 from imageref_ray.sources.pages.page import one_line
 from imageref_ray.sources.sample_rows import WORDS
 
@@ -75,6 +76,9 @@ def _entries(path: Path) -> Iterator[Entry]:
     try:
         if path.suffix == ".jsonl":
             yield from ((name + row.place, _parsed(row)) for row in json_rows(path))
+        elif is_interleaved(columns_of(path)):
+            advice = "read it with source.kind: folder and source.pages: ['**/*.parquet']"
+            yield name, Unusable("InterleavedFile", f"it has a row per text and picture, not per sample; {advice}")
         else:
             yield from ((f"{name}:{number}", row) for number, row in enumerate(parquet_rows(path), 1))
     except (ConfigError, OSError) as problem:

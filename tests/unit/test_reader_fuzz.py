@@ -47,6 +47,7 @@ from imageref_ray.evaluation import events
 from imageref_ray.evaluation.judge_inputs import Answers, Inputs, read_ratings
 from imageref_ray.serving.local import read_serve_config
 from imageref_ray.sources import image_sets, paper_choice, question_files, svg, vqa_sets
+from imageref_ray.sources.prepare_images import prepare_images
 from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts.instruct import load_instruct
 from imageref_ray.stages.prompts.rubric import load_rubric
@@ -149,6 +150,12 @@ def docling(path: Path) -> object:
     return list(sources.read(checked(SourceConfig, {"kind": "folder", "root": path.parent, "pages": ["*.json"]}, "")))
 
 
+def interleaved(path: Path) -> object:
+    source = checked(SourceConfig, {"kind": "folder", "root": path.parent, "pages": ["file.parquet"]}, "")
+    items = list(sources.read(source))
+    return [prepare_images(item.sample, source, path.parent / "run") for item in items if isinstance(item, Record)]
+
+
 def drawn_svg(path: Path) -> object:
     """What of a drawing is checked here; the process that draws it fails on its own (`test_prepare_images.py`)."""
     read = svg.readable(path.read_bytes())
@@ -235,6 +242,11 @@ DOCLING = {
         }
     ],
 }
+INTERLEAVED = [
+    {"sample_id": "s", "position": 0, "modality": "text", "text_content": "# Tö", "binary_content": None},
+    {"sample_id": "s", "position": 1, "modality": "image", "text_content": None, "binary_content": picture()},
+    {"sample_id": "s", "position": 2, "modality": "image", "source_ref": '{"path": "a.tar", "member": "a.png"}'},
+]
 CAPTION_EXAMPLE = {"document": {**DOCUMENT, "images": ["a.png"]}, "description": "ö", "caption": "c"}
 PLACED = {"position": "<Position 1>", "image": "IMAGE_1", "analysis": "ö", "explanation": "x"}
 PLACE_EXAMPLE = {"response": "# T\nText.", "caption_str": ["ö"], "result": {"predictions": [PLACED]}}
@@ -307,6 +319,7 @@ READERS: dict[str, Reader] = {
         pdf([[Word("Harbour", 50, 500, 20), Word("Boats.", 50, 470), Shown("red", (50, 200, 200, 100))]]),
         ".pdf",
     ),
+    "interleaved Parquet": (interleaved, INTERLEAVED, ".parquet"),
     "Docling's JSON": (docling, DOCLING, ".json"),
     "SVG drawing": (drawn_svg, SVG, ".svg"),
     "picture": (decoded, picture(), ".png"),

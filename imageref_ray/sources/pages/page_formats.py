@@ -1,8 +1,8 @@
-"""A file → its page, by the type that its name says; one reader per type, imported when it is needed."""
+"""A file → its page or pages, by the type that its name says; one reader per type, imported when it is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imageref_ray.sources.entries import Unusable
@@ -10,6 +10,19 @@ from imageref_ray.sources.pages.page import Page
 
 LARGEST_PAGE, LARGEST_BOOK = 20_000_000, 500_000_000
 """Bytes; larger pages (PDF: books) are refused."""
+
+
+def read_pages(path: Path) -> Iterator[tuple[str, Page | Unusable]]:
+    """The pages in a file, each with its name there (empty where the file is one page), or why one cannot be used."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            from imageref_ray.sources.pages.interleaved_pages import read_interleaved
+
+            yield from read_interleaved(path)
+        else:
+            yield "", read_page(path)
+    except Unusable as problem:
+        yield "", problem
 
 
 def read_page(path: Path) -> Page:
