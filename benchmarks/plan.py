@@ -1,13 +1,14 @@
 """How often a plan's 95 % intervals hold the truth: 40 plans of each corpus, beside what the whole of it costs.
 
     python benchmarks/plan.py [--pages NAME=FOLDER …] [--limit N] [--events 240] [--trials 40] [--records 24]
-        [--out results.json]
+        [--work FOLDER] [--out results.json]
 
 A scripted annotator writes replies whose lengths vary (log-normal) and counts their tokens. Every record of a corpus is
 annotated once: the truth. A trial is `imageref plan` with its seed, on the same machinery but in this process: it
-draws its records, annotates them with a reply cache of its own, and estimates. Corpora: folders of pages (the figures
-in the docs are of Debian's packages gimp-help-en and debian-handbook, unpacked with `dpkg -x`), the embedded news, and
-the news with every document in five events.
+draws its records, annotates them with a reply cache of its own, and estimates, once as a plan does, and once where only
+the images of these few records were opened (as where images are fetched). Corpora: folders of pages (the figures in
+the docs are of Debian's packages gimp-help-en and wireshark-doc, unpacked with `dpkg -x`), the embedded news, the
+news with every document in five events, and the news with three of a hundred images damaged.
 """
 
 from __future__ import annotations
@@ -34,14 +35,18 @@ from imageref_ray.commands import cost_estimator, plan
 from imageref_ray.commands.annotation.input_files import Inputs
 from imageref_ray.commands.annotation.passes import annotate, records, verify
 from imageref_ray.commands.annotation.stage_inputs import Recipe, make_recipe
+from imageref_ray.commands.plan_population import LOOKED_INTO, Population
 from imageref_ray.core.config import BuildConfig, ScriptedConfig, check
-from imageref_ray.core.records import Usage, to_row
+from imageref_ray.core.records import Record, Usage, from_row, to_row
 from imageref_ray.core.subset import choose
 from imageref_ray.engines.base import Reply, Request
 from imageref_ray.engines.scripted import ScriptedEngine
 from imageref_ray.picturenews import corpus
 
 PRICES = {"prompt": 2.5, "cached": 1.25, "generated": 10}
+NEWS = (("picturenews", 1, 0.0), ("picturenews, shared", 5, 0.0), ("picturenews, damaged", 1, 0.03))
+"""Corpora of the embedded news: in how many events each document is, and the fraction of images that is damaged."""
+
 IMAGE_TOKENS, TOKENS_A_WORD = 256, 1.4
 
 
@@ -83,23 +88,32 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="records of a folder, at most")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--records", type=int, default=24)
+    parser.add_argument("--work", type=Path, help="keep what was annotated here, and use what is there")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = options.work or Path(name)
         sources = dict(one.split("=", 1) for one in options.pages)
         for corpus_name, root in sources.items():
             found[corpus_name] = measure(
                 {"kind": "folder", "root": root, "limit": options.limit}, folder / corpus_name, options
             )
-        for corpus_name, copies in (("picturenews", 1), ("picturenews, shared", 5)) if options.events else ():
-            root = folder / f"news-{copies}"
-            corpus.write(root, options.events // copies, corpus.SEEDS["train"])
-            if copies > 1:
+        for corpus_name, copies, broken in NEWS if options.events else ():
+            root = folder / f"{corpus_name}, news"
+            if not root.is_dir():
+                corpus.write(root, options.events // copies, corpus.SEEDS["train"])
                 share(root / "events.jsonl", copies)
-            found[corpus_name] = measure({"root": str(root)}, folder / f"plans-{copies}", options)
+                damage(root, broken)
+            found[corpus_name] = measure({"root": str(root)}, folder / corpus_name, options)
     tell({"trials": options.trials, "records_measured": options.records, "corpora": found}, options.out)
+
+
+def damage(root: Path, fraction: float) -> None:
+    """Cut off the second half of so many of the images, drawn with a seed."""
+    images = sorted(path for path in (root / "image").rglob("*.*") if path.is_file())
+    for path in random.Random(0).sample(images, round(fraction * len(images))):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def measure(source: dict[str, Any], folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -109,36 +123,66 @@ def measure(source: dict[str, Any], folder: Path, options: argparse.Namespace) -
     values = {"source": source, "output": str(folder), "engine": engine, "prices": PRICES}
     config = check(BuildConfig, values, "plan")
     recipe = make_recipe(config)
-    population = plan.Population()
+    population = Population()
     usable = list(population.usable(records(config, Inputs()), config))
     prepare = partial(verify, source=config.source, folder=folder / "images", max_images=config.max_images)
     task = Pass("plan", folder, partial(annotate, recipe=recipe), config.engine, prepare)
     rows = {one.id: prepared(task, packed({"id": one.id, "record": to_row(one)})) for one in usable}
-    run(config, recipe, rows.values(), folder / "truth")
+    if not (folder / "truth").is_dir():
+        run(config, recipe, rows.values(), folder / "truth")
     truth = cost_estimator.totals(plan.costs(at(config, folder / "truth"), rows), config.prices, gpus=1)
-    inside, errors, widths = Counter[str](), dict[str, list[float]](), dict[str, list[float]]()
+    found = {opened: Trials() for opened in (options.records, LOOKED_INTO)}
     for seed in range(options.trials):
-        ids = choose(rows, options.records, seed, str)
-        run(config, recipe, [rows[id] for id in ids], folder / f"{seed}")
-        left = plan.parts_left(config, at(config, folder / f"{seed}"), population.known, ids)
-        parts = [part for _, of_pass in left for part in of_pass]
-        estimates = cost_estimator.estimate(parts, config.prices, gpus=1, seed=seed)
+        for opened, trials in found.items():
+            seen = dataclasses.replace(population, known=dict(population.known), opened={"local": [], "fetched": []})
+            chosen = choose(usable, max(opened, options.records), seed, lambda record: record.id)
+            ids = [one.id for one in seen.look_into(chosen, options.records, config, folder / "images")]
+            if not (folder / f"{seed}").is_dir():
+                run(config, recipe, [rows[id] for id in ids], folder / f"{seed}")
+            left = plan.parts_left(config, at(config, folder / f"{seed}"), seen.known, ids)
+            parts = [part for _, of_pass in left for part in of_pass]
+            estimates = cost_estimator.estimate(parts, config.prices, gpus=1, seed=seed, losses=seen.losses())
+            trials.add(estimates, truth)
+    return {
+        "records": len(rows),
+        "left_out": population.left_out,
+        "unusable": sum(len(usable_one.sample.images) for usable_one in usable) - pictures(rows),
+        "truth": {name: round(value, 2) for name, value in truth.items() if value},
+        "opened": {str(opened): trials.figures() for opened, trials in found.items()},
+    }
+
+
+@dataclasses.dataclass
+class Trials:
+    """Of each figure in how many trials its interval held the truth, the errors, and half of the intervals' widths."""
+
+    inside: Counter[str] = dataclasses.field(default_factory=Counter)
+    errors: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    widths: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+    def add(self, estimates: cost_estimator.Plan, truth: dict[str, float]) -> None:
         for name, deviation in cost_estimator.compare(estimates, truth).items():
             figure = estimates.figures[name]
             if truth[name]:
-                inside[name] += deviation.inside
-                errors.setdefault(name, []).append(abs(deviation.relative))
-                widths.setdefault(name, []).append((figure.high - figure.low) / 2 / truth[name])
-    figures = {
-        name: {"inside": inside[name], "error": middle(errors[name]), "half_width": middle(widths[name])}
-        for name in errors
-    }
-    counts = {
-        "records": len(rows),
-        "left_out": population.left_out,
-        "truth": {name: round(truth[name], 2) for name in errors},
-    }
-    return {**counts, "figures": figures}
+                self.inside[name] += deviation.inside
+                self.errors.setdefault(name, []).append(abs(deviation.relative))
+                self.widths.setdefault(name, []).append((figure.high - figure.low) / 2 / truth[name])
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        return {
+            name: {
+                "inside": self.inside[name],
+                "error": middle(self.errors[name]),
+                "half_width": middle(self.widths[name]),
+            }
+            for name in self.errors
+        }
+
+
+def pictures(rows: dict[str, Row]) -> int:
+    """How many images of all records can be used."""
+    found = (json.loads(row["row"])["record"] for row in rows.values())
+    return sum(len(from_row(Record, record).sample.images) for record in found)
 
 
 def middle(values: Sequence[float]) -> float:

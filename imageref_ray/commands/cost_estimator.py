@@ -26,8 +26,9 @@ where g is 1, or the predicted cost where costly records vary more (Valliant, Do
 Population Sampling and Inference*, 2000, ch. 5). Without covariates and with g = 1 this is about N² (1 − k/N) s² / k,
 the finite-population correction included; at k = N it is 0. The interval's half width is the square root of the
 variance times the 95 % quantile of |t| in a wild bootstrap (Davidson and Flachaire, *The wild bootstrap, tamed at
-last*, 2008): each draw gives every record's ẽ a random sign, fits again and adds the noise of the records not measured.
-No draw shows that the covariates were chosen on the same few records: the interval is widened by 1 + 2 / k for that.
+last*, 2008), or Student's if that is more: each draw gives every record's ẽ a random sign, fits again and adds the
+noise of the rest. No draw shows that the covariates were chosen on the same few records: hence a factor of 1 + 2 / k.
+Images that nobody opened may be unusable: picture_losses.py takes that from the totals and adds it to the intervals.
 `benchmarks/plan.py` counts how often the truth is inside on real pages.
 """
 
@@ -42,8 +43,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from imageref_ray.batch.budget import Cost, money
+from imageref_ray.commands.picture_losses import NONE, Loss, with_losses
 from imageref_ray.core.config import PriceConfig
 from imageref_ray.core.records import Usage
 
@@ -78,7 +81,7 @@ class Plan:
     `covariates`.
 
     Of the source's `total` records `done` have an outcome already, which cost `before`, and `left_out` will have none:
-    they have too many images.
+    they have too many images, or none that can be used.
     """
 
     records: int
@@ -95,8 +98,8 @@ class Plan:
 class Part:
     """One part of the costs. `x`: covariates of the measured records, as they were measured (k × c); `cost`: theirs, in
     the same order. `due`: what of them counts in the total (1 or 0 each), and `due_x` with which covariates. `rest`:
-    covariates of the records that are neither measured nor done (m × c). With an `intercept` each costs something even
-    where all covariates are 0."""
+    covariates of the records that are neither measured nor done (m × c), `kinds`: theirs, by which they lose images
+    (none where all were opened). With an `intercept` each costs something even where all covariates are 0."""
 
     x: Array
     cost: Sequence[Cost]
@@ -104,6 +107,7 @@ class Part:
     due_x: Array
     rest: Array
     intercept: bool = True
+    kinds: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +152,10 @@ def totals(costs: Mapping[str, Cost], prices: PriceConfig, gpus: float) -> dict[
     return dict(zip(FIGURES, map(float, summed), strict=True))
 
 
-def estimate(parts: Sequence[Part], prices: PriceConfig, gpus: float = 0.0, seed: int = 0) -> Plan:
-    """Predict the totals of all records from the measured ones. `gpus`: GPUs per engine.
+def estimate(
+    parts: Sequence[Part], prices: PriceConfig, gpus: float = 0.0, seed: int = 0, losses: Mapping[str, Loss] = NONE
+) -> Plan:
+    """Predict the totals of all records from the measured ones. `gpus`: GPUs per engine; `losses`: by kind of record.
 
     Raises ValueError for too few records, and for covariates that are not finite numbers.
     """
@@ -166,12 +172,22 @@ def estimate(parts: Sequence[Part], prices: PriceConfig, gpus: float = 0.0, seed
         value += part.due @ y + fit.weights @ y
         spent += (part.due * (part.x == part.due_x).all(axis=1)) @ y
     half = _half_widths(fits, costs, seed)
-    figures = {
-        name: Estimate(*(float(max(number, floor)) for number in (v, v - h, v + h)))
-        for name, v, h, floor in zip(FIGURES, value, half, spent, strict=True)  # no total is below what was spent
+    predicted = {kind: _predicted(parts, fits, costs, kind) for kind in losses}
+    bounds = zip(FIGURES, *with_losses(value, half, predicted, losses), spent, strict=True)
+    figures = {  # no total is below what was spent
+        name: Estimate(*(float(max(number, floor)) for number in numbers)) for name, *numbers, floor in bounds
     }
     covariates = sum(fit.parameters - part.intercept for part, fit in zip(parts, fits, strict=True))
     return Plan(left, measured, covariates, figures)
+
+
+def _predicted(parts: Sequence[Part], fits: Sequence[_Fit], costs: Sequence[Array], kind: str) -> Array:
+    """The predicted costs of the records of a kind that are neither measured nor done, summed (figures)."""
+    summed = np.zeros(len(FIGURES))
+    for part, fit, y in zip(parts, fits, costs, strict=True):
+        chosen = np.array([one == kind for one in part.kinds], dtype=bool)
+        summed += fit.rest[chosen].sum(axis=0) @ (fit.solve @ y) if chosen.any() else 0.0
+    return summed
 
 
 def compare(plan: Plan, truth: Mapping[str, float]) -> dict[str, Deviation]:
@@ -240,6 +256,7 @@ def _half_widths(fits: Sequence[_Fit], costs: Sequence[Array], seed: int) -> Arr
     records, figures = costs[0].shape
     signs = rng.choice([-1.0, 1.0], size=(DRAWS, records))
     noise = rng.standard_normal(DRAWS)
+    student = stdtrit(max(records - sum(fit.parameters for fit in fits), 1), (1 + LEVEL) / 2)
     widths = np.zeros(figures)
     for column in range(figures):
         error, drawn_fit, drawn_rest = np.zeros(DRAWS), np.zeros((DRAWS, records)), np.zeros(DRAWS)
@@ -259,7 +276,7 @@ def _half_widths(fits: Sequence[_Fit], costs: Sequence[Array], seed: int) -> Arr
         standard_error = np.sqrt((drawn_fit**2).sum(axis=1) + drawn_rest)
         ratio = np.abs(error) / np.where(standard_error > 0, standard_error, np.inf)
         whole = math.sqrt(float((of_fit**2).sum()) + of_rest)
-        widths[column] = (1 + 2 / records) * np.quantile(ratio, LEVEL) * whole
+        widths[column] = (1 + 2 / records) * max(np.quantile(ratio, LEVEL), student) * whole
     return widths
 
 

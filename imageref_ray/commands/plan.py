@@ -1,6 +1,7 @@
 """`imageref plan`: what a build will cost, estimated from a few of its records that are run for real.
 
     source ─▶ a random few ─▶ the build's passes ─▶ each record's cost ─▶ cost_estimator.py ─▶ totals with intervals
+       └────▶ some more, whose images are opened ─▶ how many of the others' cannot be used ─┘
 
 They are run in `<output>/plan`, a run directory that `imageref inspect` shows. The estimate is written there, to
 `plan.json`, with those of each pass and the sizes of all records; the finished build is compared with it.
@@ -12,7 +13,8 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,15 @@ from imageref_ray.batch.budget import Cost, gpu_seconds
 from imageref_ray.batch.outcome import RunFailed
 from imageref_ray.batch.progress import unreported
 from imageref_ray.commands import cost_estimator
-from imageref_ray.commands.annotation.input_files import open_inputs
+from imageref_ray.commands.annotation.input_files import Inputs, open_inputs
 from imageref_ray.commands.annotation.passes import passes, records, run_passes
 from imageref_ray.commands.annotation.stage_inputs import make_recipe
 from imageref_ray.commands.cost_estimator import Estimate, Part, Plan
-from imageref_ray.commands.plan_population import Known, known, own_part, shared_part
+from imageref_ray.commands.picture_losses import Loss
+from imageref_ray.commands.plan_population import LOOKED_INTO, Known, Population, own_part, shared_part
 from imageref_ray.core.config import STAGES, BuildConfig, ConfigError, EngineConfig
-from imageref_ray.core.records import Failure, Record, Usage, from_row
+from imageref_ray.core.records import Record, Usage, from_row
 from imageref_ray.core.subset import choose
-from imageref_ray.sources.prepare_images import prepare_images
 
 FOLDER, FILE = "plan", "plan.json"
 LABELS = {
@@ -57,14 +59,7 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
         raise ConfigError("stages is empty, so no model is asked and nothing is paid; run imageref build")
     recipe, inputs, trial = make_recipe(config), open_inputs(config.inputs), trial_config(config)
     found, done = Population(), paid(config)
-    usable = found.usable(records(config, inputs), config)
-    trial_records = choose((one for one in usable if one.id not in done), count, seed, lambda record: record.id)
-    left = len(found.known.keys() - done)
-    if not left and found.total:
-        raise ConfigError(f"{config.output} has an outcome for every record, so nothing is left to plan")
-    if len(trial_records) < min(cost_estimator.MIN_MEASURED, left):
-        raise ConfigError(f"--records {count} is too few for an interval; give at least {cost_estimator.MIN_MEASURED}")
-    shutil.rmtree(trial.output, ignore_errors=True)
+    trial_records = _trial_records(found, config, inputs, count, seed, done)
     settings = {"job": "plan", "records": len(trial_records), "seed": seed}
     manifest.begin(trial.output, settings, trial.model_dump(mode="json"))
     run_passes(trial, dataclasses.replace(recipe, count_shared=True), trial_records, inputs)
@@ -74,7 +69,7 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     left_to_pay = parts_left(config, trial, found.known, [record.id for record in trial_records])
     of_all = [part for _, parts in left_to_pay for part in parts]
     estimates = dataclasses.replace(
-        cost_estimator.estimate(of_all, config.prices, gpus=1, seed=seed),
+        cost_estimator.estimate(of_all, config.prices, gpus=1, seed=seed, losses=found.losses()),
         total=found.total,
         done=len(done & found.known.keys()),
         left_out=found.left_out,
@@ -85,7 +80,7 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     content = {
         **dataclasses.asdict(estimates),
         **unknown,
-        "passes": _by_pass(left_to_pay, config, seed),
+        "passes": _by_pass(left_to_pay, config, seed, found.losses()),
         "sizes": sizes(found.known.values()),
         "unreadable": dict(sorted(found.unreadable.items())),
     }
@@ -94,39 +89,37 @@ def plan(config: BuildConfig, count: int = 24, seed: int = 0, console: Console |
     return estimates
 
 
-@dataclasses.dataclass
-class Population:
-    """The records of a source as they are read: how many there are, what is known of those that will be annotated, and
-    how many will be left out, because they have more than `max_images` usable images, or cannot be read (by error)."""
-
-    total: int = 0
-    left_out: int = 0
-    unreadable: Counter[str] = dataclasses.field(default_factory=Counter)
-    known: dict[str, Known] = dataclasses.field(default_factory=dict)
-
-    def usable(self, items: Iterable[Record | Failure], config: BuildConfig) -> Iterator[Record]:
-        """The records that will be annotated. Those that list too many images are verified as the build will do it."""
-        for item in items:
-            if isinstance(item, Failure):
-                self.unreadable[item.error] += 1
-                continue
-            self.total += 1
-            sample = item.sample
-            if len(sample.images) > config.max_images:
-                sample, _ = prepare_images(sample, config.source, config.output / "images")
-            if len(sample.images) > config.max_images:
-                self.left_out += 1
-                continue
-            self.known[item.id] = known(sample)
-            yield item
+def _trial_records(
+    found: Population, config: BuildConfig, inputs: Inputs, count: int, seed: int, done: Collection[str]
+) -> list[Record]:
+    """The records to run for the plan, in an empty folder for it. Raises ConfigError where they are too few."""
+    usable = found.usable(records(config, inputs), config)
+    new = (one for one in usable if one.id not in done)
+    chosen = choose(new, max(count, LOOKED_INTO), seed, lambda record: record.id)
+    if not chosen and found.total:
+        raise ConfigError(f"{config.output} has an outcome for every record, so nothing is left to plan")
+    least = cost_estimator.MIN_MEASURED
+    if count < min(least, len(chosen)):
+        raise ConfigError(f"--records {count} is too few for an interval; give at least {least}")
+    folder = config.output / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    trial_records = found.look_into(chosen, count, config, folder / "images") or chosen[:count]
+    if len(trial_records) < min(least, len(found.known.keys() - done)):
+        raise ConfigError(
+            f"only {len(trial_records)} of {len(chosen)} records of {config.source.root} that were looked into have an "
+            "image that can be used, too few for an interval; see imageref preview, fix source, then plan again"
+        )
+    return trial_records
 
 
-def _by_pass(left: Sequence[tuple[Sequence[str], list[Part]]], config: BuildConfig, seed: int) -> list[dict[str, Any]]:
+def _by_pass(
+    left: Sequence[tuple[Sequence[str], list[Part]]], config: BuildConfig, seed: int, losses: Mapping[str, Loss]
+) -> list[dict[str, Any]]:
     """Each pass's `stages` and estimated `figures`, where there are several passes: else they are the whole's."""
     if len(left) < 2:
         return []
-    estimated = [(stages, cost_estimator.estimate(parts, config.prices, gpus=1, seed=seed)) for stages, parts in left]
-    return [{"stages": stages, "figures": dataclasses.asdict(one)["figures"]} for stages, one in estimated]
+    estimate = partial(cost_estimator.estimate, prices=config.prices, gpus=1, seed=seed, losses=losses)
+    return [{"stages": stages, "figures": dataclasses.asdict(estimate(parts))["figures"]} for stages, parts in left]
 
 
 def sizes(records: Iterable[Known]) -> dict[str, list[tuple[float, int]]]:
@@ -232,7 +225,7 @@ def compare(config: BuildConfig, ids: Sequence[str]) -> dict[str, Any] | None:
 def _table(plan: Plan, currency: str, unknown: Sequence[str]) -> Table:
     """The plan as a table for the terminal, – for figures that are `unknown`."""
     notes = [f"{plan.done:,} are done"] if plan.done else []
-    notes += [f"{plan.left_out:,} have more than max_images"] if plan.left_out else []
+    notes += [f"{plan.left_out:,} have no usable image or more than max_images"] if plan.left_out else []
     title = f"plan for {plan.records:,} records, from {plan.measured} of them"
     title += f" (of {plan.total:,}; {', '.join(notes)})" if notes else ""
     table = Table(title=title, title_justify="left", box=None)
