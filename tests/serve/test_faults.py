@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import httpx
 import psutil
 import pytest
 
-from tests.head import free_port
 from tests.mortal import WORDS
 
 STREAMS, PLAIN = 8, 4
@@ -54,15 +53,10 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def endpoint(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    from ray import serve
-
+def endpoint(own_serve: str, tmp_path_factory: pytest.TempPathFactory) -> Endpoint:
     dies = tmp_path_factory.mktemp("faults") / "dies"
     dies.write_text("nobody")
-    port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    yield Endpoint(f"http://127.0.0.1:{port}", dies)
-    serve.shutdown()
+    return Endpoint(own_serve, dies)
 
 
 @contextlib.asynccontextmanager
