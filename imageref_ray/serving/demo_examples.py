@@ -6,12 +6,14 @@ Pictures are drawn when they are first asked for, and sent as data URLs: what th
 from __future__ import annotations
 
 import base64
+import random
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.records import Document
 from imageref_ray.picturenews import corpus, events
+from imageref_ray.picturenews.event_questions import event_questions
 from imageref_ray.picturenews.events import Event
 from imageref_ray.picturenews.scene_facts import describe
 
@@ -30,7 +32,7 @@ def shown() -> list[Event]:
 
 def listed() -> list[dict[str, Any]]:
     """`id`, `title`, `questions` of each event."""
-    return [{"id": one.id, "title": one.title, "questions": [corpus.sample(one).instruction]} for one in shown()]
+    return [{"id": one.id, "title": one.title, "questions": _questions(one)} for one in shown()]
 
 
 def documents(id: str) -> list[dict[str, Any]]:
@@ -56,6 +58,15 @@ def pictures() -> list[dict[str, Any]]:
                 kinds.setdefault(type(shot.picture), []).append(entry)
     turns = (found[i] for i in range(PICTURES) for found in kinds.values() if i < len(found))
     return [entry for entry, _ in zip(turns, range(PICTURES), strict=False)]
+
+
+def _questions(event: Event) -> list[str]:
+    """About the whole, one of its persons, a thing of another one, and somebody who is not in its documents."""
+    asked = event_questions(event, random.Random(event.id))
+    whole, person = (next(item for item in asked if item.kind == kind) for kind in ("whole", "person"))
+    thing = next(item for item in asked if item.kind == "thing" and item.facets[0] not in person.facets)
+    absent = next(item for item in asked if item.kind == "absent")
+    return [item.question for item in (whole, person, thing, absent)]
 
 
 def _drawn(event: Event) -> dict[str, str]:

@@ -147,6 +147,25 @@ def test_an_answer_shows_its_pictures_and_each_where_it_stood(page: Page) -> Non
     expect(page.locator(".document figure:focus img")).to_have_count(1)
 
 
+def test_questions_are_offered_with_an_example_and_none_without(page: Page) -> None:
+    offered = page.locator("#event-questions .chip")
+    expect(offered).to_have_count(4)
+    question = page.locator("#question")
+    expect(question).to_have_value(offered.first.inner_text())
+    offered.nth(2).click()
+    expect(question).to_have_value(offered.nth(2).inner_text())
+    page.locator("#example").select_option("")
+    expect(offered).to_have_count(0)
+    expect(question).to_have_value("")
+
+
+def test_questions_about_a_picture_are_offered_with_it(page: Page) -> None:
+    page.locator("#tab-instructions").click()
+    offered = page.locator("#picture-questions .chip")
+    offered.last.click()
+    expect(page.locator("#own-question")).to_have_value(offered.last.inner_text())
+
+
 def test_both_methods_answer_beside_each_other(page: Page) -> None:
     choose(page, "method", "both")
     answers = answered(page)

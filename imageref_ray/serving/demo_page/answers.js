@@ -4,7 +4,7 @@ import { Failure, get, post } from "./api.js";
 import { makeAnswer } from "./answer.js";
 import { offerCode } from "./code.js";
 import * as documents from "./documents.js";
-import { byId, element, numberIn } from "./dom.js";
+import { byId, chips, element, numberIn } from "./dom.js";
 
 const PATH = "v1/reference";
 const NAMES = { "": "Answer", direct: "Direct", staged: "Staged" };
@@ -45,6 +45,7 @@ async function offerExamples() {
 
 async function pick(id) {
   byId("answers-shown").replaceChildren();
+  byId("event-questions").replaceChildren();
   say("");
   if (!id) {
     documents.replaceAll([]);
@@ -53,7 +54,9 @@ async function pick(id) {
   }
   const { documents: given } = await get(`demo/examples/${encodeURIComponent(id)}`);
   documents.replaceAll(given);
-  [byId("question").value] = examples.get(id).questions;
+  const { questions } = examples.get(id);
+  [byId("question").value] = questions;
+  byId("event-questions").replaceChildren(...chips(questions, byId("question")));
 }
 
 function say(text, isError = false) {

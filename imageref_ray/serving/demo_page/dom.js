@@ -25,6 +25,12 @@ export function link(address, text = address) {
     : element("span", { dir: "auto" }, text);
 }
 
+/** Texts to pick from, each of which fills the field. */
+export function chips(texts, field) {
+  const fill = (text) => () => { field.value = text; };
+  return texts.map((text) => element("button", { type: "button", class: "chip", onclick: fill(text) }, text));
+}
+
 /** "3 pictures", "1 picture". */
 export function counted(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;

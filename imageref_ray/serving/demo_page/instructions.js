@@ -2,7 +2,7 @@
 
 import { Failure, get, post } from "./api.js";
 import { offerCode } from "./code.js";
-import { bringIntoView, byId, dataUrl, element, numberIn } from "./dom.js";
+import { bringIntoView, byId, chips, dataUrl, element, numberIn } from "./dom.js";
 import { makeCorrection } from "./correction.js";
 
 const PATH = "v1/instructions";
@@ -81,10 +81,7 @@ function offer({ name, alt, src, questions = [] }) {
 
 function choose(input) {
   input.checked = true;
-  const chips = input.picture.questions.map((question) =>
-    element("button", { type: "button", class: "chip", onclick: () => { byId("own-question").value = question; } }, question),
-  );
-  byId("picture-questions").replaceChildren(...chips);
+  byId("picture-questions").replaceChildren(...chips(input.picture.questions, byId("own-question")));
 }
 
 async function takeFile() {
