@@ -13,6 +13,7 @@ import os
 import random
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from imageref_ray.core.records import Image
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Engine, Message, Request, Sampling
 from imageref_ray.picturenews import corpus, descriptions, judge_build
+from imageref_ray.picturenews.event_questions import event_questions, refused
 from imageref_ray.picturenews.events import Event, Shot, questions, response
 from imageref_ray.picturenews.scene_facts import describe
 from imageref_ray.stages import prompts
@@ -61,6 +63,8 @@ async def measure(model: str, events: int, seed: int, folder: Path) -> dict[str,
     for (skill, *_), good in zip(asked, right, strict=True):
         skills.setdefault(skill, []).extend(good)
     skills["caption"] = [good for kind in NAMED for good in skills.get(f"caption {kind}", [])]
+    pairs = zip(skills["reply person"], skills["reply thing"], strict=True)
+    skills["reply pair"] = [person and thing for person, thing in pairs]
     shares = {skill: {"share": round(sum(good) / len(good), 4), "asked": len(good)} for skill, good in skills.items()}
     return {"model": model, "events": events, "seed": seed, "skills": shares}
 
@@ -90,6 +94,24 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
     messages = prompts.place(pack, response(event), corpus.numbered_captions(event))
     asks.append(("place", messages, partial(_slots_right, event)))
     asks.append(("respond", prompts.respond(pack, corpus.sample(event, root)), partial(_same, response(event))))
+    return [*asks, *_replying(event, root)]
+
+
+def _replying(event: Event, root: Path) -> list[Ask]:
+    """A person, the thing of another facet, and an absent person and thing: answered in full, or refused."""
+    items = event_questions(event, random.Random(f"reply {event.id}"))
+    person = next(item for item in items if item.kind == "person")
+    thing = next(item for item in items if item.kind == "thing" and item.facets[0] not in person.facets)
+    asks: list[Ask] = []
+    for item in (person, thing, *(item for item in items if item.kind == "absent")):
+        messages = prompts.respond(
+            prompts.load_pack("compact"), replace(corpus.sample(event, root), instruction=item.question)
+        )
+        if item.kind == "absent":
+            asks.append(("refuse", messages, partial(_refused, True)))
+        else:
+            asks.append((f"reply {item.kind}", messages, partial(_same, item.answer(event))))
+            asks.append(("not refused", messages, partial(_refused, False)))
     return asks
 
 
@@ -112,6 +134,10 @@ async def _right(engine: Engine, gate: asyncio.Semaphore, messages: tuple[Messag
 
 def _same(expected: str, text: str) -> list[bool]:
     return [text == expected]
+
+
+def _refused(expected: bool, text: str) -> list[bool]:
+    return [refused(text) == expected]
 
 
 def _judged(right: Callable[[Event, Shot, str], bool], event: Event, shot: Shot, text: str) -> list[bool]:

@@ -26,6 +26,11 @@ class Facet:
     detail: dict[str, str]  # what the articles say: verb, noun, role, act, subject or topic
     picture: Picture | None
 
+    @property
+    def thing(self) -> str:
+        """What it is about: the noun, role, subject or topic."""
+        return self.detail[KEY_DETAIL[self.kind]]
+
     def fill(self, pattern: str, event: Event) -> str:
         return pattern.format(person=self.person, town=event.town, theme=event.theme, **self.detail)
 
@@ -73,18 +78,22 @@ class Event:
 def make_event(seed: int, number: int) -> Event:
     """The event `number` of the corpus with this seed; its id contains both, so seeds never share an event."""
     rng = random.Random(f"picturenews {seed} {number}")
-    event = Event(f"{seed}{number:06d}", rng.choice(vocabulary.TOWNS), rng.choice(vocabulary.THEMES), _facets(rng))
+    event = Event(
+        f"{seed}{number:06d}", rng.choice(vocabulary.TOWNS), rng.choice(vocabulary.THEMES), random_facets(rng)
+    )
     return replace(event, articles=_articles(event, rng))
 
 
-def response(event: Event, only: Collection[int] | None = None) -> str:
+def response(event: Event, only: Collection[int] | None = None, about: str = "") -> str:
     """The reference response: title, overview, and one section per facet in order of first report.
 
-    With `only`, it is about these facets; about none it says that the documents do not say.
+    With `only`, it is about these facets; about none it says that there is nothing. The overview names what the
+    response is `about`: without it, all persons of its facets.
     """
     told = [facet for number, facet in enumerate(event.facets) if only is None or number in only]
     overview = vocabulary.RESPONSE_OVERVIEW if told else vocabulary.RESPONSE_REFUSAL
-    lines = [_fill(vocabulary.RESPONSE_TITLE, event, told), _fill(overview, event, told)]
+    words = {"town": event.town, "theme": event.theme, "names": about or _names(told)}
+    lines = [line.format(**words) for line in (vocabulary.RESPONSE_TITLE, overview)]
     for facet in told:
         lines += [facet.fill(line, event) for line in SECTIONS[facet.kind]]
     return "\n".join(lines)
@@ -126,7 +135,7 @@ def section_facet(event: Event, section: str) -> int | None:
     Placements in a *generated* response are judged with it, by the text of the section.
     """
     for number, facet in enumerate(event.facets):
-        if facet.person.split()[-1] in section and facet.detail[KEY_DETAIL[facet.kind]] in section:
+        if facet.person.split()[-1] in section and facet.thing in section:
             return number
     return None
 
@@ -160,13 +169,12 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _fill(pattern: str, event: Event, told: Sequence[Facet]) -> str:
+def _names(told: Sequence[Facet]) -> str:
     last = list(dict.fromkeys(facet.person.split()[-1] for facet in told))
-    names = " and ".join([", ".join(last[:-1]), last[-1]] if len(last) > 1 else last)
-    return pattern.format(town=event.town, theme=event.theme, names=names)
+    return " and ".join([", ".join(last[:-1]), last[-1]] if len(last) > 1 else last)
 
 
-def _facets(rng: random.Random) -> tuple[Facet, ...]:
+def random_facets(rng: random.Random) -> tuple[Facet, ...]:
     """3–5 facets, 2–4 with a picture, about different persons and things (a portrait may show a scene's person)."""
     pictured = rng.randint(2, 4)
     kinds = ["scene", *rng.choices(("scene", "portrait", "chart"), (6, 3, 2), k=pictured - 1)]

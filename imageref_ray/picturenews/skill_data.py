@@ -6,9 +6,11 @@
     ask       picture → a question and its answer      text     articles, questions → names and things
     detail    picture → all visible facts, one per sentence; sometimes the first ones are given before the picture
     verify    picture, sentences → true or false       recall    list of pairs → look-ups in another order
+    reply     a question, articles → what they say     lookup    sentences, persons or things → the other of each pair
+    repeat    words → the same in another order
 
-`recall` is general text, which teaches copying early. `detail` and `verify` use the prompts of instruction generation
-and correction.
+`repeat`, `recall` and `lookup` are no skills of the pipeline: they teach to copy and to find (`copying_data`). `detail`
+and `verify` use the prompts of instruction generation and correction.
 
 The end-to-end task (articles with pictures → response with pictures in place) is not among them: fine-tuning teaches
 it. Events are from the `base` seed only.
@@ -19,6 +21,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,10 @@ from imageref_ray.core import markdown
 from imageref_ray.core.records import Image
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Message
-from imageref_ray.picturenews import corpus, descriptions, scene_facts, vocabulary
-from imageref_ray.picturenews.events import KEY_DETAIL, SECTIONS, Event, caption, questions, response
+from imageref_ray.picturenews import corpus, descriptions, scene_facts
+from imageref_ray.picturenews.copying_data import looking_up, recalling, repeating
+from imageref_ray.picturenews.event_questions import event_questions
+from imageref_ray.picturenews.events import SECTIONS, Event, caption, questions, response
 from imageref_ray.picturenews.scene_facts import describe
 from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts import instruct
@@ -99,6 +104,19 @@ def responding(event: Event, rng: random.Random) -> Iterator[Row]:
     yield corpus.conversation(event.id, prompts.respond(_pack(), corpus.sample(event)), response(event))
 
 
+def replying(event: Event, rng: random.Random) -> Iterator[Row]:
+    """Questions about the event with their responses: two persons, a thing, and two that the articles do not answer."""
+    asked = event_questions(event, rng)
+    drawn = [
+        item
+        for kind, count in (("person", 2), ("thing", 1), ("absent", 2))
+        for item in rng.sample([item for item in asked if item.kind == kind], count)
+    ]
+    for item in drawn:
+        messages = prompts.respond(_pack(), replace(corpus.sample(event), instruction=item.question))
+        yield corpus.conversation(event.id, messages, item.answer(event))
+
+
 def placing(event: Event, rng: random.Random) -> Iterator[Row]:
     """The complete event, and once with captions shuffled and some captions and sections left out."""
     yield _placing(event, list(range(len(event.shots))), list(range(len(event.facets))))
@@ -132,9 +150,13 @@ def verifying(event: Event, rng: random.Random) -> Iterator[Row]:
     """True and false sentences about the picture with yes or no, a false one with its correction, in random order."""
     pack = instruct.load_instruct("compact")
     for image, shot in zip(_images(event), event.shots, strict=True):
-        true = [(sentence, pack.yes) for sentence in rng.sample(descriptions.sentences(shot.picture), 2)]
-        checks = [*true, *((descriptions.false_sentence(shot.picture, rng)[0], pack.no) for _ in true)]
-        rng.shuffle(checks)
+        true = descriptions.sentences(shot.picture)
+        checks = [  # how many are true is drawn, too: else the last answers follow from the first ones
+            (rng.choice(true), pack.yes)
+            if rng.random() < 0.5
+            else (descriptions.false_sentence(shot.picture, rng)[0], pack.no)
+            for _ in range(4)
+        ]
         wrong, right = descriptions.false_sentence(shot.picture, rng)
         turns = [(instruct.verify(pack, image, descriptions.QUESTION, "", unit), reply) for unit, reply in checks]
         turns.append((instruct.instead(pack, image, descriptions.QUESTION, "", wrong), right))
@@ -152,7 +174,7 @@ def reading(event: Event, rng: random.Random) -> Iterator[Row]:
     text = "\n\n".join(markdown.render(document, None) for document in corpus.sample(event).documents)
     pairs = [("Where was it?", event.town), ("What was on?", f"the {event.theme}")]
     for facet in event.facets:
-        thing = facet.detail[KEY_DETAIL[facet.kind]]
+        thing = facet.thing
         pairs.append((f"Who stands for the {thing}?", facet.person))
         if facet.kind == "scene":
             pairs.append((f"What happened to the {thing}?", f"{facet.detail['verb']} by {facet.person}"))
@@ -160,27 +182,6 @@ def reading(event: Event, rng: random.Random) -> Iterator[Row]:
             pairs.append((f"What does the text tell of {facet.person}?", f"the {thing}"))
     rng.shuffle(pairs)
     yield _conversation(event.id, (text + "\n",), pairs)
-
-
-def recalling(event: Event, rng: random.Random) -> Iterator[Row]:
-    """Lists of persons and things, independent of the event; look-ups by person or by thing."""
-    things = [scene_facts.noun(name, 2) for name in scene_facts.OBJECTS] + [
-        *vocabulary.ROLES,
-        *vocabulary.SUBJECTS,
-        *vocabulary.TOPICS,
-    ]
-    for turn in range(3):
-        count = rng.randint(3, 8)
-        people = [f"{rng.choice(vocabulary.FIRST_NAMES)} {last}" for last in rng.sample(vocabulary.LAST_NAMES, count)]
-        pairs = list(zip(people, rng.sample(things, count), strict=True))
-        listed = "\n".join(f"- {person}: the {thing}" for person, thing in pairs)
-        rng.shuffle(pairs)
-        by_thing = rng.random() < 0.5
-        keys = [thing if by_thing else person for person, thing in pairs]
-        values = [person if by_thing else thing for person, thing in pairs]
-        prompt = f"{listed}\nIn this order: {', '.join(keys)}."
-        answer = "\n".join(f"- {key}: {value}" for key, value in zip(keys, values, strict=True))
-        yield corpus.conversation(f"{event.id}-{turn}", (Message("user", (prompt,)),), answer)
 
 
 SKILLS: dict[str, Callable[[Event, random.Random], Iterator[Row]]] = {
@@ -195,6 +196,9 @@ SKILLS: dict[str, Callable[[Event, random.Random], Iterator[Row]]] = {
     "verify": verifying,
     "text": reading,
     "recall": recalling,
+    "reply": replying,
+    "lookup": looking_up,
+    "repeat": repeating,
 }
 
 

@@ -42,6 +42,7 @@ ACTS = (
 )
 SUBJECTS = "tickets visitors votes meals lamps helpers songs letters".split()
 TOPICS = "book concert film school bridge garden museum race".split()
+NAMED_THINGS = [*ROLES, *SUBJECTS, *TOPICS]
 OUTLETS = ("Courier", "Gazette", "Herald", "Observer", "Post", "Tribune")
 
 LEADS = (
@@ -91,7 +92,7 @@ NOTE_TEXTS = (
 
 RESPONSE_TITLE = "# The {theme} in {town}"
 RESPONSE_OVERVIEW = "News of {names} from the {theme}."
-RESPONSE_REFUSAL = "The documents do not say."
+RESPONSE_REFUSAL = "News of {names} is not in the documents."
 SCENE_SECTION = ("### The {noun} of {person}", "In {town} {person} {verb} the {noun}.")
 PORTRAIT_SECTION = ("### The {role} {person}", "As {role} of {town} {person} {act}.")
 CHART_SECTION = ("### The {subject} in numbers", "Over three days {person} counted the {subject}.")

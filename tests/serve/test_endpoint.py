@@ -4,6 +4,7 @@ examples in the guide to serving, as printed (on another port)."""
 import asyncio
 import base64
 import json
+import random
 import re
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from imageref_ray.core import markdown
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.records import Sample
 from imageref_ray.picturenews import corpus as picturenews
+from imageref_ray.picturenews import vocabulary
+from imageref_ray.picturenews.event_questions import absent_person, refused
 from imageref_ray.picturenews.events import make_event
 from tests import mixed_requests
 from tests.browser import chromium, clean_page
@@ -52,6 +55,14 @@ def describe(path: Path) -> list[Any]:
         {"type": "text", "text": "\nDescribe the picture."},
     ]
     return [{"role": "user", "content": parts}]
+
+
+def sent(event: Sample) -> list[dict[str, Any]]:
+    """The event's documents, as a request has them."""
+    return [
+        {"id": d.id, "title": d.title, "text": d.text, "images": [data_url(Path(image.uri)) for image in d.images]}
+        for d in event.documents
+    ]
 
 
 def test_what_a_proxy_asks_for_another_machine_needs_a_key_and_answers_have_one_id(served: str) -> None:
@@ -149,10 +160,7 @@ def test_errors_are_what_openais_clients_expect(client: openai.OpenAI) -> None:
 
 
 def test_a_question_about_documents_is_answered_with_checked_references(served: str, event: Sample) -> None:
-    documents = [
-        {"id": d.id, "title": d.title, "text": d.text, "images": [data_url(Path(image.uri)) for image in d.images]}
-        for d in event.documents
-    ]
+    documents = sent(event)
     body = {"question": event.instruction, "documents": documents, "max_tokens": 400}
     answered = httpx.post(f"{served}/v1/reference", json=body, timeout=300)
     assert answered.status_code == 200, answered.text
@@ -160,11 +168,27 @@ def test_a_question_about_documents_is_answered_with_checked_references(served: 
     assert answer["markdown"].strip()
     assert answer["usage"]["prompt_tokens_details"]["image_tokens"] > 0
     assert answer["left_out"] == []
-    sent = {document["id"]: document["images"] for document in documents}
+    images = {document["id"]: document["images"] for document in documents}
     for ref in answer["references"]:
         assert f"IMAGE_{ref['k']}" in answer["markdown"]
-        assert ref["document"] in sent and ref["url"] == f"sha256:{ref['sha256']}"
+        assert ref["document"] in images and ref["url"] == f"sha256:{ref['sha256']}"
     assert answer["markdown"].count("IMAGE_") == len(answer["references"])
+
+
+def test_the_question_counts(served: str, event: Sample) -> None:
+    told_of = make_event(picturenews.SEEDS["test"], 0)
+    people = [facet.person for facet in told_of.facets]
+    absent = absent_person(people, random.Random(0))
+
+    def answer(question: str) -> str:
+        body = {"question": question, "documents": sent(event), "max_tokens": 400, "method": "staged"}
+        written: str = httpx.post(f"{served}/v1/reference", json=body, timeout=300).json()["markdown"]
+        return written
+
+    for person in people:
+        written = answer(vocabulary.PERSON_QUESTIONS[0].format(person=person))
+        assert [name for name in people if name in written] == [person], written
+    assert refused(answer(vocabulary.PERSON_QUESTIONS[0].format(person=absent)))
 
 
 def test_good_wrong_and_broken_off_requests_all_at_once(served: str) -> None:
@@ -177,10 +201,7 @@ def test_good_wrong_and_broken_off_requests_all_at_once(served: str) -> None:
 def test_a_streamed_answer_is_what_its_last_event_says_and_its_text_comes_before_it_ends(
     method: str, served: str, event: Sample
 ) -> None:
-    documents = [
-        {"id": d.id, "title": d.title, "text": d.text, "images": [data_url(Path(image.uri)) for image in d.images]}
-        for d in event.documents
-    ]
+    documents = sent(event)
     body = {"question": event.instruction, "documents": documents, "max_tokens": 400, "method": method}
     body |= {"format": "html", "stream": True}
     with httpx.stream("POST", f"{served}/v1/reference", json=body, timeout=300) as answered:

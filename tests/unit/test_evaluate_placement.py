@@ -107,7 +107,7 @@ async def test_staged_asks_three_times_and_places_by_the_numbers_of_the_question
     row = {**to_row(NEWS), "mode": "staged"}
     answered = (await answer_question(row, generate, MANNER))["text"]
     assert [int(k) for k in re.findall(r"IMAGE_(\d)", answered)] == [2, 1]
-    assert asked[0] == "# Fair\nBoats.\nCharts.\nWrite the response."
+    assert asked[0] == "Tell it.\n# Fair\nBoats.\nCharts.\nWrite the response."
     assert any("# Fair\nBoats.\n[image/5/0.jpg]\nCharts." in text for text in asked)
     assert asked[-1].startswith("IMAGE_1: C")
 

@@ -14,9 +14,9 @@ from imageref_ray.core.config.source import FilterConfig
 from imageref_ray.core.records import Caption, Placement, Record, Sample, VisualQuestion
 from imageref_ray.dataset.paper_formats import read_labels
 from imageref_ray.evaluation.placement_metrics import summarise
-from imageref_ray.picturenews import corpus, judge_build, skill_data, vocabulary
-from imageref_ray.picturenews.event_questions import event_questions
-from imageref_ray.picturenews.events import KEY_DETAIL, Event, caption, make_event, questions, response
+from imageref_ray.picturenews import corpus, judge_build, skill_data
+from imageref_ray.picturenews.event_questions import event_questions, refused
+from imageref_ray.picturenews.events import Event, caption, make_event, questions, response
 from imageref_ray.picturenews.questions import write_questions
 from imageref_ray.picturenews.scene_facts import Chart, Emblem, Portrait, Scene, describe
 from imageref_ray.sources import paper, samples, vqa_sets
@@ -155,14 +155,14 @@ def test_questions_about_an_event_have_different_answers_and_two_have_none(tmp_p
         assert len(answers) == len(asked) and asked[0].answer(event) == response(event)
         for item in asked:
             told = [event.facets[number] for number in item.facets]
-            assert (vocabulary.RESPONSE_REFUSAL in answers[item.question]) == (item.kind == "absent") == (not told)
+            assert refused(answers[item.question]) == (item.kind == "absent") == (not told)
             if item.kind == "person":
                 assert all(facet.person in item.question for facet in told)
             if item.kind == "thing":
                 assert any(value in item.question for value in told[0].detail.values())
         absent_person, absent_thing = (item.question for item in asked if item.kind == "absent")
         assert not any(facet.person in absent_person for facet in event.facets)
-        assert not any(facet.detail[KEY_DETAIL[facet.kind]] in absent_thing for facet in event.facets)
+        assert not any(facet.thing in absent_thing for facet in event.facets)
 
 
 def test_the_written_questions_about_events_are_read_as_samples_of_a_build(tmp_path: Path) -> None:

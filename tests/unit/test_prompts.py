@@ -75,7 +75,9 @@ def test_the_compact_pack_is_what_the_checkpoint_was_trained_on() -> None:
                 "\nMara came.\nIt ended.\nPicture: two red boats\nCaption the picture.",
             )
         ],
-        "respond": [("# Festival\nIt rained.\nMara came.\nIt ended.\n\n# Pier\nA pier.\nWrite the response.",)],
+        "respond": [
+            ("What happened?\n# Festival\nIt rained.\nMara came.\nIt ended.\n\n# Pier\nA pier.\nWrite the response.",)
+        ],
         "place": [
             (
                 "IMAGE_1: Boats.\nIMAGE_2: A tent.\nIMAGE_3: A logo.\n# Festival\n<Position 1>\nRain.\n"
