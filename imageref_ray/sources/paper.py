@@ -16,7 +16,7 @@ from imageref_ray.core.config import ConfigError
 from imageref_ray.core.files import read_text
 from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows, parse_json
 from imageref_ray.core.records import Document, Failure, Image, Sample
-from imageref_ray.sources.entries import STAGE, Unusable, json_object, safe_name
+from imageref_ray.sources.entries import STAGE, Unusable, id_text, json_object, safe_name
 from imageref_ray.sources.paper_choice import EVERYTHING, Choice
 
 
@@ -66,7 +66,7 @@ def responses(events: Path, ids: set[str]) -> dict[str, str]:
             event = json_object(row.read, "BrokenEvent")
         except Unusable:
             continue
-        if (name := str(event.get("paasEventID"))) in ids:
+        if (name := id_text(event.get("paasEventID"))) in ids:
             texts[name] = f"# {event.get('title') or ''}\n{event.get('summary') or ''}".strip()
     return texts
 
@@ -89,7 +89,7 @@ def _event(root: Path, event: dict[str, Any], choice: Choice) -> Iterator[Sample
     documents: list[Document] = []
     sources = event.get("sources")
     for source in sources if isinstance(sources, list) else []:
-        news = str(source.get("newsID", "")) if isinstance(source, dict) else ""
+        news = id_text(source.get("newsID")) or "" if isinstance(source, dict) else ""
         try:
             choice.check_document(news)
             document, missing = _document(root, safe_name(news, "BrokenEvent", "newsID"))
