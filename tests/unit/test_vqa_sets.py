@@ -245,6 +245,34 @@ def test_flat_lists_hold_label_lists_and_choices(tmp_path: Path) -> None:
     assert found[2].image == Image("x.jpg", "/coco/x.jpg")
 
 
+def test_lists_that_a_table_holds_as_text_are_lists_and_what_is_null_hides_nothing(tmp_path: Path) -> None:
+    asked = {"image": "9.jpg", "question": "What?"}
+    entries = [
+        {**asked, "direct_answers": "['mail', \"post's\"]", "choices": "['a', 'b']", "correct_choice_idx": 1},
+        {**asked, "direct_answers": None, "answers": ["x"], "question_id": 7.0},
+        {**asked, "answer": "[12, 13]", "question_id": None},
+        {**asked, "answer": "[see the sign] or [b]", "question_id": None},
+        {**asked, "answer": "x", "choices": "[1]"},
+        {**asked, "answer": "['mail' 'post']"},
+    ]
+    found, failures = parted(vqa_sets.read_flat(write(tmp_path / "f.json", entries), ROOT, "t", annotators=1))
+    assert [[answer.text for answer in question.answers] for question in found] == [
+        ["mail", "post's"],
+        ["x"],
+        ["[12, 13]"],
+        ["[see the sign] or [b]"],
+    ]
+    assert (found[0].choices, [question.id for question in found]) == (("a", "b"), ["f:0", "7", "f:2", "f:3"])
+    assert [failure.error for failure in failures] == ["BrokenEntry", "BrokenEntry"]
+
+
+def test_entries_without_an_id_are_no_pair(tmp_path: Path) -> None:
+    questions = write(tmp_path / "q.json", {"questions": [{"image_id": 1, "question": "What?"}]})
+    answers = write(tmp_path / "a.json", {"annotations": [{"answers": [{"answer": "no"}]}]})
+    found, failures = parted(vqa_sets.read_official(questions, answers, ROOT, "t", "{:012d}.jpg", annotators=1))
+    assert found == [] and [failure.error for failure in failures] == ["MissingKey", "MissingKey"]
+
+
 def test_a_label_list_with_fewer_than_ten_answers_is_reported_beside_its_question(tmp_path: Path) -> None:
     path = write(tmp_path / "f.json", [{"image": "1.jpg", "question": "What?", "answer": ["cat", "cat"]}])
     found, failures = parted(vqa_sets.read_flat(path, ROOT, "okvqa"))
