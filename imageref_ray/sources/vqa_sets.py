@@ -97,6 +97,8 @@ def read_official(
             annotation = entry_object(entry)
             if not (id := _id(annotation, "question_id")):
                 raise Unusable("MissingKey", "key question_id is missing; give the id of the question")
+            if id in known:
+                raise Unusable("RepeatedQuestion", f"question {id} has answers before these, which are used")
             known[id] = _known(annotation)
         except Unusable as problem:
             yield Failure(where, STAGE, problem.error, f"{where}: {problem}", item=where)

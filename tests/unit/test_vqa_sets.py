@@ -266,11 +266,16 @@ def test_lists_that_a_table_holds_as_text_are_lists_and_what_is_null_hides_nothi
     assert [failure.error for failure in failures] == ["BrokenEntry", "BrokenEntry"]
 
 
-def test_entries_without_an_id_are_no_pair(tmp_path: Path) -> None:
+def test_entries_without_an_id_are_no_pair_and_of_two_with_one_id_the_first_counts(tmp_path: Path) -> None:
     questions = write(tmp_path / "q.json", {"questions": [{"image_id": 1, "question": "What?"}]})
     answers = write(tmp_path / "a.json", {"annotations": [{"answers": [{"answer": "no"}]}]})
     found, failures = parted(vqa_sets.read_official(questions, answers, ROOT, "t", "{:012d}.jpg", annotators=1))
     assert found == [] and [failure.error for failure in failures] == ["MissingKey", "MissingKey"]
+    questions = write(tmp_path / "q.json", {"questions": [{"image_id": 1, "question": "What?", "question_id": 1}]})
+    pairs = [{"question_id": 1, "answers": [{"answer": text}]} for text in ("no", "yes")]
+    answers = write(tmp_path / "a.json", {"annotations": pairs})
+    found, failures = parted(vqa_sets.read_official(questions, answers, ROOT, "t", "{:012d}.jpg", annotators=1))
+    assert [found[0].answers, [failure.error for failure in failures]] == [(Answer("no"),), ["RepeatedQuestion"]]
 
 
 def test_a_label_list_with_fewer_than_ten_answers_is_reported_beside_its_question(tmp_path: Path) -> None:
