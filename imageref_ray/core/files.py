@@ -91,14 +91,14 @@ def read_text(path: Path) -> str:
 def read_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
     """The names of the columns, and every row, missing cells empty, with the number of its last line.
 
-    Raises ConfigError as `read_text`, for a row that is not CSV or has more cells than there are columns, and for two
-    columns of one name.
+    Spaces around names are no part of them. Raises ConfigError as `read_text`, for a row that is not CSV or has more
+    cells than there are columns, and for two columns of one name.
     """
     csv.field_size_limit(LARGEST_CELL)
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
-        names = reader.fieldnames or ()
+        names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         if repeated := [name for name in names if name and names.count(name) > 1]:
             raise ConfigError(f"{path} line 1: two columns are named {shown(repeated[0])}; rename one of them")
         for row in reader:

@@ -1,5 +1,7 @@
-"""A cell of a label CSV → the dict that it is, as Python or JSON writes it; a key that it gives twice is an error, as no
-rule says which one counts. `ast.literal_eval` never runs code."""
+"""A cell of a label CSV → the dict that it is, as Python or JSON writes it.
+
+A key that it gives twice is an error, as no rule says which one counts. `ast.literal_eval` never runs code.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from imageref_ray.core.files import read_text
 from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows, parse_json
 from imageref_ray.core.records import Document, Failure, Image, Sample
 from imageref_ray.sources.entries import STAGE, Unusable, id_text, json_object, safe_name
-from imageref_ray.sources.paper_choice import EVERYTHING, Choice
+from imageref_ray.sources.paper_choice import EVERYTHING, EXCLUDED, Choice
 
 
 def read(
@@ -32,7 +32,7 @@ def read(
     if not path.is_file():
         raise ConfigError(f"event file {path} does not exist; set source.root and source.events to the data")
     seen: set[str] = set()
-    count = 0
+    count = excluded = 0
     for row in json_rows(path):
         if count == limit:
             return
@@ -44,7 +44,11 @@ def read(
         else:
             for item in _event(root, event, choice):
                 count += isinstance(item, Sample)
+                excluded += isinstance(item, Failure) and item.error == EXCLUDED
                 yield item
+    if choice.exclude and choice.excluded and not excluded:
+        message = f"none of the {len(choice.excluded):,} documents in {choice.exclude} is one of {events}"
+        yield Failure(choice.exclude.name, STAGE, "NothingExcluded", message, item=choice.exclude.name)
     for name in sorted(choice.labelled - seen):
         message = f"{choice.labels} has labels of event {name}, which is not in {events}"
         yield Failure(name, STAGE, "UnknownEvent", message, item=name)

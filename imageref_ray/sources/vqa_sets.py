@@ -194,7 +194,9 @@ def _written_out(value: Any, key: str) -> Any:
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise Unusable("BrokenEntry", f"{key} is {shown(value)!r}, no list that can be read; write a JSON list of texts")
+        raise Unusable(
+            "BrokenEntry", f"{key} is {shown(value)!r}, no list that can be read; write a JSON list of texts"
+        )
     return found
 
 

@@ -53,6 +53,11 @@ def test_an_image_in_several_groups_of_a_slot_counts_by_its_best(tmp_path):
 images = st.integers(0, 9).map(lambda k: f"12/{k}.jpg")
 
 
+def test_spaces_around_the_names_of_columns_are_no_part_of_them(tmp_path):
+    text = LABELS.replace("paasEventID,image_map,result", " paasEventID , image_map,result ")
+    assert read_labels(write(tmp_path / "label.csv", text)) == read_labels(write(tmp_path / "l.csv", LABELS))
+
+
 def test_labels_may_begin_with_two_marks_and_their_texts_are_text(tmp_path):
     half = LABELS.replace("5/0.jpg", "5\\ud83d/0.jpg")  # an escape of Python's in the cell
     assert half != LABELS

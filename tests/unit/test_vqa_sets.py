@@ -157,10 +157,38 @@ def test_excluded_images_are_left_out_however_their_ids_are_written(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "\"9\"\r\n'8'",
+        "9\r8\r",
+        '{"image_id": 9}\n\n{"image": "x/000000000008.jpg"}\n',
+        [{"image_id": None, "image": "000000000009.jpg"}, {"id": 5, "file_name": "000000000008.jpg"}],
+        {"images": [], "annotations": [{"image_id": 9}, {"image_id": 8.0}]},
+        {"images": [{"file_name": None, "id": 9}, {"file_name": "", "id": 8}]},
+        {"images": None, "questions": [{"image_id": 9}, {"image_id": "8"}]},
+    ],
+)
+def test_a_list_of_any_shape_leaves_out_the_same_images(content: Any, tmp_path: Path) -> None:
+    assert image_sets.read_exclusions(write(tmp_path / "x", content)) == {"000000000008", "000000000009"}
+
+
+def test_a_list_that_leaves_out_nothing_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "000000000001.jpg")
+    images, (failure,) = parted(image_sets.read("coco", tmp_path, frozenset({"000000000001 x", "000000000002"})))
+    assert [image.id for image in images] == ["000000000001"]
+    told = f"none of the 2 ids to leave out (e.g. 000000000001 x) is an image of {tmp_path}"
+    assert (failure.error, failure.message, failure.item) == ("NothingExcluded", told, "exclude")
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         ("[1,", "not valid JSON"),
-        ("[1, [2]]", r"entry 1 is \[2\], not an image id"),
+        ("[1, [2]]", r"entry 1 is \[2\], not the id of an image"),
+        ("139,a.jpg\n140,b.jpg\n", r"line 1: 139,a\.jpg is not one id; write one id per line, or a JSON list"),
+        ("139\na.jpg\t0\n", r"line 2: a\.jpg 0 is not one id"),
+        ('{"image_id": 9}\n{"image_id": 1', r"line 2: not valid JSON .*perhaps it was cut off"),
+        ('{"image_id": 9}\n{"id": 1}', "entry 1 is"),
         ("{}", "none of the lists images"),
         ('[{"a": 1}]', "entry 0 is"),
     ],
