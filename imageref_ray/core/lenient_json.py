@@ -3,9 +3,10 @@
     Here: {'image': “IMAGE_1”, // the pier      ─▶  {"image": "IMAGE_1", "fits": true, "why": null}
            fits: True, why: None,}  Good?
 
-Beyond `json_files.parse_json`: text before and after, comments, commas before a closing bracket, strings between single
-or curly quotes, names without quotes, Python's and JavaScript's words, full-width brackets, colons and commas, and
-backslashes that escape nothing. A bracket, comma or quote that is missing is an error: it would have to be guessed.
+Beyond `json_files.parse_json`: text before and after, comments, commas before a closing bracket, strings between
+single, curly, full-width or three quotes, names without quotes, Python's and JavaScript's words, full-width brackets,
+colons and commas, backslashes that escape nothing, and JSON that is written as a string of JSON once more. A bracket,
+comma or quote that is missing is an error: it would have to be guessed.
 No library does that: json5 knows JavaScript's forms only and is slow; json-repair guesses, and never says so.
 """
 
@@ -21,11 +22,13 @@ from imageref_ray.core.text import repaired
 
 _BEGIN = re.compile(r"[{\[｛［]")
 _TOKEN = re.compile(
-    r"(?P<nothing>[\s\ufeff\u200b]++|//[^\n]*+|\#[^\n]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
+    r"(?P<nothing>[\s\ufeff\u200b-\u200f\u2060-\u2064]++|//[^\n]*+|\#[^\n]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
     r"|(?P<mark>[{}\[\]:,｛｝［］：，])"
+    r'|"""(?P<long>(?:[^"\\]|\\.|"(?!""))*+)"""'
     r'|"(?P<double>(?:[^"\\]|\\.)*+)"'
     r"|'(?P<single>(?:[^'\\]|\\.|(?<=\w)'(?=\w))*+)'"
     r"|[“”„](?P<curly>(?:[^“”\\]|\\.)*+)[“”]"
+    r"|＂(?P<wide>(?:[^＂\\]|\\.)*+)＂"
     r"|[‘‚](?P<thin>(?:[^‘’\\]|\\.|(?<=\w)’(?=\w))*+)[‘’]"
     r"|(?P<number>[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)(?![\w.])"
     r"|(?P<word>-?[^\W\d]\w*+)",
@@ -41,6 +44,10 @@ _ESCAPE = re.compile(
 _NUMBER = re.compile(r"\+?(-?)0*(?=\d|\.)(\d*)(?:\.(\d*))?([eE].*)?")
 _NAMES = re.compile(r"\s*+[:：]")
 _NULLS = frozenset({"null", "none", "nil", "undefined", "nan", "infinity", "-infinity", "-nan", "inf", "-inf"})
+
+_ESCAPED = re.compile(r"[{\[](?:\s|\\++[nrt])*+\\++\"")
+"""How JSON begins that is written as a string."""
+_SLASHED, _CONTROLS = re.compile(r"\\([\"\\/nrt])"), {"n": "\n", "r": "\r", "t": "\t"}
 
 STARTS = 1000
 """Brackets at which a value is looked for."""
@@ -84,8 +91,14 @@ def values(text: str) -> Iterator[Any]:
         else:
             found, at = True, end
             yield value
-    if not found:
+    if not found and _ESCAPED.search(text):
+        yield from values(_SLASHED.sub(_unescaped, text))
+    elif not found:
         raise problem or BrokenJson("no JSON")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return _CONTROLS.get(match[1], match[1])
 
 
 class _Unreadable(BrokenJson):

@@ -24,6 +24,8 @@ LAST_SLOT = 999_999
 """The largest number of a slot that is read."""
 LABEL = re.compile(r"(?:caption|description|answer|图注|描述|标题)\s*[:：]\s*", re.IGNORECASE)
 QUOTES = ('""', "''", "“”", "「」", "‘’", "**")
+INVISIBLE = " \t\r\n\ufeff\u200b\u2060"
+"""What may stand around a reply without being seen."""
 
 
 class ParseError(ValueError):
@@ -56,15 +58,18 @@ Boats, music and a new pier.
 Mara Holt showed two boats.
 ```"""
 TITLE = re.compile(r" {0,3}# ")
+WRAPPED = re.compile(r"\s*<(response|answer|output|result|markdown)>(.*)</\1>\s*", re.IGNORECASE | re.DOTALL)
+"""A tag around the whole response."""
 
 
 def response(reply: str) -> str:
-    """The Markdown response: from its `# title` on, without images or a fence around all of it; blocks of code in it
-    stay.
+    """The Markdown response: from its `# title` on, without images or a fence or tag around it; code in it stays.
 
     Raises ParseError where there is no title or nothing under it.
     """
-    lines = markdown.lines(markdown.strip_images(fences.unfenced(repaired(reply), fences.TEXT)))
+    text = _cleaned(reply)
+    wrapped = WRAPPED.fullmatch(text)
+    lines = markdown.lines(markdown.strip_images(fences.unfenced(wrapped[2] if wrapped else text, fences.TEXT)))
     start = next((i for i, line in enumerate(lines) if TITLE.match(line.lstrip("\n"))), None)
     if start is None:
         raise ParseError(f"the response has no title line `# …`: {_beginning(reply)}")
@@ -79,7 +84,7 @@ CAPTION_SAMPLE = '**Caption:** "Two red boats at the harbour in Velmora, painted
 
 def caption(reply: str) -> str:
     """One line of text: label, quotes and fences taken off. Raises ParseError where nothing is left."""
-    text = fences.unfenced(repaired(reply))
+    text = fences.unfenced(_cleaned(reply))
     text = " ".join(markdown.strip_images(text).replace("**", "").split())
     text = LABEL.sub("", text, count=1) if LABEL.match(text) else text
     if len(text) > 1 and text[0] + text[-1] in QUOTES:
@@ -192,7 +197,7 @@ def qa(reply: str, question: str = "Question:", answer: str = "Answer:") -> QA:
     The labels are the given ones, the English or the Chinese ones; their colons may be full-width. Raises ParseError
     where a part is missing, empty, or one too many.
     """
-    asked, whole_reply = _label(question, QUESTION), repaired(reply).replace("**", "")
+    asked, whole_reply = _label(question, QUESTION), _cleaned(reply).replace("**", "")
     text = fences.unfenced(whole_reply)
     text = text if asked.search(text) else whole_reply.strip()
     labelled = asked.split(text)
@@ -228,6 +233,11 @@ def _json(reply: str, wanted: Callable[[Any], bool]) -> Any:
         return lenient_json.find(reply, wanted)
     except BrokenJson as error:
         raise ParseError(f"the reply holds no JSON that can be read ({error}): {_beginning(reply)}") from None
+
+
+def _cleaned(reply: str) -> str:
+    """The reply as text, without what nobody sees around it."""
+    return repaired(reply).strip(INVISIBLE)
 
 
 def _beginning(reply: str) -> str:
