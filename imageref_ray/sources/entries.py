@@ -119,6 +119,11 @@ def image_id(document: str, index: int, address: str) -> str:
     return f"{document}/{index}{extension if extension in EXTENSIONS else ''}"
 
 
+def is_data(address: str) -> bool:
+    """Whether the address is the picture itself."""
+    return address[:5].lower() == "data:"
+
+
 def resolve_address(root: Path, address: str) -> str:
     """An address unchanged; a path under `root`."""
     return address if SCHEME.match(address) else str(root / address)
