@@ -42,6 +42,8 @@ _ESCAPE = re.compile(
     r"""|\\(?:x([0-9a-fA-F]{2})|U(00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}))|\\|\""""
 )
 """JSON's own escapes; a line that goes on; quotes; Python's characters by number; what has to be escaped."""
+_MIXED = re.compile(r"\"\s*+[,:]\s*+\"")
+"""What in a text between curly quotes may be its end, and the beginning of the next one."""
 _NUMBER = re.compile(r"\+?(-?)0*(?=\d|\.)(\d*)(?:\.(\d*))?([eE].*)?")
 _NAMES = re.compile(r"\s*+[:：]")
 _NULLS = frozenset({"null", "none", "nil", "undefined", "nan", "infinity", "-infinity", "-nan", "inf", "-inf"})
@@ -142,6 +144,8 @@ def _strict(text: str, begin: int) -> tuple[str, int]:
                 written[place] = "[" if mark else ""
             if written[-1] == "," and written[-2] not in ("{", "[", ","):
                 written.pop()
+        if token["curly"] and _MIXED.search(token["curly"]):
+            raise _Unreadable("quotes of two kinds, which may end a text or stand in it", at - begin)
         written.append(mark if token["mark"] else _value(token, text))
         if not brackets:
             return "".join(written), at

@@ -67,6 +67,8 @@ def test_what_can_mean_one_thing_only_is_read(text: str, value: Any) -> None:
         "{,}{:}",
         "[1,,2]",
         "[(1]",
+        '{"a": “x", "b": "y”}',
+        '[“x", "y”]',
         "[1)]",
         "['mail' 'post']",
         "{'a': ('x' 'y')}",
