@@ -9,6 +9,7 @@ import csv
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,6 +244,9 @@ def parse_captions(row: dict[str, Any], where: str) -> DocumentCaptions:
         if not isinstance(texts_of, dict) or not all(isinstance(text, str | None) for text in texts_of.values()):
             shape = '{"nid": "12", "caption": {"12/0.jpg": "the caption"}}'
             raise ConfigError(f"{where}: caption and description hold a text for each image; write {shape}")
+    for names in (Counter(map(image_id, of)) for of in texts if of):
+        if repeated := [name for name, count in names.items() if count > 1]:
+            raise ConfigError(f"{where}: two texts are of the image {shown(repeated[0])}; keep one of them")
     captions, descriptions = ({image_id(key): text or "" for key, text in of.items()} for of in texts if of is not None)
     return DocumentCaptions(str(document), captions, descriptions, str(sample))
 

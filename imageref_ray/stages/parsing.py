@@ -108,7 +108,11 @@ def placement(reply: str, images: Sequence[str], slots: int) -> tuple[Placement,
 
     Raises ParseError where the reply is no such JSON, or none of its entries can be used.
     """
-    read = predictions(reply, images, slots)
+    return placements(predictions(reply, images, slots), slots, reply)
+
+
+def placements(read: Predictions, slots: int, reply: str) -> tuple[Placement, ...]:
+    """The same of what was read of the reply."""
     if slots and not read.by_slot:
         raise ParseError(f"the placement names none of the {slots} slots: {_beginning(reply)}")
     return tuple(read.by_slot.get(slot, Placement(slot)) for slot in range(1, slots + 1))
@@ -122,6 +126,13 @@ class Predictions:
     by_slot: dict[int, Placement]
     unknown: int
     unread: int
+
+    @property
+    def told(self) -> str:
+        """What of it is not used, as a sentence; "" for nothing."""
+        count = self.unknown + self.unread
+        what = f"{count} predictions name no position, no image that is listed, or neither image nor none"
+        return what if count else ""
 
 
 def predictions(reply: str, images: Sequence[str], slots: int = LAST_SLOT) -> Predictions:
@@ -237,7 +248,8 @@ def _json(reply: str, wanted: Callable[[Any], bool]) -> Any:
 
 def _cleaned(reply: str) -> str:
     """The reply as text, without what nobody sees around it."""
-    return repaired(reply).strip(INVISIBLE)
+    text: str = repaired(reply)
+    return text.strip(INVISIBLE)
 
 
 def _beginning(reply: str) -> str:
