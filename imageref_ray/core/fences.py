@@ -22,6 +22,7 @@ TEXT = MARKDOWN | {"", "text", "txt", "plaintext", "plain"}
 """Languages of a fence whose content may be prose."""
 
 _FENCE = re.compile(r"[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([^`\n]*)")
+_WORD_END = re.compile(r"[\s{:,;]")
 _LEAD = re.compile(r"[^#\n].*[:：.。!！]")
 """A line that a model writes before what was asked for."""
 
@@ -127,4 +128,9 @@ def _is_chatter(opening: _Fence, before: Sequence[str], after: Sequence[str]) ->
 
 def _fences(lines: Sequence[str]) -> list[_Fence]:
     found = ((number, _FENCE.fullmatch(line.rstrip())) for number, line in enumerate(lines))
-    return [_Fence(number, match[1], match[2].strip().lower()) for number, match in found if match]
+    return [_Fence(number, match[1], _language(match[2].strip().lower())) for number, match in found if match]
+
+
+def _language(info: str) -> str:
+    """The language at the beginning of what a fence says (`markdown title="a.md"`), or all of that."""
+    return _WORD_END.split(info, maxsplit=1)[0] or info

@@ -32,6 +32,25 @@ _MARKED = (
 )
 """The mark of UTF-32-LE begins with that of UTF-16-LE."""
 
+_OTHERS = (
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"PK\x03\x04", "a ZIP archive or an Excel file"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file"),
+    (b"PAR1\x15", "a Parquet file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"%PDF-", "a PDF"),
+    (b"\x93NUMPY", "an array of NumPy"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"version https://git-lfs", "a pointer of Git LFS (`git lfs pull` gets the file)"),
+)
+"""How files begin that are given in place of a text."""
+
+BEGIN = 32
+"""Bytes by which a file's encoding, or its kind, is known."""
+
 LARGEST_CELL = 2**31 - 1
 """In characters, instead of csv's 131,072: a label's cell may name hundreds of images with long addresses."""
 
@@ -58,8 +77,13 @@ def first_names(names: Sequence[object], most: int = 3) -> str:
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
-def encoding_of(begin: bytes) -> Encoding:
-    """The encoding of a file that begins so: the one that its byte order mark names, else UTF-8."""
+def encoding_of(path: Path, begin: bytes) -> Encoding:
+    """The encoding of a file that begins so: the one that its byte order mark names, else UTF-8.
+
+    Raises ConfigError for a file that is no text.
+    """
+    if kind := next((kind for mark, kind in _OTHERS if begin.startswith(mark)), ""):
+        raise ConfigError(f"{path} is {kind}, not text; give the text itself, saved as UTF-8")
     return next((encoding for encoding in _MARKED if begin.startswith(encoding.mark)), UTF_8)
 
 
@@ -72,10 +96,10 @@ def not_text(error: UnicodeDecodeError, encoding: Encoding) -> str:
 def read_text(path: Path) -> str:
     """The text of a user's file: UTF-8, or the encoding that its byte order mark names (spreadsheets write UTF-16).
 
-    Raises ConfigError for bytes in any other encoding.
+    Raises ConfigError for bytes in any other encoding, and for what is no text.
     """
     data = path.read_bytes()
-    encoding = encoding_of(data)
+    encoding = encoding_of(path, data[:BEGIN])
     if encoding.codec == "utf-8" and b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         what = "has NUL bytes, as UTF-16 without a byte order mark has"
@@ -91,14 +115,14 @@ def read_text(path: Path) -> str:
 def read_csv(path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
     """The names of the columns, and every row, missing cells empty, with the number of its last line.
 
-    Raises ConfigError as `read_text`, for a row that is not CSV or has more cells than there are columns, and for two
-    columns of one name.
+    Spaces around names are no part of them. Raises ConfigError as `read_text`, for a row that is not CSV or has more
+    cells than there are columns, and for two columns of one name.
     """
     csv.field_size_limit(LARGEST_CELL)
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
-        names = reader.fieldnames or ()
+        names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         if repeated := [name for name in names if name and names.count(name) > 1]:
             raise ConfigError(f"{path} line 1: two columns are named {shown(repeated[0])}; rename one of them")
         for row in reader:

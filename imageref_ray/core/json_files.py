@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from imageref_ray.core.config_error import ConfigError
-from imageref_ray.core.files import Encoding, encoding_of, not_text, read_text, shown
+from imageref_ray.core.files import BEGIN, Encoding, encoding_of, not_text, read_text, shown
 from imageref_ray.core.text import repaired
 
 DEPTH = 100
@@ -123,7 +123,7 @@ def read_json(path: Path, hook: Hook | None = None) -> Any:
 
 
 def json_rows(path: Path) -> Iterator[JsonRow]:
-    """The rows of a JSONL file or the items of a JSON list. Raises ConfigError for UTF-16 without its mark."""
+    """The rows of a JSONL file or the items of a JSON list. Raises ConfigError for what is no text."""
     with path.open("rb") as file:
         encoding = _encoding(path, file)
         opening = file.read(OPENING).decode(encoding.codec, "replace").lstrip("\ufeff \t\r\n")
@@ -131,7 +131,7 @@ def json_rows(path: Path) -> Iterator[JsonRow]:
 
 
 def json_lines(path: Path) -> Iterator[JsonRow]:
-    """The rows of a JSONL file, without empty lines. Raises ConfigError for UTF-16 without its mark."""
+    """The rows of a JSONL file, without empty lines. Raises ConfigError for what is no text."""
     with path.open("rb") as file:
         encoding = _encoding(path, file)
         number, offset = 0, file.tell()
@@ -220,9 +220,9 @@ def _row(data: bytes, encoding: Encoding, line: int, offset: int, item: int | No
 
 def _encoding(path: Path, file: BinaryIO) -> Encoding:
     """The file's encoding; the file stands after its mark."""
-    begin = file.read(4)
-    encoding = encoding_of(begin)
-    if not encoding.mark and b"\0" in begin:  # JSON begins with ASCII
+    begin = file.read(BEGIN)
+    encoding = encoding_of(path, begin)
+    if not encoding.mark and b"\0" in begin[:4]:  # JSON begins with ASCII
         raise ConfigError(f"{path} line 1: NUL bytes, as UTF-16 without a byte order mark has; save the file as UTF-8")
     file.seek(len(encoding.mark))
     return encoding

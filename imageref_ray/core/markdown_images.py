@@ -53,8 +53,9 @@ def references(answer: str) -> list[Reference]:
     before: Block | None = None
     for i, block in enumerate(blocks(answer)):
         if block.kind == "image":
-            legal = free and before is not None and (block.apart or before.kind not in _SWALLOWS)
-            refs += [replace(ref, slot=slot if legal else 0) for ref in _found(i, block)]
+            swallowed = before.kind if free and before and not block.apart and before.kind in _SWALLOWS else ""
+            legal, near = slot if free and not swallowed else 0, slot if swallowed else 0
+            refs += [replace(ref, slot=legal, inside=swallowed, near=near) for ref in _found(i, block)]
             free = False
             continue
         text = cut(block)

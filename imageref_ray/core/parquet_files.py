@@ -1,7 +1,11 @@
-"""Every Parquet file that people give → its rows or values as plain values, a batch in memory at a time."""
+"""Every Parquet file that people give → its rows or values as plain values, a batch in memory at a time.
+
+NaN and infinities are null, as in JSON files: pandas writes a missing value so.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +29,12 @@ def parquet_rows(path: Path, columns: Collection[str] | None = None) -> Iterator
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
+            if repeated := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"two columns are named {repeated[0]}")
             for batch in file.iter_batches(BATCH, columns=[name for name in names if name in (columns or names)]):
                 rows = batch.to_pylist()
                 number += len(rows)
-                yield from map(repaired, rows)
+                yield from map(repaired, map(_finite, rows))
     except ERRORS as error:
         raise ConfigError(_problem(path, number, error)) from None
 
@@ -91,6 +97,15 @@ def values_from(path: Path, column: str, first: int) -> Iterator[tuple[int, Any]
                 return
     except ERRORS as error:
         raise ConfigError(_problem(path, row, error)) from None
+
+
+def _finite(value: Any) -> Any:
+    """The value without numbers that are none."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return {key: _finite(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _problem(path: Path, number: int, error: Exception) -> str:

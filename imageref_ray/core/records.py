@@ -17,7 +17,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-MARKER = re.compile(r"\[Image (\d+)\]")
+DIGITS = 4000
+"""Of a number in a text; Python reads no number of more than 4,300."""
+
+MARKER = re.compile(rf"\[Image (\d{{1,{DIGITS}}})\]")
 """The place of an image in a document's text; the number is the image's index (file stem), from 0."""
 
 
@@ -45,7 +48,7 @@ class Image:
     def index(self) -> int:
         """The number of this image's marker in its document's text (the file's stem), -1 if it has none."""
         stem = self.id.rsplit("/", 1)[-1].split(".", 1)[0]
-        return int(stem) if stem.isdigit() else -1
+        return int(stem) if stem.isdecimal() and len(stem) <= DIGITS else -1
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ twice is an error, as no rule says which one counts.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -15,7 +15,7 @@ from imageref_ray.core.config_error import ConfigError
 from imageref_ray.core.files import read_text, shown
 from imageref_ray.core.text import repaired
 
-MERGE = "tag:yaml.org,2002:merge"
+MERGE, NULL = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:null"
 
 
 class BrokenYaml(ValueError):
@@ -41,10 +41,19 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.text)
 
 
-def parse_yaml(text: str) -> Any:
-    """The value of a YAML text. Raises BrokenYaml."""
+class _Texts(_Loader):
+    """Every value as it is written: what reads like a number, a date or yes and no is text."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in known if tag in (NULL, MERGE)]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def parse_yaml(text: str, as_text: bool = False) -> Any:
+    """The value of a YAML text; with `as_text` no value is a number, a date, true or false. Raises BrokenYaml."""
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, _Texts if as_text else _Loader)
     except BrokenYaml:
         raise
     except RecursionError:

@@ -5,12 +5,11 @@ Invalid input raises a ConfigError that says the file, the line, what is wrong a
 
 from __future__ import annotations
 
-import ast
 import csv
 import itertools
 import json
 import re
-import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from imageref_ray.core.files import require_file, shown
 from imageref_ray.core.json_files import BrokenJson, NotText, json_rows
 from imageref_ray.core.label_rows import COLUMNS, label_rows
 from imageref_ray.core.records import Image
-from imageref_ray.core.text import repaired
+from imageref_ray.dataset.label_cells import read_cell
+from imageref_ray.dataset.turns import IMAGE_TAG, SampleError, read_images, read_turns
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ Placed = Mapping[int, str]
 POSITION = re.compile(r"<Position ([0-9]{1,6})>")
 LABEL = re.compile(r"IMAGE_([0-9]{1,6}):\s*$")
 GRADES = ("1", "2", "3")
+TURNS = "expected an id and two conversation turns (human, gpt) with a text value each"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,11 @@ def image_id(path: str) -> str:
 def read_labels(path: Path) -> dict[str, Relevance]:
     """Label CSV (paasEventID, image_map, result) → event id → slot → image id → highest relevance.
 
-    Cells are Python literals; relevance grades other than 1, 2 and 3 are ignored.
+    Cells are Python literals or JSON; relevance grades other than 1, 2 and 3 are ignored.
     """
     labels: dict[str, Relevance] = {}
     for where, event, row in label_rows(path):
-        labels[event] = _relevance(_literal(row, "image_map", where), _literal(row, "result", where), where)
+        labels[event] = _relevance(read_cell(row, "image_map", where), read_cell(row, "result", where), where)
     return labels
 
 
@@ -177,25 +178,10 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _literal(row: Mapping[str, Any], column: str, where: str) -> dict[Any, Any]:
-    """A Python-literal dict from a cell; `ast.literal_eval` never runs code."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of paths with backslashes
-            value = repaired(ast.literal_eval(row[column].strip()))
-        str(value)  # fails for a number of more digits than Python writes
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        reason = shown(getattr(error, "msg", None) or str(error) or type(error).__name__)
-        reason = "it has names or calls" if reason.startswith("malformed node") else reason
-        raise ConfigError(
-            f"{where}: column {column} is not a Python literal ({reason}); write a dict: {{'a': 'b'}}"
-        ) from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: column {column} contains {type(value).__name__}, not a dict; fix the cell")
-    return value
-
-
 def _relevance(image_map: dict[Any, Any], result: dict[Any, Any], where: str) -> Relevance:
-    images = {str(key): image_id(str(path)) for key, path in image_map.items()}
+    if odd := [key for key, path in image_map.items() if not isinstance(path, str)]:
+        raise ConfigError(f"{where}: image_map names no image for {shown(repr(odd[0]))}; give its path")
+    images = {str(key): image_id(path) for key, path in image_map.items()}
     relevance: dict[int, dict[str, int]] = {}
     for position, groups in result.items():
         match = POSITION.fullmatch(str(position).strip())
@@ -258,6 +244,9 @@ def parse_captions(row: dict[str, Any], where: str) -> DocumentCaptions:
         if not isinstance(texts_of, dict) or not all(isinstance(text, str | None) for text in texts_of.values()):
             shape = '{"nid": "12", "caption": {"12/0.jpg": "the caption"}}'
             raise ConfigError(f"{where}: caption and description hold a text for each image; write {shape}")
+    for names in (Counter(map(image_id, of)) for of in texts if of):
+        if repeated := [name for name, count in names.items() if count > 1]:
+            raise ConfigError(f"{where}: two texts are of the image {shown(repeated[0])}; keep one of them")
     captions, descriptions = ({image_id(key): text or "" for key, text in of.items()} for of in texts if of is not None)
     return DocumentCaptions(str(document), captions, descriptions, str(sample))
 
@@ -283,18 +272,18 @@ def parse_answer(row: dict[str, Any], where: str) -> tuple[str, str]:
 
 
 def _question(row: dict[str, Any], where: str, root: Path) -> Question:
-    turns, paths, id = row.get("conversations"), row.get("image", []), row.get("id")
-    paths = [paths] if isinstance(paths, str) else paths
-    turns = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
-    values = [turn["value"] for turn in turns if isinstance(turn.get("value"), str)]
-    if id is None or len(turns) != 2 or len(values) != 2:
-        raise ConfigError(f"{where}: expected an id and two conversation turns (human, gpt) with a text value each")
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise ConfigError(f"{where}: image is not a list of paths; fix the line")
-    if len(texts := values[0].split("<image>")) != len(paths) + 1:
+    id = row.get("id")
+    try:
+        turns, paths = read_turns(row), read_images(row)
+    except SampleError as error:
+        raise ConfigError(f"{where}: {error}; {TURNS}") from None
+    if id is None or isinstance(id, bool) or [role for role, _ in turns] != ["user", "assistant"]:
+        raise ConfigError(f"{where}: {TURNS}")
+    asked, reference = (text for _, text in turns)
+    if len(texts := asked.split(IMAGE_TAG)) != len(paths) + 1:
         raise ConfigError(f"{where}: {len(texts) - 1} <image> tags for {len(paths)} images; write one tag per image")
     prompt: list[str | Image] = [texts[0]]
     for path, text in zip(paths, texts[1:], strict=True):
         uri = path if "://" in path or Path(path).is_absolute() else str(root / path)
         prompt += [Image(image_id(path), uri), text]
-    return Question(str(id), tuple(part for part in prompt if part), values[1], type(id) is int)
+    return Question(str(id), tuple(part for part in prompt if part), reference, type(id) is int)

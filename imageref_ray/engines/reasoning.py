@@ -20,7 +20,7 @@ from imageref_ray.core.fences import code_spans
 from imageref_ray.engines.base import Generate, Guide, Reply, Request, RequestError
 
 MARK = re.compile(
-    r"(?P<tag></?(?:\w{1,20}:)?(?:think(?:ing)?|thoughts?|reasoning|reflection)>)"
+    r"(?P<tag></?(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|thought_process|reasoning|reflection|思考(?:过程)?) ?>)"
     r"|(?P<kimi>◁/?think▷)"
     r"|(?P<mistral>(?-i:\[/?THINK\]))"
     r"|(?P<cohere><\|(?:START|END)_THINKING\|>)"
@@ -34,17 +34,32 @@ MARK = re.compile(
 _ENDS = ("</", "◁/", "[/", "<|end", "<channel", "<unused95")
 """How the marks of its end begin."""
 
+LEADS = (
+    r"Here(?:['’]s| is) my thought process:|Here are my reasoning steps:|(?-i:<SUMMARY>)"
+    r"|<(?:analysis|scratchpad|reason|cot)>|<details type=\"reasoning\""
+)
+"""What opens reasoning only at the beginning of a reply."""
+
 _SENTENCE = re.compile(r"\s*Here(?:['’]s| is) my thought process:")
 _SENTENCE_END = re.compile(r"Here(?:['’]s| is) my response:")
-"""Granite's marks, read only where the first opens the reply."""
+_STEPS, _CONCLUSION = "Here are my reasoning steps:", "<CONCLUSION>"
+_FINAL = re.compile(r"^[ \t]*\[BEGIN FINAL RESPONSE\](.*?)(?:\[END FINAL RESPONSE\].*)?\Z", re.MULTILINE | re.DOTALL)
+"""Granite's, Apriel's and LLaVA-CoT's marks."""
+
+_BLOCK = re.compile(
+    r"\s*(?:<(analysis|scratchpad|reason|cot)>.*?</\1>|<details type=\"reasoning\"[^>]*>.*?</details>)(?=\s*\S)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Reasoning under a name that other texts have, too: read as such where it opens a reply, and more follows."""
 
 _CHANNEL = re.compile(r"<\|channel\|>\s*+(\w++)[^<]*+(?:<\|constrain\|>[^<]*+)?<\|message\|>")
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _BARE_CHANNEL, _BARE_FINAL = "analysis", "assistantfinal"
 """gpt-oss's channels, and what is left of them where a server leaves special tokens out."""
 
-ANSWER = re.compile(r"<(answer|response)>|<\|START_RESPONSE\|>|<\|begin_of_(?:solution|box)\|>", re.IGNORECASE)
-_ANSWER_END = re.compile(r"</(?:answer|response)>|<\|END_RESPONSE\|>|<\|end_of_(?:solution|box)\|>", re.IGNORECASE)
+_NAMES = r"(?:answer|response|output|solution|conclusion|final(?:_answer|_response)?)"
+ANSWER = re.compile(rf"<{_NAMES}>|<\|START_RESPONSE\|>|<\|begin_of_(?:solution|box)\|>", re.IGNORECASE)
+_ANSWER_END = re.compile(rf"</{_NAMES}>|<\|END_RESPONSE\|>|<\|end_of_(?:solution|box)\|>", re.IGNORECASE)
 """What some families write around the answer, after their reasoning."""
 
 _LONGEST_MARK = 40
@@ -92,19 +107,23 @@ def answer(text: str, guide: Guide | None = None) -> str:
     """The text without its reasoning; as it is where there is none, or where it is what its guide asks for."""
     found = _after_channels(text)
     if found is None:
+        found = _after_sentences(text)
+    if found is None:
         found = _after_marks(text)
     if found is None or (guide and _fits(text, guide)):
         return text
-    opening = ANSWER.match(found := found.strip())
-    if not opening:
-        return found
-    closing = _ANSWER_END.search(found, opening.end())
-    return found[opening.end() : closing.start() if closing else len(found)].strip()
+    found = found.strip()
+    while opening := ANSWER.match(found):
+        closing = _ANSWER_END.search(found, opening.end())
+        found = found[opening.end() : closing.start() if closing else len(found)].strip()
+    return found
 
 
 def opened(prompt: str | None) -> str:
     """The mark with which a prompt has begun the model's reasoning, empty for none."""
     end = (prompt or "")[-_LONGEST_MARK:].rstrip()
+    if end.endswith(_STEPS):
+        return _STEPS
     marks = _marks(end)
     return end[marks[-1].begin :] if marks and marks[-1].end == len(end) and not marks[-1].closes else ""
 
@@ -143,14 +162,35 @@ def _after_channels(text: str) -> str | None:
     return None
 
 
+def _after_sentences(text: str) -> str | None:
+    """The text after what a family writes before its answer, empty where that never comes; None where there is neither.
+
+    Whole blocks of reasoning that open the text are cut off, and what is left is read as any other.
+    """
+    if opening := _SENTENCE.match(text):
+        ending = _SENTENCE_END.search(text, opening.end())
+        return text[ending.end() :] if ending else ""
+    if final := _FINAL.search(text):
+        return final[1]
+    lead = text.lstrip()
+    if lead.startswith(_STEPS):
+        return ""
+    if lead.startswith("<SUMMARY>") and _CONCLUSION in lead:
+        return lead[lead.index(_CONCLUSION) :]
+    at = 0
+    while block := _BLOCK.match(text, at):
+        at = block.end()
+    if not at:
+        return None
+    rest = _after_marks(text[at:])
+    return text[at:] if rest is None else rest
+
+
 def _after_marks(text: str) -> str | None:
     """The text without what stands between marks, or before an end that nothing opened; None where there is neither.
 
     Reasoning that never ends is the whole reply, where it opens it. Marks in code and between quotes are text.
     """
-    if opening := _SENTENCE.match(text):
-        ending = _SENTENCE_END.search(text, opening.end())
-        return text[ending.end() :] if ending else ""
     marks = _marks(text)
     if not marks:
         return None
@@ -188,7 +228,7 @@ def _marks(text: str) -> list[_Mark]:
         if all(around and around in _QUOTES for around in (text[begin - 1 : begin], text[end : end + 1])):
             continue
         written = match[0].lower()
-        family = written.strip("</>") if match.lastgroup == "tag" else str(match.lastgroup)
+        family = written.strip("</> ") if match.lastgroup == "tag" else str(match.lastgroup)
         closes = written.startswith(_ENDS)
         found.append(_Mark(begin, end, family, closes))
     return found

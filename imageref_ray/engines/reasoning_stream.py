@@ -7,12 +7,10 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from imageref_ray.engines.base import Reply, Request
-from imageref_ray.engines.reasoning import ANSWER, MARK, answer, no_answer
+from imageref_ray.engines.reasoning import ANSWER, LEADS, MARK, answer, no_answer
 
-_BEGINS = re.compile(
-    rf"{MARK.pattern}|<\|(?:channel|start)\|>|analysis|Here(?:['’]s| is) my thought process:", MARK.flags
-)
-_MAY_BEGIN = re.compile(r"[<\[◁]|an?a?l?y?s?i?s?\Z|Here", re.IGNORECASE)
+_BEGINS = re.compile(rf"{MARK.pattern}|{LEADS}|<\|(?:channel|start)\|>|analysis", MARK.flags)
+_MAY_BEGIN = re.compile(r"[<\[◁]|an?a?l?y?s?i?s?\Z|He?r?e?\Z|Here", re.IGNORECASE)
 _LONGEST_MARK = 40
 """Characters after which it is known whether a mark begins, or what a family writes around its answer."""
 

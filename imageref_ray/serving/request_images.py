@@ -17,11 +17,14 @@ from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.images import FORMATS, Problem, in_memory, shown, verify
 from imageref_ray.core.records import Image
 
-DATA_URL = re.compile(r"\s*data:image/[a-z0-9.+-]{1,40}(?:;[^;,]{1,200}){0,8};base64,", re.ASCII | re.IGNORECASE)
-"""RFC 2397, with parameters (`;charset=utf-8`, `;name=a.png`), which say nothing here."""
+_PARAMETER = r";[^;,\"]{1,200}+(?:\"[^\"]{0,200}+\")?[^;,\"]{0,200}+"
+DATA_URL = re.compile(
+    rf"\s*data:image/[a-z0-9.+-]{{1,40}}[ \t]*(?:{_PARAMETER}){{0,8}};[ \t]*base64[ \t]*,", re.ASCII | re.IGNORECASE
+)
+"""RFC 2397, with parameters (`;charset=utf-8`, `;name="a, b.png"`), which say nothing here."""
 
-SPACE = str.maketrans("", "", " \t\r\n\f")
-"""Line breaks of MIME's base64, and what else may stand in a URL that was wrapped."""
+PLAIN = str.maketrans("-_", "+/", " \t\r\n\f")
+"""Line breaks of MIME's base64, what else may stand in a wrapped URL, and the letters that are safe in URLs."""
 
 REASONS = {
     "BrokenImage": f"cannot be decoded; send a whole, undamaged {', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
@@ -61,8 +64,9 @@ def _is_data(url: str) -> bool:
 
 
 def _decoded(data: str, max_bytes: int) -> bytes:
-    """The content of a data URL; line breaks, percent-encoding and missing padding are accepted, as in browsers."""
-    data = urllib.parse.unquote(data).translate(SPACE)
+    """The content of a data URL; line breaks, percent-encoding and missing padding are accepted, as in browsers,
+    and base64's other alphabet."""
+    data = urllib.parse.unquote(data).translate(PLAIN)
     if len(data) > max_bytes * 4 // 3 + 4:
         raise ImageError(f"has about {len(data) * 3 // 4} bytes, more than the {max_bytes} allowed")
     try:

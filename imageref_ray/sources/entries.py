@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.files import read_text, require_file
+from imageref_ray.core.files import read_text, require_file, shown
 from imageref_ray.core.json_files import BrokenJson, Hook, JsonRow, json_lines, parse_json
 
 STAGE = "read"
@@ -95,10 +95,21 @@ def json_object(read: Callable[[], Any], error: str) -> dict[str, Any]:
 
 def safe_name(value: object, error: str, key: str) -> str:
     """An id that is safe as a file name (ids become paths); `key` is its key, for the message. Raises Unusable."""
-    name = str(value if value is not None else "")
+    name = id_text(value)
+    if name is None:
+        raise Unusable(error, f"{key} {shown(repr(value))} is neither a text nor a whole number")
     if not name or name in (".", "..") or Path(name).name != name or "\x00" in name:
         raise Unusable(error, f"{key} {name!r} is empty or not usable as a file name")
     return name
+
+
+def id_text(value: object) -> str | None:
+    """An id as text, empty for null; None for what is none. pandas writes whole numbers beside missing ones as 7.0."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, bool | float | bytes | list | dict):
+        return None
+    return "" if value is None else str(value)
 
 
 def image_id(document: str, index: int, address: str) -> str:
@@ -106,6 +117,11 @@ def image_id(document: str, index: int, address: str) -> str:
     path = re.split(r"[?#]", address, maxsplit=1)[0] if SCHEME.match(address) else address
     extension = Path(path).suffix.lower()
     return f"{document}/{index}{extension if extension in EXTENSIONS else ''}"
+
+
+def is_data(address: str) -> bool:
+    """Whether the address is the picture itself."""
+    return address[:5].lower() == "data:"
 
 
 def resolve_address(root: Path, address: str) -> str:

@@ -20,12 +20,12 @@ from urllib.parse import quote
 
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.source import FetchConfig
-from imageref_ray.core.files import read_text
-from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows, parse_json
+from imageref_ray.core.files import shown
+from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows
 from imageref_ray.core.records import Failure, Image
 from imageref_ray.core.text import well_formed
-from imageref_ray.sources import entries, fetch_object_store
-from imageref_ray.sources.entries import EXTENSIONS, resolve_address
+from imageref_ray.sources import entries, fetch_object_store, id_lists
+from imageref_ray.sources.entries import EXTENSIONS, id_text, resolve_address
 
 STAGE = entries.STAGE
 Kind = Literal["coco", "objects365", "folder", "manifest"]
@@ -35,9 +35,12 @@ _OBJECTS365 = re.compile(r"(objects365_v[12]_\d{8})", re.IGNORECASE)
 _PATTERNS: dict[str, re.Pattern[str]] = {"coco": _COCO, "objects365": _OBJECTS365}
 _EXAMPLES = {"coco": "000000000139.jpg", "objects365": "objects365_v2_00000001.jpg"}
 
-_LISTS = {"images": ("file_name", "id"), "annotations": ("image_id",), "questions": ("image_id",)}
-"""Lists of a COCO-style JSON object and the keys of an entry that name its image, in the order in which they are read:
-Objects365 numbers its images without v1 or v2, which only the file name has."""
+_IDS = id_lists.Ids(
+    "an image",
+    ("image_id", "image", "file_name"),
+    {"images": ("file_name", "id"), "annotations": ("image_id",), "questions": ("image_id",)},
+)
+"""Objects365 numbers its images without v1 or v2, which only the file name has."""
 
 
 def read(
@@ -46,12 +49,13 @@ def read(
     """Images in the order of their paths (of a manifest: of its lines).
 
     `root` is a folder, an s3: or gs: address (listed with the settings `fetching`), or the manifest's file. A repeated
-    image id, a file name that does not fit the kind and a folder that cannot be listed are failures. Raises ConfigError
-    if the folder, bucket or manifest does not exist or has no image.
+    image id, a file name that does not fit the kind, a folder that cannot be listed and an `exclude` of which no id is
+    an image here are failures. Raises ConfigError if the folder, bucket or manifest does not exist or has no image.
     """
     if kind not in get_args(Kind):
         raise ConfigError(f"images: kind {kind} is unknown; use one of {', '.join(get_args(Kind))}")
     seen: dict[str, str] = {}
+    excluded = 0
     for item in _manifest(Path(root)) if kind == "manifest" else _found(kind, root, fetching or FetchConfig()):
         if isinstance(item, Failure):
             yield item
@@ -60,8 +64,12 @@ def read(
             yield Failure(item.id, STAGE, "RepeatedImage", message, item=item.uri)
         else:
             seen[item.id] = item.uri
-            if image_id(item.id) not in exclude:
+            excluded += (leave := image_id(item.id) in exclude)
+            if not leave:
                 yield item
+    if exclude and seen and not excluded:
+        message = f"none of the {len(exclude):,} ids to leave out (e.g. {min(exclude)}) is an image of {root}"
+        yield Failure("exclude", STAGE, "NothingExcluded", message, item="exclude")
     if not seen:
         what = "line with an image" if kind == "manifest" else f"image {_EXAMPLES.get(kind, 'of a known format')}"
         raise ConfigError(f"{root} has no {what}; set images.root to the images of kind {kind}")
@@ -81,8 +89,8 @@ def image_id(name: str | int) -> str:
 
 
 def read_exclusions(path: Path) -> frozenset[str]:
-    """Image ids to skip from a file: one per line, a JSON list of ids or of objects with `image_id` or `image`, or a
-    JSON object as COCO's, with a list `images`, `annotations` or `questions`.
+    """Image ids to skip from a file: one per line, a JSON list or JSON lines of ids or of objects with `image_id`,
+    `image` or `file_name`, or a JSON object as COCO's, with a list `images`, `annotations` or `questions`.
 
     Raises ConfigError if the file does not exist or has another format.
     """
@@ -90,29 +98,7 @@ def read_exclusions(path: Path) -> frozenset[str]:
         raise ConfigError(
             f"exclusion list {path} does not exist; give a file of image ids: one per line, or a JSON list"
         )
-    text = read_text(path)
-    if text.lstrip()[:1] not in ("[", "{"):
-        return frozenset(image_id(line.strip()) for line in text.splitlines() if line.strip())
-    try:
-        value = parse_json(text)
-    except BrokenJson as error:
-        raise ConfigError(f"exclusion list {path} is {error}; fix the file") from None
-    keys: tuple[str, ...] = ("image_id", "image")
-    if isinstance(value, dict):
-        name = next((name for name in _LISTS if isinstance(value.get(name), list)), None)
-        if name is None:
-            raise ConfigError(f"exclusion list {path} has none of the lists {', '.join(_LISTS)}; give a list of ids")
-        value, keys = value[name], _LISTS[name]
-    return frozenset(_ids(value, keys, path))
-
-
-def _ids(listed: list[Any], keys: tuple[str, ...], path: Path) -> Iterator[str]:
-    """The image ids of a list of ids, or of objects that have them under one of `keys`."""
-    for number, entry in enumerate(listed):
-        name = next((entry[key] for key in keys if key in entry), None) if isinstance(entry, dict) else entry
-        if isinstance(name, bool) or not isinstance(name, str | int):
-            raise ConfigError(f"exclusion list {path}: entry {number} is {entry!r:.200}, not an image id")
-        yield image_id(name)
+    return frozenset(map(image_id, id_lists.read_ids(path, _IDS)))
 
 
 def _found(kind: str, root: Path | str, fetching: FetchConfig) -> Iterator[Image | Failure]:
@@ -182,4 +168,8 @@ def _entry(row: JsonRow, where: str, folder: Path) -> Image | Failure:
     if not isinstance(name, str) or not name:
         message = f'{where}: key image is missing; write {{"image": "path", "id": "name"}}'
         return Failure(where, STAGE, "MissingKey", message)
-    return Image(str(entry.get("id") or name), resolve_address(folder, name))
+    id = id_text(entry.get("id"))
+    if id is None:
+        message = f"{where}: id {shown(repr(entry['id']))} is neither a text nor a whole number"
+        return Failure(where, STAGE, "BrokenLine", message)
+    return Image(id or name, resolve_address(folder, name))

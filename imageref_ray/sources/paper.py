@@ -16,8 +16,8 @@ from imageref_ray.core.config import ConfigError
 from imageref_ray.core.files import read_text
 from imageref_ray.core.json_files import BrokenJson, JsonRow, json_rows, parse_json
 from imageref_ray.core.records import Document, Failure, Image, Sample
-from imageref_ray.sources.entries import STAGE, Unusable, json_object, safe_name
-from imageref_ray.sources.paper_choice import EVERYTHING, Choice
+from imageref_ray.sources.entries import STAGE, Unusable, id_text, json_object, safe_name
+from imageref_ray.sources.paper_choice import EVERYTHING, EXCLUDED, Choice
 
 
 def read(
@@ -32,7 +32,7 @@ def read(
     if not path.is_file():
         raise ConfigError(f"event file {path} does not exist; set source.root and source.events to the data")
     seen: set[str] = set()
-    count = 0
+    count = excluded = 0
     for row in json_rows(path):
         if count == limit:
             return
@@ -44,7 +44,11 @@ def read(
         else:
             for item in _event(root, event, choice):
                 count += isinstance(item, Sample)
+                excluded += isinstance(item, Failure) and item.error == EXCLUDED
                 yield item
+    if choice.exclude and choice.excluded and not excluded:
+        message = f"none of the {len(choice.excluded):,} documents in {choice.exclude} is one of {events}"
+        yield Failure(choice.exclude.name, STAGE, "NothingExcluded", message, item=choice.exclude.name)
     for name in sorted(choice.labelled - seen):
         message = f"{choice.labels} has labels of event {name}, which is not in {events}"
         yield Failure(name, STAGE, "UnknownEvent", message, item=name)
@@ -66,7 +70,7 @@ def responses(events: Path, ids: set[str]) -> dict[str, str]:
             event = json_object(row.read, "BrokenEvent")
         except Unusable:
             continue
-        if (name := str(event.get("paasEventID"))) in ids:
+        if (name := id_text(event.get("paasEventID"))) in ids:
             texts[name] = f"# {event.get('title') or ''}\n{event.get('summary') or ''}".strip()
     return texts
 
@@ -89,7 +93,7 @@ def _event(root: Path, event: dict[str, Any], choice: Choice) -> Iterator[Sample
     documents: list[Document] = []
     sources = event.get("sources")
     for source in sources if isinstance(sources, list) else []:
-        news = str(source.get("newsID", "")) if isinstance(source, dict) else ""
+        news = id_text(source.get("newsID")) or "" if isinstance(source, dict) else ""
         try:
             choice.check_document(news)
             document, missing = _document(root, safe_name(news, "BrokenEvent", "newsID"))

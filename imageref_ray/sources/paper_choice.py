@@ -8,10 +8,15 @@ from pathlib import Path
 
 from imageref_ray.core.config import ConfigError
 from imageref_ray.core.config.source import SourceConfig
-from imageref_ray.core.files import first_names, read_text, require_file, shown
-from imageref_ray.core.json_files import BrokenJson, parse_json
+from imageref_ray.core.files import first_names, require_file
 from imageref_ray.core.label_rows import label_rows
 from imageref_ray.sources.entries import Unusable
+from imageref_ray.sources.id_lists import Ids, read_ids
+
+_IDS = Ids("a document", ("newsID",), {"newsIDs": ("newsID",)})
+
+EXCLUDED = "ExcludedDocument"
+"""The error of a document that is left out by its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Choice:
     def check_document(self, news: str) -> None:
         """Raise Unusable for a document that is excluded."""
         if news in self.excluded:
-            raise Unusable("ExcludedDocument", f"document {news} is listed in {self.exclude}")
+            raise Unusable(EXCLUDED, f"document {news} is listed in {self.exclude}")
 
     def check_images(self, news: str, missing: Sequence[str]) -> None:
         """Raise Unusable for a document that lacks images, where only complete ones are read."""
@@ -51,16 +56,6 @@ def read_choice(source: SourceConfig) -> Choice:
 
 
 def read_exclusions(path: Path) -> frozenset[str]:
-    """Ids of documents: one per line, or a JSON list. Raises ConfigError if the file is neither."""
+    """Ids of documents (newsID): one per line, or as JSON. Raises ConfigError if the file is neither."""
     require_file(path, "the list of documents to leave out")
-    text = read_text(path)
-    if not text.lstrip().startswith("["):
-        return frozenset(line.strip() for line in text.splitlines() if line.strip())
-    try:
-        ids = parse_json(text)
-    except BrokenJson as error:
-        raise ConfigError(f"{path} is {error}; write one id per line, or a JSON list of ids") from None
-    for id in ids:
-        if isinstance(id, bool) or not isinstance(id, str | int):
-            raise ConfigError(f"{path}: {shown(repr(id))} is not the id of a document; write newsIDs")
-    return frozenset(map(str, ids))
+    return frozenset(read_ids(path, _IDS))

@@ -13,13 +13,16 @@ are not opened here.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from imageref_ray.core import lenient_json
+from imageref_ray.core.files import shown
 from imageref_ray.core.records import Answer, Failure, Image, VisualQuestion
-from imageref_ray.sources.entries import STAGE, Unusable, entry_object, question_entries
+from imageref_ray.sources.entries import STAGE, Unusable, entry_object, id_text, question_entries
 from imageref_ray.sources.image_sets import image_id
 
 ANNOTATORS = 10
@@ -30,6 +33,9 @@ TYPES = ("question_type", "answer_type")
 
 ANSWERS = ("direct_answers", "answers", "answer")
 """Where an entry has its answers; of several, the first."""
+
+LIST = re.compile(r"""\[\s*["'].*["']\s*,?\s*\]""", re.DOTALL)
+"""A list of texts in a cell of a table."""
 
 FILE, LISTS = "a JSON list, JSON lines or a published file of questions with answers", ("questions", "data")
 
@@ -48,7 +54,7 @@ def read_llava(path: Path, images: Path, task: str) -> Items:
     """
     seen: set[str] = set()
     for number, (where, entry) in enumerate(question_entries(path, FILE, LISTS)):
-        name = str(entry.get("id", number)) if isinstance(entry, dict) else str(number)
+        name = _id(entry, "id") or str(number)
         while name in seen:
             name = f"{name}#{number}"
         seen.add(name)
@@ -89,16 +95,25 @@ def read_official(
     for where, entry in question_entries(annotations, "the published file of the answers", ("annotations",), _slim):
         try:
             annotation = entry_object(entry)
-            known[str(annotation.get("question_id"))] = _known(annotation)
+            if not (id := _id(annotation, "question_id")):
+                raise Unusable("MissingKey", "key question_id is missing; give the id of the question")
+            if id in known:
+                raise Unusable("RepeatedQuestion", f"question {id} has answers before these, which are used")
+            known[id] = _known(annotation)
         except Unusable as problem:
             yield Failure(where, STAGE, problem.error, f"{where}: {problem}", item=where)
 
     def joined() -> Iterator[tuple[str, Any]]:
         for where, entry in question_entries(questions, "the published file of the questions", ("questions",)):
-            found = known.get(str(entry.get("question_id"))) if isinstance(entry, dict) else None
+            found = known.get(_id(entry, "question_id"))
             yield where, {**entry, **found} if found else entry
 
     yield from _questions(questions, joined(), images, task, name, annotators)
+
+
+def _id(entry: Any, key: str) -> str:
+    """An entry's id, empty where it has none."""
+    return id_text(entry.get(key)) or "" if isinstance(entry, dict) else ""
 
 
 def _known(annotation: dict[str, Any]) -> dict[str, Any]:
@@ -111,11 +126,7 @@ def _questions(
 ) -> Items:
     seen: set[str] = set()
     for number, (where, entry) in enumerate(entries):
-        id = (
-            str(entry.get("question_id", f"{path.stem}:{number}"))
-            if isinstance(entry, dict)
-            else f"{path.stem}:{number}"
-        )
+        id = _id(entry, "question_id") or f"{path.stem}:{number}"
         try:
             question = _question(id, entry_object(entry), images, task, name)
         except Unusable as problem:
@@ -138,12 +149,12 @@ def _unless_repeated(question: VisualQuestion, seen: set[str], where: str) -> It
 
 
 def _question(id: str, entry: dict[str, Any], images: Path, task: str, name: str) -> VisualQuestion:
-    key = next((key for key in ANSWERS if key in entry), "answer")
+    key = next((key for key in ANSWERS if entry.get(key) is not None), "answer")
     if entry.get(key) is None:
         raise Unusable(
             "MissingKey", f"key {key} is missing; give the list of answers, here or in the published annotations file"
         )
-    choices = entry.get("choices") or []
+    choices = _written_out(entry.get("choices"), "choices") or []
     correct = entry.get("correct_choice_idx")
     if not isinstance(choices, list) or not all(isinstance(choice, str) and choice.strip() for choice in choices):
         raise Unusable("BrokenEntry", f"choices is {choices!r}; expected a list of non-empty texts")
@@ -162,6 +173,7 @@ def _question(id: str, entry: dict[str, Any], images: Path, task: str, name: str
 
 
 def _answers(value: Any, key: str) -> tuple[Answer, ...]:
+    value = _written_out(value, key)
     items = [value] if isinstance(value, str) else value
     listed = items if isinstance(items, list) else []
     texts = [item.get("answer") if isinstance(item, dict) else item for item in listed]
@@ -171,6 +183,21 @@ def _answers(value: Any, key: str) -> tuple[Answer, ...]:
     if not any(stripped):
         raise Unusable("BrokenEntry", f"{key} has only empty texts; give at least one answer")
     return tuple(Answer(text, float(count)) for text, count in Counter(stripped).items())
+
+
+def _written_out(value: Any, key: str) -> Any:
+    """The list of texts that a text is, as A-OKVQA's tables have it: "['mail', 'post']"; anything else as it is."""
+    if not isinstance(value, str) or not LIST.fullmatch(value.strip()):
+        return value
+    try:
+        (found,) = lenient_json.values(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise Unusable(
+            "BrokenEntry", f"{key} is {shown(value)!r}, no list that can be read; write a JSON list of texts"
+        )
+    return found
 
 
 def _pairs(entry: dict[str, Any]) -> list[tuple[str, str]]:

@@ -24,6 +24,8 @@ LAST_SLOT = 999_999
 """The largest number of a slot that is read."""
 LABEL = re.compile(r"(?:caption|description|answer|图注|描述|标题)\s*[:：]\s*", re.IGNORECASE)
 QUOTES = ('""', "''", "“”", "「」", "‘’", "**")
+INVISIBLE = " \t\r\n\ufeff\u200b\u2060"
+"""What may stand around a reply without being seen."""
 
 
 class ParseError(ValueError):
@@ -56,15 +58,18 @@ Boats, music and a new pier.
 Mara Holt showed two boats.
 ```"""
 TITLE = re.compile(r" {0,3}# ")
+WRAPPED = re.compile(r"\s*<(response|answer|output|result|markdown)>(.*)</\1>\s*", re.IGNORECASE | re.DOTALL)
+"""A tag around the whole response."""
 
 
 def response(reply: str) -> str:
-    """The Markdown response: from its `# title` on, without images or a fence around all of it; blocks of code in it
-    stay.
+    """The Markdown response: from its `# title` on, without images or a fence or tag around it; code in it stays.
 
     Raises ParseError where there is no title or nothing under it.
     """
-    lines = markdown.lines(markdown.strip_images(fences.unfenced(repaired(reply), fences.TEXT)))
+    text = _cleaned(reply)
+    wrapped = WRAPPED.fullmatch(text)
+    lines = markdown.lines(markdown.strip_images(fences.unfenced(wrapped[2] if wrapped else text, fences.TEXT)))
     start = next((i for i, line in enumerate(lines) if TITLE.match(line.lstrip("\n"))), None)
     if start is None:
         raise ParseError(f"the response has no title line `# …`: {_beginning(reply)}")
@@ -79,7 +84,7 @@ CAPTION_SAMPLE = '**Caption:** "Two red boats at the harbour in Velmora, painted
 
 def caption(reply: str) -> str:
     """One line of text: label, quotes and fences taken off. Raises ParseError where nothing is left."""
-    text = fences.unfenced(repaired(reply))
+    text = fences.unfenced(_cleaned(reply))
     text = " ".join(markdown.strip_images(text).replace("**", "").split())
     text = LABEL.sub("", text, count=1) if LABEL.match(text) else text
     if len(text) > 1 and text[0] + text[-1] in QUOTES:
@@ -103,7 +108,11 @@ def placement(reply: str, images: Sequence[str], slots: int) -> tuple[Placement,
 
     Raises ParseError where the reply is no such JSON, or none of its entries can be used.
     """
-    read = predictions(reply, images, slots)
+    return placements(predictions(reply, images, slots), slots, reply)
+
+
+def placements(read: Predictions, slots: int, reply: str) -> tuple[Placement, ...]:
+    """The same of what was read of the reply."""
     if slots and not read.by_slot:
         raise ParseError(f"the placement names none of the {slots} slots: {_beginning(reply)}")
     return tuple(read.by_slot.get(slot, Placement(slot)) for slot in range(1, slots + 1))
@@ -117,6 +126,13 @@ class Predictions:
     by_slot: dict[int, Placement]
     unknown: int
     unread: int
+
+    @property
+    def told(self) -> str:
+        """What of it is not used, as a sentence; "" for nothing."""
+        count = self.unknown + self.unread
+        what = f"{count} predictions name no position, no image that is listed, or neither image nor none"
+        return what if count else ""
 
 
 def predictions(reply: str, images: Sequence[str], slots: int = LAST_SLOT) -> Predictions:
@@ -192,7 +208,7 @@ def qa(reply: str, question: str = "Question:", answer: str = "Answer:") -> QA:
     The labels are the given ones, the English or the Chinese ones; their colons may be full-width. Raises ParseError
     where a part is missing, empty, or one too many.
     """
-    asked, whole_reply = _label(question, QUESTION), repaired(reply).replace("**", "")
+    asked, whole_reply = _label(question, QUESTION), _cleaned(reply).replace("**", "")
     text = fences.unfenced(whole_reply)
     text = text if asked.search(text) else whole_reply.strip()
     labelled = asked.split(text)
@@ -228,6 +244,12 @@ def _json(reply: str, wanted: Callable[[Any], bool]) -> Any:
         return lenient_json.find(reply, wanted)
     except BrokenJson as error:
         raise ParseError(f"the reply holds no JSON that can be read ({error}): {_beginning(reply)}") from None
+
+
+def _cleaned(reply: str) -> str:
+    """The reply as text, without what nobody sees around it."""
+    text: str = repaired(reply)
+    return text.strip(INVISIBLE)
 
 
 def _beginning(reply: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from imageref_ray.core import markdown
-from imageref_ray.core.records import Image, Placement, Record
+from imageref_ray.core.records import Failure, Image, Placement, Record
 from imageref_ray.engines.base import Generate, Guide, Request, Sampling
 from imageref_ray.stages import parsing, prompts
 from imageref_ray.stages.prompts import NO_EXAMPLES, NOT_INSERT, Examples, Pack, PlaceExample, place_text
@@ -24,11 +24,13 @@ async def place(
     sampling: Sampling,
     examples: Examples[PlaceExample] = NO_EXAMPLES,
     words: int | None = None,
+    left_out: list[Failure] | None = None,
 ) -> Record:
     """One guided request (paper stage 3), none where there is nothing to choose.
 
     `record.captions` are in the order of `IMAGE_k`; `words` as in `prompts.place`, 0 where the pack asks for no
-    reasons. Raises ParseError for a reply that names no slot.
+    reasons. Raises ParseError for a reply that names no slot; for predictions that cannot be used a failure is added to
+    `left_out`.
     """
     words = words if pack.analysis else 0
     images = [caption.image_id for caption in record.captions]
@@ -38,7 +40,12 @@ async def place(
     captions = [caption.caption for caption in record.captions]
     turns = prompts.place(pack, record.response, captions, examples.like(place_text(record.response, captions)), words)
     reply = await generate(Request(turns, sampling, guide=guide(slots, len(images), words)))
-    placements = parsing.placement(parsing.whole(reply, "placement", sampling), images, slots)
+    text = parsing.whole(reply, "placement", sampling)
+    read = parsing.predictions(text, images, slots)
+    placements = parsing.placements(read, slots, text)
+    if read.told and left_out is not None:
+        message = f"the reply's {read.told}: {text[:80]!r}"
+        left_out.append(Failure(record.id, "place", "UnreadPredictions", message, item="placement"))
     return replace(record, placements=placements, usage=record.usage + reply.usage)
 
 

@@ -161,6 +161,7 @@ def test_lines_that_cannot_be_used_are_named_and_the_first_of_two_counts(tmp_pat
         {"nid": "12", "caption": ["Two boats."]},
         {"nid": "12", "caption": {"12/0.jpg": 7}},
         {"nid": "12", "caption": {}, "description": "boats"},
+        {"nid": "12", "caption": {"12/0.jpg": "Two boats.", "./12/0.jpg": "A tent."}},
     ],
 )
 def test_a_line_that_is_no_caption_line_is_broken(tmp_path: Path, row: dict[str, Any]) -> None:

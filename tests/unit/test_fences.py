@@ -16,7 +16,17 @@ TILDES = "# Install\n~~~~\n```\nno fence\n~~~~\nDone."
 
 
 @pytest.mark.parametrize("inner", ["# T\nText.", CODE, TILDES, f"{CODE}\n\n{CODE}", "# T\n```bash\nx\n```"])
-@pytest.mark.parametrize("around", ["```markdown\n{}\n```", "```\n{}\n```", "````md\n{}\n````", "~~~~~\n{}\n~~~~~"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "```markdown\n{}\n```",
+        "```\n{}\n```",
+        "````md\n{}\n````",
+        "~~~~~\n{}\n~~~~~",
+        '```Markdown title="a.md"\n{}\n```',
+        "```markdown:a.md\n{}\n```",
+    ],
+)
 @pytest.mark.parametrize("before", ["", "Here is the response:\n", "Sure! Here it is:\n\n"])
 @pytest.mark.parametrize("after", ["", "\n", "\n\nLet me know if it helps."])
 def test_a_fence_around_everything_is_taken_off_and_those_inside_stay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.files import read_text
 from imageref_ray.core.json_files import (
     DEPTH,
     BrokenJson,
@@ -151,3 +153,19 @@ def test_a_wide_encoding_is_read_by_its_mark_alone(tmp_path: Path) -> None:
     torn = write(tmp_path, '{"a": "\u0a0a"}\n{"a": 2}\n'.encode("utf-16")[:-3])
     first, second = values(torn)
     assert first == {"a": "\u0a0a"} and "is not UTF-16; save the file as UTF-8" in second
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (gzip.compress(b'{"a": 1}'), "a gzip archive"),
+        (b"PK\x03\x04" + b"x" * 40, "a ZIP archive or an Excel file"),
+        (b"PAR1\x15\x04\x15\x10", "a Parquet file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a pointer of Git LFS"),
+    ],
+)
+def test_what_is_no_text_is_named(data: bytes, kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path, data)
+    for read in (values, read_text, read_json, lambda path: list(json_list(path)), lambda path: list(json_lines(path))):
+        with pytest.raises(ConfigError, match=rf"rows\.jsonl is {kind}.*, not text; give the text itself"):
+            read(path)

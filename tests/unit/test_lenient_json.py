@@ -40,6 +40,12 @@ def one(text: str) -> Any:
         ('{"true": 1, null: 2}', {"true": 1, "null": 2}),
         ('[see the note: {"a": 1}', {"a": 1}),
         ('{"a": "``` </think> {"}', {"a": "``` </think> {"}),
+        ('{"a": """two "red"\nboats""", "b": ""}', {"a": 'two "red"\nboats', "b": ""}),
+        ('{＂a＂：＂two "red" boats＂}', {"a": 'two "red" boats'}),
+        ("{'a': ('x', ('y',), ()), 'b': ('z'), 'c': (1)}", {"a": ["x", ["y"], []], "b": "z", "c": 1}),
+        ('{\u2060"a"\u200d: 1\u200f}', {"a": 1}),
+        (r"{\"a\": \"one\ntwo \\\"red\\\"\"}", {"a": 'one\ntwo "red"'}),
+        (r'"{\n  \"a\": [\"IMAGE\\_1\", \"\\u00e9\"]\n}"', {"a": [r"IMAGE\_1", "é"]}),
     ],
 )
 def test_what_can_mean_one_thing_only_is_read(text: str, value: Any) -> None:
@@ -60,6 +66,13 @@ def test_what_can_mean_one_thing_only_is_read(text: str, value: Any) -> None:
         "{]",
         "{,}{:}",
         "[1,,2]",
+        "[(1]",
+        '{"a": “x", "b": "y”}',
+        '[“x", "y”]',
+        "[1)]",
+        "['mail' 'post']",
+        "{'a': ('x' 'y')}",
+        "{'a': (,)}",
     ],
 )
 def test_what_would_have_to_be_guessed_is_an_error(text: str) -> None:
@@ -87,15 +100,28 @@ def test_any_json_is_read_whatever_stands_around_it(before: str, value: Any, aft
 
 
 plain = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
+
+
+@given(st.dictionaries(plain, plain, min_size=1) | st.lists(plain, min_size=1), st.integers(1, 3), st.booleans())
+def test_json_that_is_written_as_a_string_once_more_is_read(value: Any, times: int, quoted: bool) -> None:
+    written = json.dumps(value)
+    for _ in range(times):
+        written = json.dumps(written)
+        written = written if quoted else written[1:-1]
+    assert one(f"Here: {written}") == value
+
+
 python_values = st.recursive(
     st.none() | st.booleans() | st.integers() | plain,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(plain, inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple) | st.dictionaries(plain, inner, max_size=4)
+    ),
 )
 
 
 @given(st.lists(python_values))
 def test_pythons_own_way_to_write_it_is_read(value: Any) -> None:
-    assert one(repr(value)) == value
+    assert one(repr(value)) == json.loads(json.dumps(value))
 
 
 PIECES = [
@@ -138,7 +164,26 @@ def test_any_text_is_values_or_one_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", [*PIECES, "[ ", "[ ] ", '{"a":', "['", '["', "[“", "[/*", "[//", "{'a':1,", "[1", "[007", '[["a"],', "[-"]
+    "unit",
+    [
+        *PIECES,
+        "[ ",
+        "[ ] ",
+        '{"a":',
+        "['",
+        '["',
+        "[“",
+        "[/*",
+        "[//",
+        "{'a':1,",
+        "[1",
+        "[007",
+        '[["a"],',
+        "[-",
+        '[""" ',
+        '{\\"',
+        "{＂",
+    ],
 )
 def test_a_long_row_of_anything_ends_at_once(unit: str) -> None:
     text = unit * (2**18 // len(unit))

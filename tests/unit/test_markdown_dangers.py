@@ -105,6 +105,19 @@ def test_a_repair_moves_an_image_out_of_a_block_and_removes_what_has_no_place() 
     assert [(ref.slot, ref.k) for ref in references] == [(1, 3)]
 
 
+@pytest.mark.parametrize("block", ["| a |\n|---|\n| b |", "> a", "> a\nb", "<div>\na\n</div>"])
+def test_an_image_right_after_a_block_that_would_take_it_in_moves_behind_it(block: str) -> None:
+    answer = f"# T\n{block}\nIMAGE_3\n\nEnd."
+    (breach,) = markdown.check(answer, SAMPLE)
+    assert breach.kind == "slot" and "it is inside a block" in breach.message
+    repaired, references = markdown.repair(answer, SAMPLE)
+    assert [(reference.k, reference.slot) for reference in references] == [(3, 1)]
+    assert not markdown.check(repaired, SAMPLE)
+    assert markdown.strip_images(repaired).replace("\n", "") == f"# T\n{block}\n\nEnd.".replace("\n", "")
+    alone, _ = markdown.repair(f"# T\n{block}\nIMAGE_3\n\nIMAGE_2\nEnd.", SAMPLE)
+    assert len(markdown.references(alone)) == 1
+
+
 PIECES = """\
 IMAGE_2 ~ ![c](IMAGE_3) ~ IMAGE_9 ~ ![a](<IMAGE_1>) ~ ![a](IMAGE_1 "t") ~ ![![q](w)](e) ~ [![q](w)](javascript:e) ~ `
 `` ~ <div title=" ~ " onload=x> ~ <!-- ~ --> ~ <![CDATA[ ~ <pre> ~ <textarea> ~ | a \\| b | ![z](y) | ~ |---|---|

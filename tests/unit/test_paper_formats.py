@@ -37,12 +37,25 @@ def test_labels_resolve_keys_to_image_ids_and_keep_empty_slots(tmp_path):
     assert read_labels(write(tmp_path / "label.csv", LABELS)) == {"17": {1: {"5/0.jpg": 2, "6/1.png": 3}, 3: {}}}
 
 
+def test_cells_may_be_json(tmp_path):
+    images, result = {"k1": "http:\\/\\/x\\/5\\/0.jpg"}, {"<Position 1>": {"3": ["k1"]}, "<Position 2>": {"1": []}}
+    cells = [json.dumps(images).replace("\\\\", "\\"), json.dumps(result)]
+    row = ",".join(["17", *('"' + cell.replace('"', '""') + '"' for cell in cells)])
+    labels = read_labels(write(tmp_path / "label.csv", f"paasEventID,image_map,result\n{row}\n"))
+    assert labels == {"17": {1: {"5/0.jpg": 3}, 2: {}}}
+
+
 def test_an_image_in_several_groups_of_a_slot_counts_by_its_best(tmp_path):
     text = LABELS.replace("'2': ['k1'], '3': [2]", "'3': ['k1'], '2': ['k1']")
     assert read_labels(write(tmp_path / "label.csv", text)) == {"17": {1: {"5/0.jpg": 3}, 3: {}}}
 
 
 images = st.integers(0, 9).map(lambda k: f"12/{k}.jpg")
+
+
+def test_spaces_around_the_names_of_columns_are_no_part_of_them(tmp_path):
+    text = LABELS.replace("paasEventID,image_map,result", " paasEventID , image_map,result ")
+    assert read_labels(write(tmp_path / "label.csv", text)) == read_labels(write(tmp_path / "l.csv", LABELS))
 
 
 def test_labels_may_begin_with_two_marks_and_their_texts_are_text(tmp_path):
@@ -90,6 +103,11 @@ def test_labels_survive_writing(tmp_path_factory, labels):
             "line 2: column result is not a Python literal (Exceeds the limit",
         ),
         (LABELS.replace(",", ";"), "separated by commas"),
+        (LABELS.replace("<Position 3>", "<Position 1>"), "line 2: column result gives the key '<Position 1>' twice"),
+        (LABELS.replace("'3': [2]", "'2': [2]"), "line 2: column result gives the key '2' twice"),
+        (LABELS.replace("'3': [2]", "2: [2]"), "line 2: column result gives the key '2' twice"),
+        (LABELS.replace("'k1':", "'2':"), "line 2: column image_map gives the key '2' twice"),
+        (LABELS.replace("'5/0.jpg'", "None"), "line 2: image_map names no image for 'k1'"),
         ("", "column paasEventID, image_map, result is missing"),
     ],
 )
@@ -243,13 +261,20 @@ def test_urls_and_absolute_paths_are_kept(tmp_path):
     assert question.images == (Image("5/0.jpg", paths[0]),)
 
 
+TURNS = [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": "# A"}]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"image": []}, "line 1: 1 <image> tags for 0 images"),
-        ({"image": [1]}, "line 1: image is not a list of paths"),
-        ({"conversations": []}, "line 1: expected an id and two conversation turns"),
+        ({"image": [1]}, "line 1: an image is not a path"),
+        ({"conversations": []}, "line 1: not an annotation line; expected an id and two conversation turns"),
         ({"id": None}, "line 1: expected an id and two conversation turns"),
+        ({"conversations": TURNS[::-1]}, "line 1: the first turn is the model's; expected an id and two conversation"),
+        ({"conversations": [*TURNS, TURNS[0]]}, "line 1: expected an id and two conversation turns"),
+        ({"conversations": [*TURNS, "x"]}, "line 1: not an annotation line; expected an id and two"),
+        ({"video": "v.mp4"}, "line 1: video is not read"),
     ],
 )
 def test_a_flawed_annotation_file_is_named_by_line(tmp_path, changes, message):

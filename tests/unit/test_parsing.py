@@ -273,6 +273,17 @@ def test_a_response_with_code_in_it_is_the_whole_response(language: str, before:
     assert parsing.response(f"{before}~~~~{language}\n{INSTALL}\n~~~~\n\nShall I add pictures?") == INSTALL
 
 
+@pytest.mark.parametrize(
+    "around", ["\ufeff{}", "\u200b\n{}\u2060", "<response>{}</response>", "<Answer>\n\n{}\n</Answer>\n"]
+)
+@pytest.mark.parametrize("fence", ["{}", "```markdown\n{}\n```"])
+def test_what_stands_around_a_response_is_no_part_of_it(around: str, fence: str) -> None:
+    text = "# T\nText.\n\n```xml\n<response>\n```\nMore."
+    assert parsing.response(around.format(fence.format(text))) == text
+    inside = "# T\n\n<response>\nText.\n</response>"
+    assert parsing.response(inside) == inside
+
+
 def test_a_comment_in_code_is_no_title() -> None:
     assert parsing.response("First:\n```\n# update\nnpm i\n```\n# Pumps\nText.") == "# Pumps\nText."
     with pytest.raises(ParseError, match="no title"):

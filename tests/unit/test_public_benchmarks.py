@@ -12,8 +12,9 @@ import pytest
 from imageref_ray.commands.cli import main
 from imageref_ray.commands.measuring import EXPORTED, IMPORTED
 from imageref_ray.core import markdown
+from imageref_ray.core.config import ConfigError
 from imageref_ray.dataset.paper_formats import read_labels, read_questions, write_jsonl
-from imageref_ray.dataset.public_benchmarks import ANSWERS, READERS
+from imageref_ray.dataset.public_benchmarks import ANSWERS, READERS, export_answers
 from imageref_ray.evaluation.placement_metrics import summarise
 from imageref_ray.evaluation.read_answer import read_answer
 
@@ -219,3 +220,14 @@ def test_answers_to_other_questions_are_refused(tmp_path: Path, capsys: pytest.C
     assert main(["benchmark", "export", "mmdocrag", *arguments]) == 2
     assert "none of 1 answers is to a question" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [("{torn", "line 2: not valid JSON"), ("[1]", "line 2: contains list"), ("{}", "line 2: id is None, not an id")],
+)
+def test_a_row_that_cannot_be_read_would_lack_an_answer_and_is_told(line: str, says: str, tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text(json.dumps(IGBENCH) + f"\n{line}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=says):
+        export_answers("rag-igbench", data, {"31": "x"}, tmp_path / "out.jsonl")

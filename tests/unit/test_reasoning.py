@@ -20,6 +20,11 @@ MARKS = {
     "<reasoning>": "</reasoning>",
     "<seed:think>": "</seed:think>",
     "<mm:think>": "</mm:think>",
+    "<longcat_think>": "</longcat_think>",
+    "<chain_of_thought>": "</chain_of_thought>",
+    "<thought_process>": "</thought_process>",
+    "<think >": "</think >",
+    "<思考>": "</思考>",
     "◁think▷": "◁/think▷",
     "[THINK]": "[/THINK]",
     "<|START_THINKING|>": "<|END_THINKING|>",
@@ -27,6 +32,7 @@ MARKS = {
     "<|channel>thought\n": "<channel|>",
     "<unused94>thought\n": "<unused95>",
     "Here is my thought process:": "Here is my response:",
+    "Here are my reasoning steps:": "\n[BEGIN FINAL RESPONSE]",
     "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
     "<|start|>assistant<|channel|>analysis<|message|>": "<|end|><|channel|>final <|constrain|>text<|message|>",
 }
@@ -41,7 +47,7 @@ def test_the_reasoning_of_every_family_is_cut_off(opening: str, space: str) -> N
     assert answer(f"{opening}{thought}") == ""
 
 
-@pytest.mark.parametrize("closing", [closing for closing in MARKS.values() if closing[0] not in "H"])
+@pytest.mark.parametrize("closing", [closing for closing in MARKS.values() if closing[:4] != "Here"])
 def test_a_prompt_may_have_begun_it(closing: str) -> None:
     assert answer(f"two boats\n{closing}\n\n{ANSWER}") == ANSWER
 
@@ -59,6 +65,15 @@ def test_a_prompt_may_have_begun_it(closing: str) -> None:
         ("a<|END_THINKING|><|START_RESPONSE|>Two.<|END_RESPONSE|>", "Two."),
         ("<|channel|>final<|message|>One.<|end|><|channel|>final<|message|>Two.<|return|>", "Two."),
         ("analysisTwo boats.assistantfinalTwo.", "Two."),
+        ("two boats\n[BEGIN FINAL RESPONSE]\nTwo.\n[END FINAL RESPONSE]\n<|end|>", "Two."),
+        ("<think>a</think><answer><|begin_of_box|>Two.<|end_of_box|></answer>", "Two."),
+        ("<Thought>a</Thought>\n<Output>Two.</Output>", "Two."),
+        ("<think>a</think><final_answer>Two.</final_answer>", "Two."),
+        ("<SUMMARY> s </SUMMARY>\n<REASONING> r </REASONING>\n<CONCLUSION> Two. </CONCLUSION>", "Two."),
+        ("<analysis>a</analysis><think>b</think><answer>Two.</answer>", "Two."),
+        ("<analysis>easy</analysis>Two.", "Two."),
+        ("\n<scratchpad>\na\n</scratchpad>\n\nTwo.", "Two."),
+        ('<details type="reasoning" done="true">\n<summary>3 s</summary>\n> a\n</details>\nTwo.', "Two."),
     ],
 )
 def test_marks_in_odd_places(text: str, kept: str) -> None:
@@ -78,6 +93,11 @@ def test_marks_in_odd_places(text: str, kept: str) -> None:
         "Here is my response: two.",
         "analysis of the boats",
         "<answer>Two.</answer>",
+        "<analysis>Two.</analysis>",
+        "# T\n<analysis>a</analysis>\nTwo.",
+        "<SUMMARY>Two.</SUMMARY>",
+        "<details>\n<summary>More</summary>\nTwo.\n</details>\nThree.",
+        "It writes [BEGIN FINAL RESPONSE] first.",
         "if a < b and think: [think] ◁",
     ],
 )

@@ -28,8 +28,22 @@ def pieces(texts: Sequence[str], thinking: str = "", reason: str = "stop") -> li
     return asyncio.run(read())
 
 
+THOUGHTS = [
+    "<think>two\n# boats</think>\n",
+    "[THINK]two[/THINK]",
+    "◁think▷two◁/think▷",
+    "",
+    "<b>",
+    "Here ",
+    "Here are my reasoning steps:\ntwo\n[BEGIN FINAL RESPONSE]\n",
+    "Here is my thought process: two\nHere is my response:",
+    "<analysis>two, which is not much of a thought, but longer than a mark</analysis>",
+    "<analysis>two</analysis><think>boats, which is not much of a thought, but longer than a mark</think>",
+]
+
+
 @given(
-    st.sampled_from(["<think>two\n# boats</think>\n", "[THINK]two[/THINK]", "◁think▷two◁/think▷", "", "<b>", "Here "]),
+    st.sampled_from(THOUGHTS),
     st.sampled_from([LONG, "Two boats.", "<answer>Two boats.</answer>", "  Two\n"]),
     st.lists(st.integers(0, 200), max_size=9),
 )

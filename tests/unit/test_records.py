@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imageref_ray.core import records
+from imageref_ray.core import markdown, records
 from imageref_ray.core.records import Image, Record, from_row, to_row
 from imageref_ray.core.text import json_text
 from imageref_ray.dataset.export import columns
@@ -68,3 +68,11 @@ def test_an_older_row_without_the_documents_words_is_read_and_no_word_counts_twi
     assert from_row(Image, {"id": "d/0.png", "uri": "a.png"}) == Image("d/0.png", "a.png")
     image = Image("d/0.png", "a.png", alt="The menu", title="the menu", caption="Figure 3: The menu", mention="See it.")
     assert image.words == ("Figure 3: The menu", "See it.")
+
+
+def test_what_only_looks_like_a_number_of_an_image_is_text() -> None:
+    long = f"[Image {'9' * 5000}]"
+    document = records.Document("d", "T", f"One {long} two [Image ٣].", (Image("d/3.png", "a.png"),))
+    assert markdown.render(document, lambda image: image.uri) == f"# T\nOne {long} two a.png."
+    assert markdown.pieces(document) == (f"# T\nOne {long} two ", document.images[0], ".")
+    assert [Image(f"d/{stem}.png", "u").index for stem in ("²", "9" * 5000, "٣", "")] == [-1, -1, 3, -1]

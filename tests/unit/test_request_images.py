@@ -56,6 +56,9 @@ def reason(url: str, folder: Path) -> str:
         f"data:image/png;base64,{quote(ENCODED, safe='')}",
         f"data:image/png;base64,{ENCODED.replace('A', '%41')}%0D%0A",
         f"data:image/png;base64,{ENCODED.rstrip('=')}",
+        f'data:image/png;name="a, b; c.png";x=1;base64,{ENCODED}',
+        f"data:image/png ; charset=utf-8 ; base64 ,{ENCODED}",
+        f"data:image/png;base64,{ENCODED.replace('+', '-').replace('/', '_')}",
     ],
 )
 def test_a_data_url_may_have_parameters_line_breaks_and_percent_encoding(url: str) -> None:
@@ -88,6 +91,11 @@ def test_a_message_about_an_image_in_memory_does_not_write_it_out() -> None:
 )
 def test_what_is_no_base64_image_url_is_told_the_form(url: str, tmp_path: Path) -> None:
     assert "data:image/<type>;base64,<data>" in reason(url, tmp_path)
+
+
+@pytest.mark.parametrize("flood", [";", " ", ";a", '"', ';"', "; ", ",", "%", ";base64"])
+def test_a_long_data_url_is_told_at_once(flood: str, tmp_path: Path) -> None:
+    assert reason("data:image/png" + flood * (2**18 // len(flood)) + "!", tmp_path)
 
 
 @pytest.mark.parametrize("data", ["@@@", "A", "%FF%FE", "AAAA=AAA", "ＡＡＡＡ"])

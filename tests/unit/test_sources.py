@@ -148,14 +148,32 @@ def test_incomplete_and_excluded_documents_are_left_out_each_with_its_reason(thr
         [("IncompleteDocument", "n2"), ("NoDocuments", ""), ("IncompleteDocument", "n3"), ("NoDocuments", "")],
     )
     exclude = three_events / "exclude.txt"
-    for text in ("n1\n\n n3 \n", '["n1", "n3", 12]'):
+    texts = (
+        "n1\n\n n3 \n",
+        '["n1", "n3", 12]',
+        '{"newsIDs": ["n1", "n3"]}',
+        '{"newsID": "n1"}\n{"newsID": "n3"}',
+        '"n1"\r"n3"',
+    )
+    for text in texts:
         exclude.write_text(text)
         read, problems = chosen(three_events, exclude=exclude)
         assert read == ["n2"] and [problem for problem in problems if problem[1] == "ExcludedDocument"] == [
             ("1", "ExcludedDocument", "n1"),
             ("3", "ExcludedDocument", "n3"),
         ]
-    for text, words in (('["n1"', "is not valid JSON"), ("[true]", "True is not the id of a document")):
+    exclude.write_text("n1.json\nn3.json")
+    told = f"none of the 2 documents in {exclude} is one of events.jsonl"
+    items = [
+        item for item in sources.read(SourceConfig(root=three_events, exclude=exclude)) if isinstance(item, Failure)
+    ]
+    assert [item.message for item in items if item.error == "NothingExcluded"] == [told]
+    for text, words in (
+        ('["n1"', "is not valid JSON"),
+        ("[true]", "entry 0 is True, not the id of a document"),
+        ("n1,n3", "line 1: n1,n3 is not one id"),
+        ('{"ids": ["n1"]}', "has none of the lists newsIDs"),
+    ):
         exclude.write_text(text)
         with pytest.raises(ConfigError, match=words):
             chosen(three_events, exclude=exclude)

@@ -280,3 +280,51 @@ def test_front_matter_and_names_that_are_no_text_become_text(tmp_path: Path) -> 
     assert record.sample.instruction == "caf\ufffd"
     titles = [document.title for document in record.sample.documents]
     assert sorted(titles) == ["p\ufffd", "😀 and \ufffd, \ufffd"]
+
+
+ENCODED = "aGVsbG8raGVsbG8raGVsbG8="
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"data:image/png;base64,{ENCODED}",
+        f"DATA:image/PNG;Base64,{ENCODED}",
+        f"data:image/png;charset=utf-8;base64,\n{ENCODED[:8]}\n  {ENCODED[8:]}",
+    ],
+)
+@pytest.mark.parametrize("name", ["p.md", "p.html"])
+def test_a_picture_in_the_page_itself_has_a_row_and_leaves_nothing_in_the_text(
+    address: str, name: str, tmp_path: Path
+) -> None:
+    draw(tmp_path, "a.png")
+    shown = (
+        [f'![x]({address} "t")', "![y](a.png)"] if name == "p.md" else [f'<img src="{address}">', '<img src="a.png">']
+    )
+    words = "Boats came in at noon, and the people of Velmora stood along the pier to see them."
+    (tmp_path / name).write_text("\n\n".join(["<h1>T</h1>", f"<p>{words}</p>", *shown]), encoding="utf-8")
+    failure, record = sources.read(SourceConfig(kind="folder", root=tmp_path))
+    assert isinstance(failure, Failure) and failure.error == "EmbeddedImage"
+    assert isinstance(record, Record)
+    assert [image.uri for image in record.sample.images] == [str(tmp_path / "a.png")]
+    assert ENCODED[8:] not in record.sample.documents[0].text
+
+
+@pytest.mark.parametrize(
+    ("front", "title", "text", "problems"),
+    [
+        ("---\ntitle: 12:30\n---\n", "12:30", "# H\nBoats.", 0),
+        ("---\ntitle: 1.10\nx: !!binary aGk=\n---\n", "1.10", "# H\nBoats.", 0),
+        ("---\ntitle: [a, b]\n---\n", "H", "Boats.", 1),
+        ("---\nx: &a [1, 2]\ny: &b [*a, *a]\ntitle: *b\n---\n", "H", "Boats.", 1),
+        ("---\ntitle: ~\n---\n", "H", "Boats.", 0),
+        ("+++\ntitle = " + "9" * 5000 + "\n+++\n", "H", "Boats.", 1),
+        ("---\n\nBoats came.\n\n---\n", "H", "Boats came.\nBoats.", 0),
+    ],
+)
+def test_a_title_is_text_as_it_is_written_and_what_is_no_front_matter_is_text(
+    front: str, title: str, text: str, problems: int
+) -> None:
+    page = parse_markdown(f"{front}# H\n\nBoats.\n".encode())
+    assert (page.title, len(page.problems)) == (title, problems)
+    assert page.text.replace("# H\n", "") == text.replace("# H\n", "")

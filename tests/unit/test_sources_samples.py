@@ -125,6 +125,30 @@ def test_scores_in_the_source_filter_only_where_they_are_given_and_wanted(tmp_pa
     ]
 
 
+def test_what_pandas_writes_for_missing_values_is_missing_and_ids_are_texts_or_whole_numbers(tmp_path: Path) -> None:
+    nan = float("nan")
+    columns = {"response": [nan] * 3, "category": [nan] * 3, "id": [7.0, nan, 0.5]}
+    good = pa.Table.from_pylist([sample("x")] * 3).drop_columns(["id"])
+    for name, values in columns.items():
+        good = good.append_column(name, pa.array(values))
+    pq.write_table(good, tmp_path / "a.parquet")
+    records, failures = read(tmp_path)
+    assert [(record.id, record.response, record.sample.category) for record in records] == [("7", "", "")]
+    assert failures == [("a.parquet:2", "BrokenSample", ""), ("a.parquet:3", "BrokenSample", "")]
+    (tmp_path / "a.parquet").unlink()
+    odd = [7.0, 7, True, [1], {"a": 1}, 0.5, None]
+    records, failures = read(tmp_path, *map(sample, odd))
+    assert [record.id for record in records] == ["7"]
+    assert [error for _, error, _ in failures] == ["RepeatedSample", *["BrokenSample"] * 5]
+
+
+def test_two_parquet_columns_of_one_name_are_told(tmp_path: Path) -> None:
+    rows = pa.Table.from_pylist([sample("x")])
+    pq.write_table(rows.append_column("id", pa.array(["y"])), tmp_path / "a.parquet")
+    (failure,) = sources.read(check(SourceConfig, {"kind": "samples", "root": str(tmp_path)}, "test"))
+    assert isinstance(failure, Failure) and "two columns are named id" in failure.message
+
+
 def test_a_torn_parquet_file_is_one_failure(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 torn")
     records, failures = read(tmp_path, sample())

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from imageref_ray.core import markdown
-from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, Usage
+from imageref_ray.core.records import Caption, Document, Failure, Image, Placement, Record, Sample, Usage
 from imageref_ray.engines.base import Generate, Reply, Request, Sampling
 from imageref_ray.stages import parsing, prompts
 from imageref_ray.stages.caption import caption
@@ -134,6 +134,17 @@ async def test_place_asks_under_a_schema_and_names_every_slot() -> None:
     assert record.usage == COST + COST
     assert asked[0].guide == guide(slots=3, images=3, words=0)
     assert "IMAGE_3: Caption of 8/1.jpg." in asked_texts(asked[0]) and "<Position 3>" in asked_texts(asked[0])
+
+
+async def test_predictions_that_cannot_be_used_are_told() -> None:
+    entries = [(1, "IMAGE_2"), (2, "Image 1"), (3, "IMAGE_9"), (7, "IMAGE_1")]
+    reply = json.dumps({"predictions": [{"position": f"<Position {p}>", "image": image} for p, image in entries]})
+    left_out: list[Failure] = []
+    record = await place(captioned(), model(lambda request: reply, []), PACK, GREEDY, left_out=left_out)
+    assert record.placements == (Placement(1, captioned().captions[1].image_id), Placement(2), Placement(3))
+    (failure,) = left_out
+    assert (failure.record_id, failure.stage, failure.error) == (record.id, "place", "UnreadPredictions")
+    assert failure.message.startswith("the reply's 3 predictions name no position, no image that is listed")
 
 
 async def test_nothing_to_place_costs_no_request() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from imageref_ray.commands.cli import main
 from imageref_ray.core.config import ConfigError, MixtureEntry, TrainConfig, check, load
+from imageref_ray.dataset import check as dataset_check
 from imageref_ray.dataset import mixture
 from imageref_ray.dataset.export.instruction_rows import RATIOS
 from imageref_ray.dataset.turns import SampleError
@@ -191,6 +192,81 @@ def test_the_spelling_of_ms_swift_is_read_as_internvls(tmp_path: Path) -> None:
     ours = [{"from": "system", "value": "S"}, HUMAN, {"from": "gpt", "value": "A"}]
     expected = mixture.parse({"image": "a.png", "conversations": ours}, "s", entry(tmp_path), 6)
     assert mixture.parse(swift, "s", entry(tmp_path), 6) == expected
+
+
+ASKED, TOLD = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
+NO_IMAGE: list[Any] = [None, "", [], float("nan")]
+
+
+@pytest.mark.parametrize("nothing", NO_IMAGE)
+def test_a_null_under_one_spelling_hides_nothing_under_another(nothing: Any, tmp_path: Path) -> None:
+    turns = [ASKED | {"from": nothing, "value": nothing}, {"from": "gpt", "value": "A", "content": nothing}]
+    line = {"image": nothing, "images": ["a.png"], "conversations": nothing, "messages": turns}
+    (tmp_path / "a.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    (row,), skipped = mixture.draw({"a": entry(tmp_path / "a.jsonl", root=tmp_path)}, 1, seed=0)
+    assert (row.turns, row.images) == ((("user", "<image>\nQ"), ("assistant", "A")), (tmp_path / "a.png",))
+    assert not skipped and dataset_check.check(tmp_path / "a.jsonl").images == 1
+
+
+@pytest.mark.parametrize("key", ["image", "image_url", "path", "url"])
+def test_images_that_the_parts_of_a_text_name_are_read(key: str, tmp_path: Path) -> None:
+    shown = [{"type": "image", key: "a.png"}, {"type": "image", key: {"url": "b.png"}}, {"type": "text", "text": "Q"}]
+    turns = [{"role": "user", "content": shown}, TOLD]
+    row = mixture.parse({"messages": turns}, "s", entry(tmp_path), 6)
+    assert (row.turns[0][1], row.images) == ("<image><image>Q", (Path("a.png"), Path("b.png")))
+    assert mixture.parse({"messages": turns, "images": ["a.png", {"path": "b.png"}]}, "s", entry(tmp_path), 6) == row
+
+
+def test_a_system_turn_beside_the_turns_is_one_of_them(tmp_path: Path) -> None:
+    expected = (("system", "S"), ("user", "Q"), ("assistant", "A"))
+    for turns in ([ASKED, TOLD], [{"role": "system", "content": "S"}, ASKED, TOLD]):
+        assert mixture.parse({"messages": turns, "system": "S"}, "s", entry(tmp_path), 6).turns == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ({"video": "v.mp4"}, "video is not read"),
+        ({"videos": ["v.mp4"], "messages": [{"role": "user", "content": "<video>Q"}, TOLD]}, "videos is not read"),
+        ({"audios": ["v.wav"]}, "audios is not read"),
+        ({"image": "a.png", "images": ["b.png"]}, "the image is not the same in two places"),
+        (
+            {
+                "image": "b.png",
+                "messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}]}, TOLD],
+            },
+            "the image is not the same in two places",
+        ),
+        ({"system": ["S"]}, "system is not text"),
+        ({"system": "S", "messages": [{"role": "system", "content": "T"}, ASKED, TOLD]}, "the system turn differ"),
+        ({"messages": [ASKED, TOLD | {"loss": False}]}, "marked as not to be learned"),
+        ({"messages": [ASKED, TOLD | {"weight": 0}, ASKED, TOLD | {"weight": 1}]}, "marked as not to be learned"),
+        ({"messages": [ASKED, TOLD | {"tool_calls": [{"id": "1"}]}]}, "a turn calls a tool"),
+        (
+            {"objects": {"bbox": [[1, 2, 3, 4]]}, "messages": [ASKED, {"role": "assistant", "content": "<bbox>"}]},
+            "objects are not read",
+        ),
+        ({"image": "a.png", "messages": [ASKED, {"role": "assistant", "content": "<image>\nA"}]}, "not a question"),
+        (
+            {"image": "a.png", "messages": [{"role": "system", "content": "<image>"}, ASKED, TOLD]},
+            "an image is in a turn that is not a question",
+        ),
+    ],
+)
+def test_a_line_that_would_train_on_less_than_it_says_is_counted(
+    line: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    line = {"messages": [ASKED, TOLD]} | line
+    with pytest.raises(SampleError, match=reason):
+        mixture.parse(line, "s", entry(tmp_path), 6)
+
+
+def test_what_marks_nothing_is_no_mark(tmp_path: Path) -> None:
+    turns = [ASKED, TOLD | {"loss": True, "weight": 1.0, "tool_calls": [], "function_call": None}]
+    line = {"messages": turns, "video": "", "audios": [], "system": None, "objects": {"ref": ["a"], "bbox": []}}
+    assert mixture.parse(line, "s", entry(tmp_path), 6).turns == (("user", "Q"), ("assistant", "A"))
+    tagged = [ASKED, {"role": "assistant", "content": "Write <image> there."}]
+    assert mixture.parse({"messages": tagged}, "s", entry(tmp_path), 6).turns[1][1] == "Write <image> there."
 
 
 def test_lines_of_another_encoding_are_counted_and_utf16_without_its_mark_is_one_sentence(tmp_path: Path) -> None:

@@ -157,10 +157,38 @@ def test_excluded_images_are_left_out_however_their_ids_are_written(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "\"9\"\r\n'8'",
+        "9\r8\r",
+        '{"image_id": 9}\n\n{"image": "x/000000000008.jpg"}\n',
+        [{"image_id": None, "image": "000000000009.jpg"}, {"id": 5, "file_name": "000000000008.jpg"}],
+        {"images": [], "annotations": [{"image_id": 9}, {"image_id": 8.0}]},
+        {"images": [{"file_name": None, "id": 9}, {"file_name": "", "id": 8}]},
+        {"images": None, "questions": [{"image_id": 9}, {"image_id": "8"}]},
+    ],
+)
+def test_a_list_of_any_shape_leaves_out_the_same_images(content: Any, tmp_path: Path) -> None:
+    assert image_sets.read_exclusions(write(tmp_path / "x", content)) == {"000000000008", "000000000009"}
+
+
+def test_a_list_that_leaves_out_nothing_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "000000000001.jpg")
+    images, (failure,) = parted(image_sets.read("coco", tmp_path, frozenset({"000000000001 x", "000000000002"})))
+    assert [image.id for image in images] == ["000000000001"]
+    told = f"none of the 2 ids to leave out (e.g. 000000000001 x) is an image of {tmp_path}"
+    assert (failure.error, failure.message, failure.item) == ("NothingExcluded", told, "exclude")
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         ("[1,", "not valid JSON"),
-        ("[1, [2]]", r"entry 1 is \[2\], not an image id"),
+        ("[1, [2]]", r"entry 1 is \[2\], not the id of an image"),
+        ("139,a.jpg\n140,b.jpg\n", r"line 1: 139,a\.jpg is not one id; write one id per line, or a JSON list"),
+        ("139\na.jpg\t0\n", r"line 2: a\.jpg 0 is not one id"),
+        ('{"image_id": 9}\n{"image_id": 1', r"line 2: not valid JSON .*perhaps it was cut off"),
+        ('{"image_id": 9}\n{"id": 1}', "entry 1 is"),
         ("{}", "none of the lists images"),
         ('[{"a": 1}]', "entry 0 is"),
     ],
@@ -243,6 +271,39 @@ def test_flat_lists_hold_label_lists_and_choices(tmp_path: Path) -> None:
     nine = Image("000000000009", "/coco/000000000009.jpg")
     assert found[1] == VisualQuestion("q9", nine, "okvqa", "Why?", answers, ("a", "b"), 1)
     assert found[2].image == Image("x.jpg", "/coco/x.jpg")
+
+
+def test_lists_that_a_table_holds_as_text_are_lists_and_what_is_null_hides_nothing(tmp_path: Path) -> None:
+    asked = {"image": "9.jpg", "question": "What?"}
+    entries = [
+        {**asked, "direct_answers": "['mail', \"post's\"]", "choices": "['a', 'b']", "correct_choice_idx": 1},
+        {**asked, "direct_answers": None, "answers": ["x"], "question_id": 7.0},
+        {**asked, "answer": "[12, 13]", "question_id": None},
+        {**asked, "answer": "[see the sign] or [b]", "question_id": None},
+        {**asked, "answer": "x", "choices": "[1]"},
+        {**asked, "answer": "['mail' 'post']"},
+    ]
+    found, failures = parted(vqa_sets.read_flat(write(tmp_path / "f.json", entries), ROOT, "t", annotators=1))
+    assert [[answer.text for answer in question.answers] for question in found] == [
+        ["mail", "post's"],
+        ["x"],
+        ["[12, 13]"],
+        ["[see the sign] or [b]"],
+    ]
+    assert (found[0].choices, [question.id for question in found]) == (("a", "b"), ["f:0", "7", "f:2", "f:3"])
+    assert [failure.error for failure in failures] == ["BrokenEntry", "BrokenEntry"]
+
+
+def test_entries_without_an_id_are_no_pair_and_of_two_with_one_id_the_first_counts(tmp_path: Path) -> None:
+    questions = write(tmp_path / "q.json", {"questions": [{"image_id": 1, "question": "What?"}]})
+    answers = write(tmp_path / "a.json", {"annotations": [{"answers": [{"answer": "no"}]}]})
+    found, failures = parted(vqa_sets.read_official(questions, answers, ROOT, "t", "{:012d}.jpg", annotators=1))
+    assert found == [] and [failure.error for failure in failures] == ["MissingKey", "MissingKey"]
+    questions = write(tmp_path / "q.json", {"questions": [{"image_id": 1, "question": "What?", "question_id": 1}]})
+    pairs = [{"question_id": 1, "answers": [{"answer": text}]} for text in ("no", "yes")]
+    answers = write(tmp_path / "a.json", {"annotations": pairs})
+    found, failures = parted(vqa_sets.read_official(questions, answers, ROOT, "t", "{:012d}.jpg", annotators=1))
+    assert [found[0].answers, [failure.error for failure in failures]] == [(Answer("no"),), ["RepeatedQuestion"]]
 
 
 def test_a_label_list_with_fewer_than_ten_answers_is_reported_beside_its_question(tmp_path: Path) -> None:

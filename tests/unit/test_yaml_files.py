@@ -38,6 +38,17 @@ def test_what_is_sure_is_read(text: str, value: object) -> None:
     assert parse_yaml(text) == value
 
 
+@pytest.mark.parametrize("text", ["12:30", "1.10", "No", "2024-01-01", "0x10", "1_000", "yes", "1e3", ".nan", "é"])
+def test_values_may_be_read_as_they_are_written(text: str) -> None:
+    assert parse_yaml(f"a: {text}\nb: [{text}]\nc: ~\nd:", as_text=True) == {
+        "a": text,
+        "b": [text],
+        "c": None,
+        "d": None,
+    }
+    assert parse_yaml("base: &b {x: 1}\nhere: {<<: *b}", as_text=True)["here"] == {"x": "1"}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

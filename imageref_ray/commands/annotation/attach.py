@@ -123,9 +123,8 @@ def _placements(
         for image in dict.fromkeys(line["images"])
         if image not in known
     ]
-    if unread := read.unread + read.unknown:
-        message = f"{where} {unread} predictions name no position, no image that is listed, or neither image nor none"
-        parts.append(Failure(record.id, STAGE, "UnreadPredictions", message, item="insertion"))
+    if read.told:
+        parts.append(Failure(record.id, STAGE, "UnreadPredictions", f"{where} {read.told}", item="insertion"))
     return tuple(read.by_slot.get(slot, Placement(slot)) for slot in range(1, slots + 1))
 
 

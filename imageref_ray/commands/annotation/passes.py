@@ -117,7 +117,7 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
     """Run one record through these stages; raises ValueError (ParseError, RequestError) when one of them fails.
 
     A record that already has a response keeps it. One with placements is held to the reference contract. `left_out` in
-    the row: failures of images that the engine refuses (`refused_images`).
+    the row: failures of images that the engine refuses (`refused_images`), and of predictions that cannot be used.
     """
     record, left_out, shared = from_row(Record, row["record"]), list[Failure](), list[Usage]()
     generate = _counting_shared(generate, shared) if recipe.count_shared else generate
@@ -138,9 +138,8 @@ async def annotate(row: Row, generate: Generate, recipe: Recipe, stages: Sequenc
                         left_out if recipe.leave_out_refused else None,
                     )
                 case "place":
-                    record = await place(
-                        record, generate, recipe.pack, recipe.place, recipe.place_examples, recipe.analysis_words
-                    )
+                    examples, words = recipe.place_examples, recipe.analysis_words
+                    record = await place(record, generate, recipe.pack, recipe.place, examples, words, left_out)
     if record.placements:
         _check_contract(record)
     more = {"left_out": [to_row(one) for one in left_out]} if left_out else {}

@@ -19,7 +19,7 @@ from imageref_ray.core.json_files import BrokenJson, JsonRow, NotText, json_rows
 from imageref_ray.core.parquet_files import parquet_rows
 from imageref_ray.core.records import Record, Sample, from_row
 from imageref_ray.dataset.export.rows import TAG, answer
-from imageref_ray.dataset.turns import ROLES, turn_text
+from imageref_ray.dataset.turns import ROLES, given, image_entries, turn_text, unread, with_system
 
 RECORD = {"sample", "response", "placements"}
 """Keys by which a row of our own records is known."""
@@ -97,12 +97,14 @@ def parse_row(line: int, row: Any) -> AnnotatedSample | Finding:
     if not isinstance(row, dict):
         return Finding(line, "-", "shape", f"contains {type(row).__name__}; {SHAPE}")
     id = "-" if row.get("id") is None else str(row["id"])
-    turns = row.get("conversations", row.get("messages"))
+    turns = given(row, "conversations", "messages")
     if not isinstance(turns, list) or not turns:
         return Finding(line, id, "shape", f"has no turns; {SHAPE}")
     try:
-        parsed = tuple(_turn(turn) for turn in turns)
-        return AnnotatedSample(line, id, parsed, _images(row.get("image", row.get("images"))))
+        parsed = with_system(row, tuple(_turn(turn) for turn in turns))
+        if problem := unread(row):
+            raise ValueError(problem)
+        return AnnotatedSample(line, id, parsed, tuple(map(_image, image_entries(row))))
     except ValueError as error:
         return Finding(line, id, "shape", str(error))
 
@@ -110,17 +112,12 @@ def parse_row(line: int, row: Any) -> AnnotatedSample | Finding:
 def _turn(turn: Any) -> tuple[str, str]:
     if not isinstance(turn, dict):
         raise ValueError(f"a turn is {type(turn).__name__}; write it as {{from, value}} or {{role, content}}")
-    role, content = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+    role, content = given(turn, "from", "role"), given(turn, "value", "content")
     if not isinstance(role, str) or role not in ROLES:
         raise ValueError(f"a turn is by {role!r}; use one of {', '.join(ROLES)}")
     if not isinstance(content, str | list):
         raise ValueError(f"a turn of {role} contains {type(content).__name__}, not text")
     return ROLES[role], turn_text(content)
-
-
-def _images(value: Any) -> tuple[AnnotatedImage, ...]:
-    entries = value if isinstance(value, list) else [] if value is None else [value]
-    return tuple(map(_image, entries))
 
 
 def _image(entry: Any) -> AnnotatedImage:

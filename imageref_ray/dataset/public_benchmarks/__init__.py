@@ -18,7 +18,7 @@ from imageref_ray.dataset.check.read import Finding, iterate_json
 from imageref_ray.dataset.export.rows import Row, question
 from imageref_ray.dataset.paper_formats import Relevance, write_jsonl, write_labels
 from imageref_ray.dataset.public_benchmarks import mmdocrag, mramg, rag_igbench
-from imageref_ray.dataset.public_benchmarks.case import Read, Unusable
+from imageref_ray.dataset.public_benchmarks.case import Read, Unusable, id_of
 from imageref_ray.stages.prompts import load_pack
 
 READERS: dict[str, Callable[[Path, Path], Read]] = {
@@ -77,15 +77,24 @@ def export_answers(name: str, data: Path, answers: Mapping[str, str], out: Path)
     """Write a row for every row of `data` that has an id, in its order: (how many, how many without an answer).
 
     Those get an empty one: the benchmarks' scripts expect every question. Raises ConfigError where no question has an
-    answer.
+    answer, and for a row that cannot be read or has no id.
     """
     key, answer = ANSWERS[name]
-    rows = [value for _, value in iterate_json(data) if isinstance(value, dict) and value.get(key) is not None]
+    rows = [_asked(value, key, f"{data} line {line}") for line, value in iterate_json(data)]
     texts = [answers.get(str(row[key]), "") for row in rows]
     if not any(texts):
         raise ConfigError(f"none of {len(answers):,} answers is to a question of {data}; give its own answers")
     write_jsonl(out, (answer(row, text) for row, text in zip(rows, texts, strict=True)))
     return len(rows), texts.count("")
+
+
+def _asked(value: Any, key: str, where: str) -> Mapping[str, Any]:
+    """A row with its question's id. Raises ConfigError."""
+    try:
+        id_of(row := _row(value), key)
+    except Unusable as problem:
+        raise ConfigError(f"{where}: {problem}; download the file again") from None
+    return row
 
 
 def _row(value: Any) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from selectolax.lexbor import LexborNode as Node
 
+from imageref_ray.sources.entries import is_data
 from imageref_ray.sources.pages import srcset
 
 NOT_DECODED = ("image/jxl", "image/heic", "image/heif")
@@ -63,7 +64,7 @@ def addresses(image: Node) -> tuple[str, ...]:
     if not loaded and (fallback := _fallback(image)) is not None:
         found += [address for address in addresses(fallback) if address not in found]
     source_address = (own.get("src") or "").strip()
-    stands_in = loaded or bool(found and source_address.startswith("data:")) or is_placeholder(image)
+    stands_in = loaded or bool(found and is_data(source_address)) or is_placeholder(image)
     found += others + ([] if stands_in or not source_address else [source_address])
     return tuple(dict.fromkeys(filter(None, found)))
 
@@ -83,7 +84,7 @@ def _late(own: Mapping[str, str | None]) -> tuple[list[str], list[str], list[str
     smaller: list[str] = []
     for key, value in own.items():
         name, text = key.removeprefix("data-"), (value or "").strip()
-        if not text or text.startswith("data:") or not (key.startswith("data-") or key in OTHER_NAMES):
+        if not text or is_data(text) or not (key.startswith("data-") or key in OTHER_NAMES):
             continue
         if name.endswith("srcset"):
             sets.append(text)
@@ -116,4 +117,4 @@ def _largest(sets: list[str]) -> list[str]:
     """The addresses in `srcset` attributes, the largest picture first."""
     offers = [candidate for text in sets for candidate in srcset.parse(text)]
     ordered = sorted(offers, key=lambda offer: (offer.width is None, -offer.size))
-    return [offer.address for offer in ordered if not offer.address.startswith("data:")]
+    return [offer.address for offer in ordered if not is_data(offer.address)]

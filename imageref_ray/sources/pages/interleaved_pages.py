@@ -21,7 +21,7 @@ from imageref_ray.core.json_files import BrokenJson, parse_json
 from imageref_ray.core.parquet_files import columns_of, filled, parquet_rows
 from imageref_ray.core.records import MARKER
 from imageref_ray.core.text import well_formed
-from imageref_ray.sources.entries import SCHEME, Unusable
+from imageref_ray.sources.entries import SCHEME, Unusable, id_text
 from imageref_ray.sources.pages.page import Page, Picture, one_line, untitled
 from imageref_ray.sources.pages.picture_parts import part_address, row_address
 
@@ -60,7 +60,7 @@ def read_interleaved(path: Path) -> Iterator[tuple[str, Page | Unusable]]:
     samples: dict[str, list[Row]] = {}
     nameless = []
     for row in rows:
-        name = "" if row["sample_id"] is None else str(row["sample_id"])
+        name = id_text(row["sample_id"]) or ""
         if name.strip():
             samples.setdefault(name, []).append(row)
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from imageref_ray.core.images import Problem
 from imageref_ray.core.markdown_bounds import bound_search, bound_tables
-from imageref_ray.core.yaml_files import BrokenYaml, parse_yaml
+from imageref_ray.core.yaml_files import parse_yaml
 from imageref_ray.sources.pages import markdown_dialects, mdx
 from imageref_ray.sources.pages.encodings import decode
 from imageref_ray.sources.pages.html_page import web
@@ -61,6 +61,11 @@ CALLOUT = re.compile(r"\[!(?P<kind>[\w-]+)(?:\|[^\]\n]*)?\][+-]?[ \t]*")
 FORMULA_END = re.compile(r"\$\$(?:\s*\([^)$\n]+\))?\s*\Z")
 DEEPEST = 10
 """HTML elements with Markdown inside each other that are read; deeper ones are HTML."""
+EMBEDDED = re.compile(
+    r"(?<=\]\()\s*data:image/[\w.+-]{1,40}(?:;[^;,()\s]{1,200}){0,8};base64,\s*[a-z0-9+/=%]+(?:\s+[a-z0-9+/=%]+)*",
+    re.ASCII | re.IGNORECASE,
+)
+"""A picture in the page itself, whose data may be over several lines, which Markdown's own grammar does not allow."""
 ATTACHED = frozenset(("image", "link_close", "code_inline", "strong_close", "em_close", "html_inline"))
 """After these inline elements a list of attributes may follow directly."""
 
@@ -69,8 +74,9 @@ def parse_markdown(data: bytes, jsx: bool = False) -> Page:
     """A Markdown page; title and address from its front matter, if it has any. `jsx`: the file is MDX."""
     source = decode(data).replace("\r\n", "\n").replace("\r", "\n")
     front = FRONT_MATTER.match(source) or TOML.match(source)
-    fields, problems = _front_matter(front) if front else ({}, ())
-    body_source = source[front.end() :] if front else source
+    fields, problems = _front_matter(front) if front else (None, ())
+    body_source = source[front.end() :] if front and fields is not None else source
+    body_source = EMBEDDED.sub(lambda url: "".join(url[0].split()), body_source)
     jsx = jsx or mdx.uses_jsx(body_source)
     body = LexborHTMLParser(render(mdx.plain_markdown(body_source) if jsx else body_source, jsx)).body
     if body is None:
@@ -78,11 +84,9 @@ def parse_markdown(data: bytes, jsx: bool = False) -> Page:
     for twin in body.css(DARK):
         twin.decompose()
     heading = body.css_first("h1")
-    title = one_line(str(fields.get("title") or "")) or (one_line(heading.text()) if heading else "")
-    named = (
-        str(fields[key]) for key in ("canonical_url", "canonical", "url", "permalink", "source") if fields.get(key)
-    )
-    url = next(filter(None, map(web, named)), "")
+    title = one_line(_word(fields, "title")) or (one_line(heading.text()) if heading else "")
+    named = (_word(fields, key) for key in ("canonical_url", "canonical", "url", "permalink", "source"))
+    url = next(filter(None, map(web, filter(None, named))), "")
     text, images = extract(body, (), addresses)
     return Page(title, untitled(text, title), images, url, url, problems)
 
@@ -229,12 +233,25 @@ def _html_block(self: RendererHTML, tokens: Sequence[Token], index: int, options
     return f"{inside[1]}{_reader(False).render(source, {'figures': env.get('figures', {}), 'depth': depth + 1})}"
 
 
-def _front_matter(found: re.Match[str]) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """The fields, or why there are none."""
+def _front_matter(found: re.Match[str]) -> tuple[dict[str, Any] | None, tuple[Problem, ...]]:
+    """The fields, or why there are none; None for text between two rules."""
     kind = "TOML" if found.re is TOML else "YAML"
     try:  # its first line is the second of the page
-        values = tomllib.loads(f"\n{found[1]}") if kind == "TOML" else parse_yaml(f"\n{found[1]}")
-    except (BrokenYaml, tomllib.TOMLDecodeError, RecursionError) as error:
+        text = f"\n{found[1]}"
+        values = tomllib.loads(text) if kind == "TOML" else parse_yaml(text, as_text=True)
+    except (ValueError, RecursionError) as error:
         message = f"its front matter is not {kind}: {error}; the page was read without its title and address"
         return {}, (Problem("BrokenFrontMatter", message),)
-    return values if isinstance(values, dict) else {}, ()
+    if values is None:
+        return {}, ()
+    if not isinstance(values, dict):
+        return None, ()
+    listed = isinstance(values.get("title"), list | dict)
+    problem = Problem("BrokenFrontMatter", "the title in its front matter is no text; the page was read without it")
+    return values, (problem,) if listed else ()
+
+
+def _word(fields: Mapping[str, Any] | None, key: str) -> str:
+    """A field's text, empty where it has none."""
+    value = fields.get(key) if fields else None
+    return "" if value is None or isinstance(value, list | dict | bytes) else str(value)

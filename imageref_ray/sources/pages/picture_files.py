@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urljoin
 
-from imageref_ray.sources.entries import SCHEME
+from imageref_ray.sources.entries import SCHEME, is_data
 from imageref_ray.sources.pages.page import Picture
 
 SERVED = ("static", "public", "docs", "source", "assets", "content")
@@ -38,7 +38,7 @@ def choose(picture: Picture, root: Path, page: Path, base: str, names: Mapping[s
         if found := next(inside, str(known) if known else None):
             return found
     on_the_web = [urljoin(base, address) if base and address in relative else address for address in written]
-    outside = (address for address in on_the_web if SCHEME.match(address) and not address.startswith("data:"))
+    outside = (address for address in on_the_web if SCHEME.match(address) and not is_data(address))
     return next(outside, likeliest)
 
 
