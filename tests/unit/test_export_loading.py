@@ -101,9 +101,32 @@ def test_a_picture_after_megabytes_without_one_loads(tmp_path: Path, root: Path)
     """`datasets` infers types from the first 10 MiB; columns that begin empty need those of the card."""
     bare = [record(root, f"b{number}", 0, "x" * 2**20) for number in range(12)]
     folder = written(tmp_path, [*bare, record(root, "n1", 2)], root, formats=["plain", "records", "messages"])
-    assert loaded(folder, "plain")["train"][-1]["image"] == ["n1/0.png", "n1/1.png"]
-    assert loaded(folder, "messages")["train"][-1]["images"] == ["n1/0.png", "n1/1.png"]
-    assert loaded(folder, "records")["train"][-1]["placements"][0]["image_id"] == "n1/0.png"
+    (with_images,) = (row for row in loaded(folder, "plain")["train"] if row["image"])
+    assert with_images["image"] == ["n1/0.png", "n1/1.png"]
+    (with_images,) = (row for row in loaded(folder, "messages")["train"] if row["images"])
+    assert with_images["images"] == ["n1/0.png", "n1/1.png"]
+    (with_captions,) = (row for row in loaded(folder, "records")["train"] if row["captions"])
+    assert with_captions["placements"][0]["image_id"] == "n1/0.png"
+
+
+def test_a_file_that_begins_with_megabytes_without_a_picture_loads_without_the_card(tmp_path: Path, root: Path) -> None:
+    """As LLaMA-Factory and ms-swift load it, and as the card says for what it does not offer."""
+    bare = [record(root, f"b{number}", 0, "x" * 2**20) for number in range(12)]
+    records = [*bare, record(root, "n1", 2), record(root, "n3", 0), record(root, "n2", 1)]
+    folder = written(tmp_path, records, root, formats=["plain", "messages", "sharegpt"])
+    ids = [f"event of {news}" for news in ("n1", *(f"b{number}" for number in range(12)), "n3", "n2")]
+    for name, column in (("annotation.plain", "image"), ("messages", "images"), ("sharegpt", "images")):
+        files = str(folder / f"{name}.jsonl")
+        rows = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))["train"]
+        assert (rows["id"][:], rows[column][0], rows[column][14]) == (ids, ["n1/0.png", "n1/1.png"], ["n2/0.png"])
+        assert rows[column][1:14] == [[]] * 13
+
+
+def test_rows_stay_in_order_where_a_picture_comes_early(tmp_path: Path, root: Path) -> None:
+    records = [record(root, "n3", 0, "x" * 2**18), record(root, "n1", 2), record(root, "n2", 1)]
+    folder = written(tmp_path, records, root, formats=["messages"])
+    lines = (folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["event of n3", "event of n1", "event of n2"]
 
 
 def test_a_parquet_file_without_any_row_is_not_offered(tmp_path: Path, root: Path) -> None:
