@@ -1,5 +1,6 @@
 """Workers and nodes that die: the training ends as if nothing had been, or says in one sentence why not."""
 
+import errno
 import json
 import re
 import signal
@@ -14,6 +15,7 @@ import pytest
 import ray
 
 from imageref_ray.core.config import ConfigError, TrainConfig
+from imageref_ray.core.durable import DiskError
 from imageref_ray.training import progress
 from imageref_ray.training.recovery import CHECKPOINT_LIST, LIST_COPY, describe_cause, permanent_error, repair_list
 from imageref_ray.training.train import train
@@ -214,6 +216,15 @@ def test_what_only_a_restart_may_help_is_told_from_what_comes_again() -> None:
     assert permanent_error({0: mistake, 1: gone}) is None
     assert describe_cause({0: lonely, 1: mistake}) == "worker 1 failed: TypeError: no such thing twice"
     assert describe_cause({0: mistake, 1: gone}).startswith("worker 1 was lost: ")
+
+
+def test_a_full_disk_ends_a_training_and_a_broken_one_may_be_another_after_a_restart() -> None:
+    lonely = RuntimeError("[gloo] Connection closed by peer")
+    full = DiskError(errno.ENOSPC, "/store/run cannot be written: No space left on device; free space", "/store/run")
+    broken = DiskError(errno.EIO, "/store/run cannot be written: Input/output error; check the disk", "/store/run")
+    assert permanent_error({0: lonely, 1: full}) is full
+    assert permanent_error({0: lonely, 1: broken}) is None
+    assert describe_cause({0: lonely, 1: broken}) == f"worker 1 failed: {broken}"
 
 
 PLACE = """

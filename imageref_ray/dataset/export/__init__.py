@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import ExportConfig, Format
-from imageref_ray.core.durable import make_folder, sync, sync_tree, writing
+from imageref_ray.core.durable import BROKEN, DiskError, make_folder, sync, sync_tree, writing
 from imageref_ray.core.records import Record, to_row
 from imageref_ray.dataset.export import columns, rows, split, writers
 from imageref_ray.dataset.export.dataset_card import Origin, Written, card, license_sentence, measure
@@ -192,7 +192,9 @@ def _rows(
             case "parquet":
                 try:
                     yield name, _parquet_row(annotations[variant], target)
-                except OSError:
+                except OSError as error:
+                    if error.errno in BROKEN:  # the image may well be there
+                        raise DiskError(error.errno, f"an image cannot be read: {error}; check the disk") from error
                     left_out.append(record.id)
             case "responses":
                 yield name, rows.response(record)
