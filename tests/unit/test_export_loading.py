@@ -1,6 +1,10 @@
 """Whatever a dataset card offers, `datasets.load_dataset(folder, name)` loads, and the rows are the written ones."""
 
+import errno
 import json
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,10 @@ import pytest
 import yaml
 
 from imageref_ray.core.config import ExportConfig, check
+from imageref_ray.core.durable import DiskError
 from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, from_row
 from imageref_ray.dataset.export import Origin, columns, export, make_target
+from imageref_ray.engines.base import EngineError
 from imageref_ray.stages import prompts
 
 PACK = prompts.load_pack("compact")
@@ -120,6 +126,35 @@ def test_a_file_that_begins_with_megabytes_without_a_picture_loads_without_the_c
         rows = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))["train"]
         assert (rows["id"][:], rows[column][0], rows[column][14]) == (ids, ["n1/0.png", "n1/1.png"], ["n2/0.png"])
         assert rows[column][1:14] == [[]] * 13
+
+
+def test_of_two_exports_at_once_the_later_one_writes_the_data_set(tmp_path: Path, root: Path) -> None:
+    records = [record(root, "n1", 2), record(root, "n2", 1)]
+
+    def read() -> Iterator[Record]:
+        yield records[0]
+        written(tmp_path, records, root, formats=["plain", "records"])  # another start of the job, meanwhile
+        yield records[1]
+
+    config = check(ExportConfig, {"formats": ["plain", "records"]}, "test")
+    with pytest.raises(EngineError, match=f"another start of the job has taken over {tmp_path}/dataset; this one"):
+        export(tmp_path / "dataset", read, make_target(root, PACK, config), Origin())
+    assert [path.name for path in tmp_path.iterdir() if "dataset" in path.name] == ["dataset"]
+    assert [len(rows["train"]) for rows in map(partial(loaded, tmp_path / "dataset"), ("plain", "records"))] == [2, 2]
+
+
+def test_a_failed_export_leaves_no_files_that_fill_the_disk(tmp_path: Path, root: Path) -> None:
+    (tmp_path / ".dataset.0123456789ab.tmp").mkdir()  # of a killed one
+
+    def read() -> Iterator[Record]:
+        yield record(root, "n1", 2)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target = make_target(root, PACK, check(ExportConfig, {"formats": ["plain"]}, "test"))
+    with pytest.raises(DiskError, match=r"/\.dataset\.\w+\.tmp cannot be written: No space left on device"):
+        export(tmp_path / "dataset", read, target, Origin())
+    assert {path.name for path in tmp_path.iterdir()} == {"root", "dataset"}
+    assert list((tmp_path / "dataset").iterdir()) == []
 
 
 def test_rows_stay_in_order_where_a_picture_comes_early(tmp_path: Path, root: Path) -> None:
