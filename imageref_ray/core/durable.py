@@ -73,6 +73,8 @@ def _reason(error: Exception, path: Path) -> int | None:
     """The number of the disk's error behind an exception; None where it has another reason."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in (*FULL, *BROKEN) else None
+    if type(error).__module__.startswith("imageref_ray."):  # one of ours names its reason, perhaps another file
+        return None
     for said, without_room, with_room in SAID:
         if said.search(str(error)):
             return without_room if shutil.disk_usage(_existing(path)).free < LITTLE else with_room

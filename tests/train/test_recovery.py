@@ -175,6 +175,34 @@ def test_ctrl_c_ends_a_training_as_it_ends_every_command(
     assert "imageref: interrupted" in (tmp_path / "screen").read_text().splitlines()[-1]
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], check=False).returncode:
+        pytest.skip("a small disk has to be mounted, which takes root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_is_told_and_with_room_the_training_goes_on(
+    folder: Path, tmp_path: Path, disk: Path, start: Start
+) -> None:
+    config = settings(folder, "full", output=disk / "run", keep_checkpoints=1)
+    running = start(config, tmp_path / "screen")
+    assert running.wait() == 1
+    *_, last = (tmp_path / "screen").read_text().splitlines()
+    assert last.startswith(f"imageref: training failed: {disk}/run/checkpoints/checkpoint_"), last
+    assert "cannot be written: No space left on device (" in last
+    assert "a restart would fail the same way, so fix the cause first" in last
+    subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+    running = start(config, tmp_path / "again")
+    assert running.wait() == 0, (tmp_path / "again").read_text()
+    assert len(losses(config)) == config.steps
+    assert (config.output / "model" / "model.safetensors").is_file()
+
+
 def test_a_run_killed_while_it_exports_exports_again(reference: Reference) -> None:
     config, done = reference
     (config.output / "summary.json").unlink()

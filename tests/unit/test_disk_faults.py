@@ -222,6 +222,7 @@ def test_what_libraries_make_of_a_full_or_broken_disk_is_the_same_sentence(
         sqlite3.OperationalError("database is locked"),
         FileNotFoundError(errno.ENOENT, "no such file", "no space left on device"),
         ValueError("no answer"),
+        EngineError("/another/file cannot be written: No space left on device; free space"),
     ],
 )
 def test_what_has_another_reason_stays_as_it_is(error: Exception, tmp_path: Path) -> None:
