@@ -22,7 +22,7 @@ import pytest
 from imageref_ray.batch import attempts, manifest, store
 from imageref_ray.batch.reply_cache import SqliteReplyCache
 from imageref_ray.batch.worker import Pass, Row, packed, prepared
-from imageref_ray.commands import cli
+from imageref_ray.commands import cli, pages
 from imageref_ray.core.config import ExportConfig, ScriptedConfig, check
 from imageref_ray.core.durable import DiskError, make_folder, replacing, write_atomically, writing
 from imageref_ray.core.records import Document, Failure, Image, Record, Sample
@@ -312,6 +312,17 @@ def test_a_command_ends_in_one_line_whichever_of_its_writes_fails(
         assert ended == 1 and re.fullmatch(rf"imageref: {said} and run the same command again to resume\n", printed), (
             printed
         )
+
+
+def test_a_page_stays_where_the_disk_has_no_room_for_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "link.html").symlink_to("page.html")
+    assert pages.write(tmp_path / "link.html", "whole") == 5
+    with (
+        failing(2, errno.ENOSPC),
+        pytest.raises(DiskError, match=rf"^{tmp_path}/page.html cannot be written: No"),
+    ):
+        pages.write(tmp_path / "link.html", "newer")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"page.html": "whole", "link.html": "whole"}
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
