@@ -97,7 +97,9 @@ async def _answer(actor: Any, method: str, what: str, *arguments: Any) -> Any:
         cause = getattr(error, "cause", None)
         if isinstance(cause, EngineError | DiskError):
             raise EngineError(str(cause)) from error
-        raise EngineError(f"{what} cannot be read or written: {last_named(error)}") from error
+        reason = last_named(error)  # of a constructor it is all that Ray gives
+        told = reason if " cannot be " in reason else f"{what} cannot be read or written: {reason}"
+        raise EngineError(told) from error
 
 
 def last_named(error: BaseException) -> str:
