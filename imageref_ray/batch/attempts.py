@@ -56,7 +56,9 @@ def check(directory: Path, number: int) -> None:
 
 def ask_to_stop(directory: Path, number: int) -> None:
     """Ask every worker of this attempt to finish what it has begun and to begin nothing new."""
-    _stop_path(directory, number).touch()
+    path = _stop_path(directory, number)
+    with writing(path):
+        path.touch()
 
 
 def stopping(directory: Path, number: int) -> bool:

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import ray
 from rich.console import Console
 
 from imageref_ray.core.config import ConfigError
+from imageref_ray.core.durable import writing
 from imageref_ray.engines.base import EngineError
 
 NOT_STARTED = re.compile(
@@ -131,11 +132,12 @@ def output_to(log: Path) -> Iterator[Console]:
     real = {number: os.dup(number) for number in (1, 2)}
     try:
         redirect_output(log)
-        with os.fdopen(os.dup(real[2]), "w", encoding="utf-8") as screen:
+        with writing(log), os.fdopen(os.dup(real[2]), "w", encoding="utf-8") as screen:
             yield Console(file=screen)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # on a full disk the log lacks what was printed last, not the screen its streams
+                stream.flush()
         for number, copy in real.items():
             os.dup2(copy, number)
             os.close(copy)

@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from imageref_ray.batch import store
 from imageref_ray.batch.budget import Budget
+from imageref_ray.batch.sqlite_files import open_file, reporting
 from imageref_ray.core.records import Usage, from_row, to_row
-from imageref_ray.engines.base import EngineError
 
-FILE = "budget.sqlite"
+FILE, WHAT = "budget.sqlite", "the ledger of the budget"
+TABLE = "ledger (row INTEGER PRIMARY KEY, id TEXT, tries INTEGER, usage TEXT, lost INTEGER DEFAULT 0)"
 
 
 class Ledger(Protocol):
@@ -49,12 +48,12 @@ class _Entry:
 
 
 class SqliteLedger:
-    """`spent` is what the pass cost before, `mean` what a record did (`mean_cost`). Raises EngineError where the file
-    cannot be read or written."""
+    """`spent` is what the pass cost before, `mean` what a record did (`mean_cost`). Its methods raise as
+    `reporting` where the file fails."""
 
     def __init__(self, budget: Budget, directory: Path, spent: Usage, mean: float) -> None:
         self._budget, self._directory, self._mean = budget, directory, mean
-        self._file = _open(directory / FILE)
+        self._file = open_file(directory / FILE, WHAT, TABLE)
         self._spent = spent + lost(directory)
         self._began = budget.used(self._spent, directory)
         self._weight, self._usage = 0.0, Usage()
@@ -130,7 +129,7 @@ class SqliteLedger:
         self._changed.notify_all()
 
     def _run(self, statement: str, *values: object) -> int:
-        with _reporting():
+        with reporting(self._directory / FILE, WHAT):
             return self._file.execute(statement, values).lastrowid or 0
 
 
@@ -140,7 +139,7 @@ def take_over(directory: Path, account: store.Account) -> None:
     if not path.is_file():
         return
     tries = store.tries(account.failures)
-    with _reporting(), closing(_open(path)) as file:
+    with reporting(path, WHAT), closing(open_file(path, WHAT, TABLE)) as file:
         left = file.execute("SELECT row, id, tries FROM ledger WHERE NOT lost").fetchall()
         told = [(row,) for row, id, tried in left if id in account.done or tries.get(id, 0) >= tried]
         file.executemany("DELETE FROM ledger WHERE row = ?", told)
@@ -152,7 +151,7 @@ def lost(directory: Path) -> Usage:
     path = directory / FILE
     if not path.is_file():
         return Usage()
-    with _reporting(), closing(_open(path)) as file:
+    with reporting(path, WHAT), closing(open_file(path, WHAT, TABLE)) as file:
         rows = file.execute("SELECT usage FROM ledger WHERE lost").fetchall()
     return sum((from_row(Usage, json.loads(usage)) for (usage,) in rows), Usage())
 
@@ -162,26 +161,6 @@ def mean_cost(budget: Budget, directory: Path, account: store.Account) -> float:
     records = len(account.done) + len(store.tries(account.failures))
     total = budget.used(account.spent, directory) - budget.used(Usage(), directory)
     return total / records if records else 0.0
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    with _reporting():
-        file = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        file.execute("PRAGMA journal_mode=WAL")
-        file.execute("PRAGMA synchronous=NORMAL")
-        file.execute(
-            "CREATE TABLE IF NOT EXISTS ledger "
-            "(row INTEGER PRIMARY KEY, id TEXT, tries INTEGER, usage TEXT, lost INTEGER DEFAULT 0)"
-        )
-        return file
-
-
-@contextmanager
-def _reporting() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise EngineError(f"the ledger of the budget cannot be read or written: {error}") from error
 
 
 def _text(usage: Usage) -> str:

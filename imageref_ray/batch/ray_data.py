@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +30,13 @@ from imageref_ray.batch import attempts, cluster, ledger, reply_cache, store, wo
 from imageref_ray.batch.manifest import write_json
 from imageref_ray.batch.outcome import REASON
 from imageref_ray.batch.progress import COSTS, Display
-from imageref_ray.batch.shared_actors import RemoteLedger, RemoteReplyCache, start_ledger, start_reply_cache
+from imageref_ray.batch.shared_actors import (
+    RemoteLedger,
+    RemoteReplyCache,
+    last_named,
+    start_ledger,
+    start_reply_cache,
+)
 from imageref_ray.batch.watchdog import Stalled, Stopped, Watchdog, signals
 from imageref_ray.batch.work_queue import WorkQueue
 from imageref_ray.batch.worker import BATCH, Pass, Row, Worker, packed, prepared
@@ -263,7 +268,4 @@ def _cause(error: BaseException, run: Path) -> Exception:
         if reason["kind"] == "config":
             return ConfigError(reason["message"])
         return EngineError(f"{reason['message']} (log: {run / LOG})")
-    lines = str(error).strip().splitlines()
-    named = [line for line in lines if re.match(r"(?!ray\.)[\w.]*(Error|Exception): ", line)]
-    reason = re.sub(r"^imageref_ray\.[\w.]+: ", "", (named or lines[:1])[-1])
-    return EngineError(f"the run stopped: {reason} (log: {run / LOG})")
+    return EngineError(f"the run stopped: {last_named(error)} (log: {run / LOG})")

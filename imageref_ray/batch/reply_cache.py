@@ -12,14 +12,16 @@ import asyncio
 import dataclasses
 import hashlib
 import json
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from imageref_ray.batch.sqlite_files import open_file, reporting
 from imageref_ray.core.records import Image, Usage
-from imageref_ray.engines.base import EngineError, Reply, Request
+from imageref_ray.engines.base import Reply, Request
+
+WHAT = "the reply cache"
 
 LEASE_S = 60.0
 """Seconds without a sign of life after which a worker counts as dead and its claims are free again."""
@@ -35,15 +37,14 @@ class ReplyCache(Protocol):
 
 
 class SqliteReplyCache:
-    """The replies of one file, and who is working on which. One process opens it for writing at a time."""
+    """The replies of one file, and who is working on which. One process opens it for writing at a time.
+
+    Its methods raise as `reporting` where the file fails.
+    """
 
     def __init__(self, path: Path, lease_s: float = LEASE_S) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        # In write-ahead mode a killed process loses nothing, a lost machine the last replies: they are asked for again.
-        self._file.execute("PRAGMA journal_mode=WAL")
-        self._file.execute("PRAGMA synchronous=NORMAL")
-        self._file.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        self._path = path
+        self._file = open_file(path, WHAT, "replies (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
         self._lease_s = lease_s
         self._claims: dict[str, str] = {}
         self._waiting: dict[str, asyncio.Event] = {}
@@ -86,11 +87,9 @@ class SqliteReplyCache:
         self._file.close()
 
     def _execute(self, statement: str, *values: str) -> Any:
-        """The statement's first row, if it has any. Raises EngineError where the file fails: no record is at fault."""
-        try:
+        """The statement's first row, if it has any. Raises as `reporting` where the file fails."""
+        with reporting(self._path, WHAT):
             return self._file.execute(statement, values).fetchone()
-        except sqlite3.Error as error:
-            raise EngineError(f"the reply cache cannot be read or written: {error}") from error
 
     def _lives(self, owner: str) -> bool:
         return time.monotonic() - self._last_alive.get(owner, -self._lease_s) < self._lease_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from imageref_ray.batch.ledger import SqliteLedger, mean_cost
 from imageref_ray.batch.reply_cache import SqliteReplyCache
 from imageref_ray.batch.store import Account
 from imageref_ray.batch.worker import Pass
+from imageref_ray.core.durable import DiskError
 from imageref_ray.core.records import Usage
 from imageref_ray.engines.base import EngineError
 
@@ -93,6 +95,18 @@ async def _answer(actor: Any, method: str, what: str, *arguments: Any) -> Any:
         return await getattr(actor, method).remote(*arguments)
     except RayError as error:
         cause = getattr(error, "cause", None)
-        if isinstance(cause, EngineError):
+        if isinstance(cause, EngineError | DiskError):
             raise EngineError(str(cause)) from error
-        raise EngineError(f"{what} cannot be read or written: {str(error).strip().splitlines()[0]}") from error
+        reason = last_named(error)  # of a constructor it is all that Ray gives
+        told = reason if " cannot be " in reason else f"{what} cannot be read or written: {reason}"
+        raise EngineError(told) from error
+
+
+def last_named(error: BaseException) -> str:
+    """The last error that is named in what Ray raised, which has tracebacks of several processes; else the first line.
+
+    An error of ours is its message, of others its class too.
+    """
+    lines = str(error).strip().splitlines()
+    named = [line for line in lines if re.match(r"(?!ray\.)[\w.]*(Error|Exception): ", line)]
+    return re.sub(r"^imageref_ray\.[\w.]+: ", "", (named or lines[:1])[-1])

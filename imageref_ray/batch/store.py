@@ -82,11 +82,9 @@ class Store:
         self._attempt = attempt
         self._writer = uuid.uuid4().hex[:12]
         self._engine: Path | None = None
-        self._count = 0
-        self._folders: set[str] = set()
+        self._count, self._folders = 0, set[str]()
         self._stamp, self._since, self._settled = 0, time.monotonic(), False
-        self._seen: set[str] = set()
-        self._done: set[str] = set()
+        self._seen, self._done = set[str](), set[str]()
 
     def done(self) -> Set[str]:
         """Ids committed by any writer up to now; the next call adds to the same set.
@@ -113,14 +111,15 @@ class Store:
 
     def begin(self, *name: str) -> None:
         """Mark a batch (named by its first record) or a record as begun."""
-        mark = self._mark(name)
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        with writing(mark), mark.open("ab") as file:
-            file.write(b".")
+        with writing(mark := self._mark(name)):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            with mark.open("ab") as file:
+                file.write(b".")
 
     def end(self, *name: str) -> None:
         """Remove the mark: this process has survived the batch or record."""
-        self._mark(name).unlink(missing_ok=True)
+        with writing(mark := self._mark(name)):
+            mark.unlink(missing_ok=True)
 
     def ready(self) -> int:
         """Mark this writer's engine as ready; returns how many engines of this attempt became ready since the last
@@ -143,7 +142,8 @@ class Store:
     def alive(self) -> None:
         """Mark this writer's engine as alive, for `engine_seconds`."""
         if self._engine:
-            os.utime(self._engine)
+            with writing(self._engine):
+                os.utime(self._engine)
 
     def _mark(self, name: tuple[str, ...]) -> Path:
         return self.directory / IN_FLIGHT / hashlib.sha256("\0".join(name).encode()).hexdigest()[:24]

@@ -15,6 +15,7 @@ from rich.console import Console
 from imageref_ray.batch import manifest, store
 from imageref_ray.commands.build import DATASET
 from imageref_ray.core.config import BuildConfig, ConfigError, check
+from imageref_ray.core.durable import writing
 from imageref_ray.core.records import Document, Duplicate, Image, Record, from_row
 from imageref_ray.dataset import hub
 from imageref_ray.dataset.export import export, license_sentence, make_target
@@ -42,7 +43,8 @@ def publish(
     api = None if dry_run else hub.connect(to)
     with tempfile.TemporaryDirectory(prefix=".publish-", dir=run) as temporary:
         folder = Path(temporary) / DATASET
-        _write(folder, run, config)
+        with writing(folder):
+            _write(folder, run, config)
         _list_files(folder, say)
         say(f"licence: {license_sentence(config.export.license)}")
         if api is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,9 +20,21 @@ from typing import IO, Any, Literal
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 BROKEN = (errno.EIO, errno.EROFS, errno.ESTALE)
+SAID: tuple[tuple[re.Pattern[str], int, int | None], ...] = (
+    (re.compile(r"no space left on device|disk is full|quota exceeded", re.IGNORECASE), errno.ENOSPC, errno.ENOSPC),
+    (re.compile(r"(disk i/o|input/output) error", re.IGNORECASE), errno.EIO, errno.EIO),
+    (re.compile(r"PytorchStreamWriter failed|inline_container.* unexpected pos"), errno.ENOSPC, errno.EIO),
+    (re.compile(r"database is locked|unable to open database file"), errno.ENOSPC, None),
+)
+"""What libraries say that raise no OSError (safetensors, sqlite, torch) → the disk's error if there is no room, and if
+there is (None: another reason)."""
+
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 """What file systems say that cannot sync a folder (SMB, some in user space), or for one that may not be read. There
 the file system decides when a name is on the disk; the content of files is synced all the same."""
+
+LITTLE = 2**20
+"""With fewer bytes free a disk counts as full."""
 
 
 class DiskError(OSError):
@@ -35,23 +48,41 @@ def disk_problem(error: OSError, path: Path, needed: int = 0) -> str:
     """What a `DiskError` about `path` says; `needed`: bytes that were to be written, 0 where that is not known."""
     if error.errno not in FULL:
         return f"{path} cannot be written: {error.strerror}; check the disk"
-    there = next(one for one in (path, *path.absolute().parents) if one.exists())
-    free = f"{shutil.disk_usage(there).free:,} bytes are free on the disk"
+    free = f"{shutil.disk_usage(_existing(path)).free:,} bytes are free on the disk"
     room = f"{free}, {needed:,} more are needed" if needed else free
     return f"{path} cannot be written: {error.strerror} ({room}); free space"
 
 
 @contextmanager
 def writing(path: Path, needed: int = 0) -> Iterator[None]:
-    """Turns an OSError of the block that a full or broken disk is the reason of into a DiskError about `path`."""
+    """Turns an error of the block that a full or broken disk is the reason of into a DiskError about `path`, whatever
+    kind of error the library that writes makes of it."""
     try:
         yield
     except DiskError:
         raise
-    except OSError as error:
-        if error.errno not in (*FULL, *BROKEN):
+    except Exception as error:
+        number = _reason(error, path)
+        if number is None:
             raise
-        raise DiskError(error.errno, disk_problem(error, path, needed), str(path)) from error
+        problem = OSError(number, os.strerror(number))
+        raise DiskError(number, disk_problem(problem, path, needed), str(path)) from error
+
+
+def _reason(error: Exception, path: Path) -> int | None:
+    """The number of the disk's error behind an exception; None where it has another reason."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in (*FULL, *BROKEN) else None
+    if type(error).__module__.startswith("imageref_ray."):  # one of ours names its reason, perhaps another file
+        return None
+    for said, without_room, with_room in SAID:
+        if said.search(str(error)):
+            return without_room if shutil.disk_usage(_existing(path)).free < LITTLE else with_room
+    return None
+
+
+def _existing(path: Path) -> Path:
+    return next(one for one in (path, *path.absolute().parents) if one.exists())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -135,5 +135,7 @@ def _explained(to: str, progress: str = "nothing was uploaded") -> Iterator[None
         if status == 403:
             raise ConfigError(f"the token may not write to {to}; give one that may, or another name") from None
         raise RunFailed(f"the hub answered {status} ({shown(error.server_message or str(error))}){after}") from None
+    except OfflineModeIsEnabled:
+        raise ConfigError("HF_HUB_OFFLINE is set, so that nothing can be uploaded; unset it") from None
     except httpx.HTTPError as error:
         raise RunFailed(f"the hub cannot be reached ({type(error).__name__}: {shown(str(error))}){after}") from None

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from imageref_ray.core.durable import writing
 from imageref_ray.core.records import Document
 from imageref_ray.picturenews import corpus, events
 from imageref_ray.picturenews.event_questions import event_questions
@@ -71,7 +72,7 @@ def _questions(event: Event) -> list[str]:
 
 def _drawn(event: Event) -> dict[str, str]:
     """Shot's id → its picture as a data URL."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, writing(Path(folder)):
         corpus.write_images(Path(folder), [event])
         files = {shot.id: (Path(folder) / "image" / shot.id).read_bytes() for shot in event.shots}
     return {id: f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for id, data in files.items()}

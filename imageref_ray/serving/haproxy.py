@@ -21,6 +21,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from imageref_ray.core.durable import writing
+
 SETTINGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # The routes never block: they run in the replica's own event loop, without a queue between two threads.
@@ -150,11 +152,12 @@ def _running(folder: Path) -> list[int]:
 def write_script(script: Path, found: str) -> None:
     """The program that is HAProxy to Ray, and the lines that it adds, beside it."""
     defaults = script.with_name("defaults.cfg")
-    defaults.write_text("".join(f"    {line}\n" for line in LINES), encoding="utf-8")
     edits = " ".join(f"-e {shlex.quote(edit)}" for edit in EDITS)
     text = SCRIPT.format(known=LINES[0], edits=edits, defaults=defaults, binary=shlex.quote(found))
-    script.write_text(text, encoding="utf-8")
-    script.chmod(0o700)
+    with writing(script):
+        defaults.write_text("".join(f"    {line}\n" for line in LINES), encoding="utf-8")
+        script.write_text(text, encoding="utf-8")
+        script.chmod(0o700)
 
 
 def _free_port() -> int:

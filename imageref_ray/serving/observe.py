@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imageref_ray.core.config import ServeConfig
+from imageref_ray.core.durable import disk_problem
 from imageref_ray.core.records import Usage
 from imageref_ray.serving.errors import ID_HEADER, WireError, error_response
 from imageref_ray.serving.metrics import Metrics
@@ -54,8 +56,26 @@ def request_logger(path: Path | None) -> logging.Logger:
         return logging.getLogger("ray.serve")
     logger = logging.Logger(f"imageref requests {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    logger.addHandler(logging.FileHandler(path, encoding="utf-8"))
+    logger.addHandler(_File(path, encoding="utf-8"))
     return logger
+
+
+class _File(logging.FileHandler):
+    """A full or broken disk costs lines of the log, never an answer; it is said in one line, once until a line is
+    written again."""
+
+    _told = _failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._failed = False
+        super().emit(record)
+        self._told = self._failed
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if not self._told and isinstance(error, OSError):
+            logging.getLogger("ray.serve").error(disk_problem(error, Path(self.baseFilename)))
+        self._failed = True
 
 
 class Observed:

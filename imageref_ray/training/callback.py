@@ -14,9 +14,9 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from imageref_ray.core.config import TrainConfig
-from imageref_ray.core.durable import sync, sync_tree
+from imageref_ray.core.durable import sync, sync_tree, writing
 from imageref_ray.training.progress import truncate_after
-from imageref_ray.training.recovery import log_event
+from imageref_ray.training.recovery import CHECKPOINT_LIST, log_event
 
 COUNTS_FILE = "counted.json"
 """File of a checkpoint: the counts that are not in metrics.jsonl yet."""
@@ -58,7 +58,8 @@ class ReportCallback(TrainerCallback):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         counts = self.trainer.unwritten_counts()
         if state.is_world_process_zero:
-            (folder / COUNTS_FILE).write_text(json.dumps(counts), encoding="utf-8")
+            with writing(folder / COUNTS_FILE):
+                (folder / COUNTS_FILE).write_text(json.dumps(counts), encoding="utf-8")
         dist.barrier()
         reports = ray.train.get_context().get_local_rank() == 0
         checkpoint = ray.train.Checkpoint.from_directory(str(folder)) if reports else None
@@ -68,7 +69,8 @@ class ReportCallback(TrainerCallback):
 
     def _keep(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
         """Copy this node's files as Ray Train does: they are on the disk before it lists the checkpoint."""
-        kept = ray.train.get_context().get_storage().persist_current_checkpoint(checkpoint, name)
+        with writing(self.config.output / CHECKPOINT_LIST.parent / name):
+            kept = ray.train.get_context().get_storage().persist_current_checkpoint(checkpoint, name)
         sync_tree(Path(kept.path))
         sync(Path(kept.path).parent)
         return kept
@@ -92,5 +94,5 @@ class ReportCallback(TrainerCallback):
         if self.trainer.args.device.type == "cuda":
             line["gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)  # this rank's peak
         self.since = now
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -14,7 +14,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from imageref_ray.core import tiles
 from imageref_ray.core.config import LoraConfig, TrainConfig
-from imageref_ray.core.durable import sync, sync_tree
+from imageref_ray.core.durable import sync, sync_tree, writing
 from imageref_ray.core.tiles import Tiles
 from imageref_ray.dataset import mixture
 from imageref_ray.training.encode import Example
@@ -50,14 +50,16 @@ def export_checkpoint(
         model, state = model.get_base_model(), merge_lora(state, lora)
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
-    as_internvl(model.config, state).save_pretrained(temporary)
     processor.image_processor.max_patches = trained.max_tiles
     processor.image_processor.crop_to_patches = trained.max_tiles > 1
-    processor.save_pretrained(temporary)
+    with writing(temporary):
+        as_internvl(model.config, state).save_pretrained(temporary)
+        processor.save_pretrained(temporary)
     tiles.write(temporary, trained)
     sync_tree(temporary)
     shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with writing(folder):
+        temporary.rename(folder)
     sync(folder.parent)
 
 

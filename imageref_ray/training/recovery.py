@@ -12,7 +12,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.train import UserCallback
 
 from imageref_ray.core.config import ConfigError, TrainConfig
-from imageref_ray.core.durable import write_atomically
+from imageref_ray.core.durable import FULL, DiskError, write_atomically, writing
 from imageref_ray.training.progress import read_lines
 
 PERMANENT_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ImportError, NameError, AssertionError)
@@ -86,16 +86,19 @@ def repair_list(output: Path) -> None:
 def log_event(output: Path, event: str, text: str = "", **more: Any) -> None:
     """Append a line to events.jsonl; a `text` is shown on the screen as well."""
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, "text": text, **more}
-    with (output / "events.jsonl").open("a", encoding="utf-8") as file:
+    path = output / "events.jsonl"
+    with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def permanent_error(workers: dict[int, Exception]) -> Exception | None:
-    """The error that would occur again after a restart: a mistake in settings, data or code, or a full GPU."""
+    """The error that would occur again after a restart: a mistake in settings, data or code, a full GPU or disk."""
     if any(map(_death, workers.values())):  # the others may raise anything
         return None
     for error in workers.values():
         if isinstance(error, PERMANENT_ERRORS) or type(error).__name__ in PERMANENT_ERROR_NAMES:
+            return error
+        if isinstance(error, DiskError) and error.errno in FULL:
             return error
     return None
 
@@ -124,7 +127,7 @@ def _likelihood(error: Exception) -> int:
     """0: the worker died; 1: an error of its own; 2: an after-effect of another worker's."""
     if _death(error):
         return 0
-    return 2 if AFTERMATH.search(str(error)) else 1
+    return 2 if AFTERMATH.search(str(error)) and not isinstance(error, DiskError) else 1
 
 
 def _describe(error: Exception) -> str:
@@ -151,7 +154,7 @@ def _death(error: BaseException) -> BaseException | None:
 
 
 def _describe_error(error: BaseException) -> str:
-    text = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, ConfigError | DiskError) else f"{type(error).__name__}: {error}"
     if getattr(error, "actor_init_failed", False):  # a traceback precedes the error
         text = text.strip().splitlines()[-1]
     return _short(" ".join(text.split()))

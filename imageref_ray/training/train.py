@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -140,7 +140,8 @@ def _fit(config: TrainConfig) -> None:
         _interruptible(),
     ):
         while error := _run_trainer(config):
-            traceback.print_exception(error)  # to the log
+            with suppress(OSError):  # a full disk has no room for the log either
+                traceback.print_exception(error)
             failed = recovery.failures_by_rank(error)
             if not recovery.needs_our_restart(failed) or recovery.count_restarts(config.output) >= config.max_failures:
                 raise _final_error(failed, config)

@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, TrainConfig
-from imageref_ray.core.durable import write_atomically
+from imageref_ray.core.durable import write_atomically, writing
 from imageref_ray.dataset import mixture
 from imageref_ray.training.batch_plan import BatchShape, plan_rounds
 from imageref_ray.training.callback import COUNTS_FILE, ReportCallback
@@ -94,6 +94,11 @@ class AnswerTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = True  # so the learned tokens are counted over all ranks and rounds of a step
         self.remove_callback(PrinterCallback)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The Trainer's; a full disk is told as such, not as the error in torch that follows from it."""
+        with writing(Path(self.args.output_dir)):
+            super()._save_checkpoint(model, trial)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This rank's batches of the plan; the Trainer skips the ones that were done before a resume."""

@@ -1,5 +1,6 @@
 """Workers and nodes that die: the training ends as if nothing had been, or says in one sentence why not."""
 
+import errno
 import json
 import re
 import signal
@@ -14,6 +15,7 @@ import pytest
 import ray
 
 from imageref_ray.core.config import ConfigError, TrainConfig
+from imageref_ray.core.durable import DiskError
 from imageref_ray.training import progress
 from imageref_ray.training.recovery import CHECKPOINT_LIST, LIST_COPY, describe_cause, permanent_error, repair_list
 from imageref_ray.training.train import train
@@ -173,6 +175,34 @@ def test_ctrl_c_ends_a_training_as_it_ends_every_command(
     assert "imageref: interrupted" in (tmp_path / "screen").read_text().splitlines()[-1]
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], check=False).returncode:
+        pytest.skip("a small disk has to be mounted, which takes root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_is_told_and_with_room_the_training_goes_on(
+    folder: Path, tmp_path: Path, disk: Path, start: Start
+) -> None:
+    config = settings(folder, "full", output=disk / "run", keep_checkpoints=1)
+    running = start(config, tmp_path / "screen")
+    assert running.wait() == 1
+    *_, last = (tmp_path / "screen").read_text().splitlines()
+    assert last.startswith(f"imageref: training failed: {disk}/run/checkpoints/checkpoint_"), last
+    assert "cannot be written: No space left on device (" in last
+    assert "a restart would fail the same way, so fix the cause first" in last
+    subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+    running = start(config, tmp_path / "again")
+    assert running.wait() == 0, (tmp_path / "again").read_text()
+    assert len(losses(config)) == config.steps
+    assert (config.output / "model" / "model.safetensors").is_file()
+
+
 def test_a_run_killed_while_it_exports_exports_again(reference: Reference) -> None:
     config, done = reference
     (config.output / "summary.json").unlink()
@@ -214,6 +244,15 @@ def test_what_only_a_restart_may_help_is_told_from_what_comes_again() -> None:
     assert permanent_error({0: mistake, 1: gone}) is None
     assert describe_cause({0: lonely, 1: mistake}) == "worker 1 failed: TypeError: no such thing twice"
     assert describe_cause({0: mistake, 1: gone}).startswith("worker 1 was lost: ")
+
+
+def test_a_full_disk_ends_a_training_and_a_broken_one_may_be_another_after_a_restart() -> None:
+    lonely = RuntimeError("[gloo] Connection closed by peer")
+    full = DiskError(errno.ENOSPC, "/store/run cannot be written: No space left on device; free space", "/store/run")
+    broken = DiskError(errno.EIO, "/store/run cannot be written: Input/output error; check the disk", "/store/run")
+    assert permanent_error({0: lonely, 1: full}) is full
+    assert permanent_error({0: lonely, 1: broken}) is None
+    assert describe_cause({0: lonely, 1: broken}) == f"worker 1 failed: {broken}"
 
 
 PLACE = """

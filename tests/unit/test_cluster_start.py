@@ -1,7 +1,10 @@
 """Ray that does not start, or a cluster that does not answer, is one sentence and not a traceback."""
 
 import inspect
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import ray
@@ -39,6 +42,31 @@ def test_a_machine_too_busy_to_start_ray_is_told_in_one_sentence(monkeypatch: py
     with pytest.raises(EngineError, match=ONE_LINE) as stopped, cluster.attached():
         pass
     assert "\n" not in str(stopped.value)
+
+
+FULL_LOG = """
+import sys
+from pathlib import Path
+from imageref_ray.batch.cluster import output_to
+
+try:
+    with output_to(Path("/dev/full")):
+        print("what a library prints", flush=sys.argv[1] == "at once")
+        raise KeyError("the reason")
+except (KeyError, OSError) as error:
+    print("imageref:", error, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "says"), [("late", "'the reason'"), ("at once", "/dev/full cannot be written: No space left on device")]
+)
+def test_a_log_without_room_leaves_the_screen_and_the_reason(when: str, says: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-c", FULL_LOG, when]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"imageref: {says}" in done.stdout
 
 
 def test_other_errors_of_ray_are_not_explained_away(monkeypatch: pytest.MonkeyPatch) -> None:

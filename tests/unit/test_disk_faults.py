@@ -1,27 +1,35 @@
 """A disk that is full or broken at any write: one sentence, no half file that counts, and then the run goes on."""
 
+import asyncio
 import errno
 import io
 import os
 import pickle
 import re
+import shutil
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import PIL.Image
 import pytest
 
 from imageref_ray.batch import attempts, manifest, store
+from imageref_ray.batch.reply_cache import SqliteReplyCache
 from imageref_ray.batch.worker import Pass, Row, packed, prepared
-from imageref_ray.commands import cli
-from imageref_ray.core.config import ScriptedConfig
-from imageref_ray.core.durable import DiskError, make_folder, replacing, write_atomically
-from imageref_ray.core.records import Failure
+from imageref_ray.commands import cli, pages
+from imageref_ray.core.config import ExportConfig, ScriptedConfig, check
+from imageref_ray.core.durable import DiskError, make_folder, replacing, write_atomically, writing
+from imageref_ray.core.records import Document, Failure, Image, Record, Sample
+from imageref_ray.dataset.export import export, make_target
+from imageref_ray.engines.base import EngineError
 from imageref_ray.sources.download_cache import fetch_once
+from imageref_ray.stages import prompts
 from tests.small_job import SAME_NAMES, Claim, claim, job, result, work, wrong
 
 CALLS = ("fsync", "replace", "rename", "mkdir")
@@ -186,6 +194,90 @@ def test_a_full_disk_in_the_cpu_step_is_no_failure_of_a_record(tmp_path: Path) -
     assert prepared(task, packed({"id": "r1"}))["failures"] == "[]"
 
 
+@pytest.mark.parametrize(
+    ("error", "free", "says"),
+    [
+        (Exception("Error while serializing: I/O error: No space left on device (os error 28)"), 0, "No space left"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), 0, "No space left"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), 2**30, "Input/output"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), 0, "No space left"),
+        (sqlite3.OperationalError("database or disk is full"), 2**30, "No space left"),
+        (sqlite3.OperationalError("disk I/O error"), 2**30, "Input/output error; check the disk"),
+        (sqlite3.OperationalError("database is locked"), 0, "No space left"),
+        (OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] …"), 0, "No space left on device ("),
+    ],
+)
+def test_what_libraries_make_of_a_full_or_broken_disk_is_the_same_sentence(
+    error: Exception, free: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(DiskError, match=re.escape(f"{tmp_path}/a cannot be written: {says}")), writing(tmp_path / "a"):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Parent directory /run/model does not exist."),
+        sqlite3.OperationalError("database is locked"),
+        FileNotFoundError(errno.ENOENT, "no such file", "no space left on device"),
+        ValueError("no answer"),
+        EngineError("/another/file cannot be written: No space left on device; free space"),
+    ],
+)
+def test_what_has_another_reason_stays_as_it_is(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as caught, writing(tmp_path / "a"):
+        raise error
+    assert caught.value is error
+
+
+def small(cache: SqliteReplyCache) -> None:
+    """Let the file have no room, as a full disk."""
+    cache._file.execute("PRAGMA max_page_count = 3")
+
+
+def test_a_reply_cache_without_room_says_which_file_it_is_and_serves_what_it_has(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        cache = SqliteReplyCache(tmp_path / "replies.sqlite")
+        for key in ("a", "b"):
+            assert await cache.claim(key, "worker") is None
+        await cache.put("a", "short")
+        small(cache)
+        waiting = asyncio.create_task(cache.claim("b", "another"))
+        await asyncio.sleep(0)
+        with pytest.raises(DiskError, match=rf"^{tmp_path}/replies.sqlite cannot be written: No space left on device"):
+            await cache.put("b", "long" * 10_000)
+        assert (await cache.claim("a", "worker"), await waiting) == ("short", None)
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_file_that_is_no_reply_cache_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "replies.sqlite"
+    path.write_bytes(b"no database" * 999)
+    with pytest.raises(
+        EngineError, match=rf"^the reply cache {path} .*: file is not a database; restore the file or mov"
+    ):
+        SqliteReplyCache(path)
+
+
+def test_an_image_that_a_broken_disk_does_not_give_is_not_left_out_of_the_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "0.png").write_bytes(b"pixels")
+    sample = Sample("r1", "?", (Document("d", "T", "", (Image("d/0.png", str(tmp_path / "0.png")),)),))
+    config = check(ExportConfig, {"formats": ["parquet"], "embed_images": True}, "test")
+    target = make_target(tmp_path, prompts.load_pack("compact"), config)
+
+    def broken(path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(DiskError, match=rf"cannot be read: .*{tmp_path}/0.png.*check the disk"):
+        export(tmp_path / "set", lambda: iter([Record(sample, "# T")]), target, None)
+    assert list((tmp_path / "set").iterdir()) == []
+
+
 def commands(folder: Path, run: Path) -> dict[str, list[str]]:
     """Commands that write, without Ray: their name and arguments."""
     return {
@@ -220,6 +312,17 @@ def test_a_command_ends_in_one_line_whichever_of_its_writes_fails(
         assert ended == 1 and re.fullmatch(rf"imageref: {said} and run the same command again to resume\n", printed), (
             printed
         )
+
+
+def test_a_page_stays_where_the_disk_has_no_room_for_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "link.html").symlink_to("page.html")
+    assert pages.write(tmp_path / "link.html", "whole") == 5
+    with (
+        failing(2, errno.ENOSPC),
+        pytest.raises(DiskError, match=rf"^{tmp_path}/page.html cannot be written: No"),
+    ):
+        pages.write(tmp_path / "link.html", "newer")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"page.html": "whole", "link.html": "whole"}
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])

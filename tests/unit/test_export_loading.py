@@ -1,6 +1,10 @@
 """Whatever a dataset card offers, `datasets.load_dataset(folder, name)` loads, and the rows are the written ones."""
 
+import errno
 import json
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,10 @@ import pytest
 import yaml
 
 from imageref_ray.core.config import ExportConfig, check
+from imageref_ray.core.durable import DiskError
 from imageref_ray.core.records import Caption, Document, Image, Placement, Record, Sample, from_row
 from imageref_ray.dataset.export import Origin, columns, export, make_target
+from imageref_ray.engines.base import EngineError
 from imageref_ray.stages import prompts
 
 PACK = prompts.load_pack("compact")
@@ -101,9 +107,61 @@ def test_a_picture_after_megabytes_without_one_loads(tmp_path: Path, root: Path)
     """`datasets` infers types from the first 10 MiB; columns that begin empty need those of the card."""
     bare = [record(root, f"b{number}", 0, "x" * 2**20) for number in range(12)]
     folder = written(tmp_path, [*bare, record(root, "n1", 2)], root, formats=["plain", "records", "messages"])
-    assert loaded(folder, "plain")["train"][-1]["image"] == ["n1/0.png", "n1/1.png"]
-    assert loaded(folder, "messages")["train"][-1]["images"] == ["n1/0.png", "n1/1.png"]
-    assert loaded(folder, "records")["train"][-1]["placements"][0]["image_id"] == "n1/0.png"
+    (with_images,) = (row for row in loaded(folder, "plain")["train"] if row["image"])
+    assert with_images["image"] == ["n1/0.png", "n1/1.png"]
+    (with_images,) = (row for row in loaded(folder, "messages")["train"] if row["images"])
+    assert with_images["images"] == ["n1/0.png", "n1/1.png"]
+    (with_captions,) = (row for row in loaded(folder, "records")["train"] if row["captions"])
+    assert with_captions["placements"][0]["image_id"] == "n1/0.png"
+
+
+def test_a_file_that_begins_with_megabytes_without_a_picture_loads_without_the_card(tmp_path: Path, root: Path) -> None:
+    """As LLaMA-Factory and ms-swift load it, and as the card says for what it does not offer."""
+    bare = [record(root, f"b{number}", 0, "x" * 2**20) for number in range(12)]
+    records = [*bare, record(root, "n1", 2), record(root, "n3", 0), record(root, "n2", 1)]
+    folder = written(tmp_path, records, root, formats=["plain", "messages", "sharegpt"])
+    ids = [f"event of {news}" for news in ("n1", *(f"b{number}" for number in range(12)), "n3", "n2")]
+    for name, column in (("annotation.plain", "image"), ("messages", "images"), ("sharegpt", "images")):
+        files = str(folder / f"{name}.jsonl")
+        rows = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))["train"]
+        assert (rows["id"][:], rows[column][0], rows[column][14]) == (ids, ["n1/0.png", "n1/1.png"], ["n2/0.png"])
+        assert rows[column][1:14] == [[]] * 13
+
+
+def test_of_two_exports_at_once_the_later_one_writes_the_data_set(tmp_path: Path, root: Path) -> None:
+    records = [record(root, "n1", 2), record(root, "n2", 1)]
+
+    def read() -> Iterator[Record]:
+        yield records[0]
+        written(tmp_path, records, root, formats=["plain", "records"])  # another start of the job, meanwhile
+        yield records[1]
+
+    config = check(ExportConfig, {"formats": ["plain", "records"]}, "test")
+    with pytest.raises(EngineError, match=f"another start of the job has taken over {tmp_path}/dataset; this one"):
+        export(tmp_path / "dataset", read, make_target(root, PACK, config), Origin())
+    assert [path.name for path in tmp_path.iterdir() if "dataset" in path.name] == ["dataset"]
+    assert [len(rows["train"]) for rows in map(partial(loaded, tmp_path / "dataset"), ("plain", "records"))] == [2, 2]
+
+
+def test_a_failed_export_leaves_no_files_that_fill_the_disk(tmp_path: Path, root: Path) -> None:
+    (tmp_path / ".dataset.0123456789ab.tmp").mkdir()  # of a killed one
+
+    def read() -> Iterator[Record]:
+        yield record(root, "n1", 2)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target = make_target(root, PACK, check(ExportConfig, {"formats": ["plain"]}, "test"))
+    with pytest.raises(DiskError, match=r"/\.dataset\.\w+\.tmp cannot be written: No space left on device"):
+        export(tmp_path / "dataset", read, target, Origin())
+    assert {path.name for path in tmp_path.iterdir()} == {"root", "dataset"}
+    assert list((tmp_path / "dataset").iterdir()) == []
+
+
+def test_rows_stay_in_order_where_a_picture_comes_early(tmp_path: Path, root: Path) -> None:
+    records = [record(root, "n3", 0, "x" * 2**18), record(root, "n1", 2), record(root, "n2", 1)]
+    folder = written(tmp_path, records, root, formats=["messages"])
+    lines = (folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["event of n3", "event of n1", "event of n2"]
 
 
 def test_a_parquet_file_without_any_row_is_not_offered(tmp_path: Path, root: Path) -> None:

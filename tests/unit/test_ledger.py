@@ -220,7 +220,8 @@ def test_money_counts_tokens_at_their_prices(tmp_path: Path) -> None:
 
 def test_a_ledger_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     (tmp_path / ledger.FILE).write_bytes(b"no database" * 999)
-    with pytest.raises(EngineError, match="the ledger of the budget cannot be read or written: file is not a database"):
+    told = r"^the ledger of the budget \S+/budget.sqlite cannot be read or written: file is not a database; restore"
+    with pytest.raises(EngineError, match=told):
         open_ledger(tmp_path)
 
 

@@ -252,6 +252,14 @@ def test_what_the_hub_refuses_is_one_sentence(
     assert says in capsys.readouterr().err and not at.committed
 
 
+def test_a_hub_that_is_switched_off_is_one_sentence(
+    run: Path, at: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
+    assert publish(run) == 2
+    assert "HF_HUB_OFFLINE is set, so that nothing can be uploaded; unset it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["set", "a/b/c", "user/-", "user/with space"])
 def test_a_name_that_is_none_is_told_before_anything_is_asked(
     name: str, run: Path, at: Hub, capsys: pytest.CaptureFixture[str]

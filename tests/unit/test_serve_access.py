@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,16 @@ def test_every_request_is_one_line_without_its_content(tmp_path: Path) -> None:
     ]
     assert (lines[0]["prompt_tokens"], lines[0]["generated_tokens"], lines[0]["bytes_in"]) == (12, 2, 58)
     assert "hidden" not in text and KEY not in text
+
+
+def test_a_full_disk_of_the_log_costs_no_answer_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    app = endpoint(Scripted(lambda request: "answer"), request_log=Path("/dev/full"))
+    with caplog.at_level(logging.ERROR, "ray.serve"):
+        for _ in range(3):
+            assert chat(app).status_code == 200
+    assert [record.getMessage().split(" (")[0] for record in caplog.records] == [
+        "/dev/full cannot be written: No space left on device"
+    ]
 
 
 def test_metrics_count_what_happened_by_route_and_replica() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageref_ray.core.config import ConfigError
-from imageref_ray.core.durable import DiskError, writing
+from imageref_ray.core.durable import DiskError, write_atomically, writing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,7 +56,10 @@ def write(out: Path, html: str) -> int:
     try:
         with writing(out, len(content)):
             out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_bytes(content)
+            if out.is_file() or not out.exists():
+                write_atomically(out.resolve(), content)  # on a full disk the page of before stays
+            else:
+                out.write_bytes(content)  # a pipe
     except DiskError:
         raise
     except OSError as error:

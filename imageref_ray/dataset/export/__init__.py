@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from imageref_ray.core.config import ExportConfig, Format
-from imageref_ray.core.durable import make_folder, sync, sync_tree, writing
+from imageref_ray.core.durable import BROKEN, DiskError, make_folder, sync, sync_tree, writing
 from imageref_ray.core.records import Record, to_row
 from imageref_ray.dataset.export import columns, rows, split, writers
 from imageref_ray.dataset.export.dataset_card import Origin, Written, card, license_sentence, measure
 from imageref_ray.dataset.export.rows import VARIANTS, Row, Variant, annotation, answer, insertion
+from imageref_ray.dataset.export.temporary import temporary_folder
 from imageref_ray.dataset.export.token_length import Count, counter
 from imageref_ray.dataset.mixture_paths import relative
 from imageref_ray.stages.prompts import Pack
@@ -84,14 +84,12 @@ def export(
     all of them are complete and on the disk; those that only other settings write are then removed: they may hold what
     is now in the test split. Without `origin` there is no card: the files are parts of a data set.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     make_folder(folder)
-    with writing(temporary):
-        temporary.mkdir()
-        written = _write(temporary, read_records, target)
-        info = _write_about(temporary, folder, written, target, origin)
-    _move(temporary, folder)
+    with temporary_folder(folder) as temporary:
+        with writing(temporary):
+            written = _write(temporary, read_records, target)
+            info = _write_about(temporary, folder, written, target, origin)
+        _move(temporary, folder)
     by_name: list[tuple[str, Mapping[str, str]]] = [
         *written.files.items(),
         ("records.lines", _record_lines(target.config)),
@@ -135,7 +133,6 @@ def _move(temporary: Path, folder: Path) -> None:
             os.replace(temporary / name, folder / name)
         for name in _all_names().difference(names):
             (folder / name).unlink(missing_ok=True)
-        temporary.rmdir()
     sync(folder)
 
 
@@ -192,7 +189,9 @@ def _rows(
             case "parquet":
                 try:
                     yield name, _parquet_row(annotations[variant], target)
-                except OSError:
+                except OSError as error:
+                    if error.errno in BROKEN:  # the image may well be there
+                        raise DiskError(error.errno, f"an image cannot be read: {error}; check the disk") from error
                     left_out.append(record.id)
             case "responses":
                 yield name, rows.response(record)

@@ -16,15 +16,44 @@ from imageref_ray.dataset.export.rows import Row
 
 Write = Callable[[Row], None]
 
+TYPED_BYTES = 2**20
+"""Readers of JSON lines take a column's type from a file's beginning: `datasets`, which LLaMA-Factory and ms-swift read
+with, from 10 MiB."""
+
 GROUP_ROWS, GROUP_BYTES = 256, 64 * 2**20
 """A Parquet row group is written at this many rows or bytes of images: readers load whole groups."""
 
 
 @contextmanager
 def jsonl(path: Path) -> Iterator[Write]:
-    """One JSON object per line, UTF-8."""
-    with path.open("w", encoding="utf-8") as file:
-        yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
+    """One JSON object per line, UTF-8; in order, but a row with all lists filled comes first if there is none in the
+    first `TYPED_BYTES`: of a list that is empty up to there, trainers would take the items for nulls, and fail later.
+    """
+    size, filled = 0, slice(0, 0)
+    with path.open("wb") as file:
+
+        def write(row: Row) -> None:
+            nonlocal size, filled
+            line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+            if not filled.stop and all(value for value in row.values() if isinstance(value, list)):
+                filled = slice(size, size + len(line))
+            file.write(line)
+            size += len(line)
+
+        yield write
+    if filled.start > TYPED_BYTES:
+        _move_up(path, filled)
+
+
+def _move_up(path: Path, line: slice) -> None:
+    """Make the line at these bytes the first."""
+    copy = path.with_name(f"{path.name}.copy")
+    with path.open("rb") as old, copy.open("wb") as new:
+        for start, stop in ((line.start, line.stop), (0, line.start), (line.stop, path.stat().st_size)):
+            old.seek(start)
+            for at in range(start, stop, 2**20):
+                new.write(old.read(min(2**20, stop - at)))
+    copy.replace(path)
 
 
 @contextmanager
