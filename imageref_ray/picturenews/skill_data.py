@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from imageref_ray.engines.base import Message
 from imageref_ray.picturenews import corpus, descriptions, scene_facts
 from imageref_ray.picturenews.copying_data import looking_up, recalling, repeating
 from imageref_ray.picturenews.event_questions import event_questions
-from imageref_ray.picturenews.events import SECTIONS, Event, caption, questions, response
+from imageref_ray.picturenews.events import Event, caption, questions, response
 from imageref_ray.picturenews.scene_facts import describe
 from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts import instruct
@@ -118,11 +118,15 @@ def replying(event: Event, rng: random.Random) -> Iterator[Row]:
 
 
 def placing(event: Event, rng: random.Random) -> Iterator[Row]:
-    """The complete event, and once with captions shuffled and some captions and sections left out."""
-    yield _placing(event, list(range(len(event.shots))), list(range(len(event.facets))))
-    kept = rng.sample(range(len(event.shots)), rng.randint(2, len(event.shots)))
-    sections = sorted(rng.sample(range(len(event.facets)), rng.randint(2, len(event.facets))))
-    yield _placing(event, kept, sections)
+    """The complete event; with captions shuffled and some captions and sections left out; a reply to a question."""
+    shots, everything = list(range(len(event.shots))), tuple(range(len(event.facets)))
+    yield _placing(event, shots, everything, response(event))
+    kept = rng.sample(shots, rng.randint(2, len(shots)))
+    sections = tuple(sorted(rng.sample(everything, rng.randint(2, len(everything)))))
+    head = response(event).split("\n")[:2]
+    yield _placing(event, kept, sections, "\n".join([*head, *response(event, sections).split("\n")[2:]]))
+    for item in rng.sample(event_questions(event, rng)[1:], 2):
+        yield _placing(event, shots, item.facets, item.answer(event))
 
 
 def asking(event: Event, rng: random.Random) -> Iterator[Row]:
@@ -224,15 +228,12 @@ def _which(shot: Any, rng: random.Random) -> str:
     return f"Which picture shows {noun if noun and rng.random() < 0.5 else describe(shot.picture)}?"
 
 
-def _placing(event: Event, shots: list[int], sections: list[int]) -> Row:
+def _placing(event: Event, shots: list[int], sections: Sequence[int], text: str) -> Row:
     """Placement of the captions of `shots` (in that order) in a response with only `sections`."""
-    head = response(event).split("\n")[:2]
-    kept = [event.facets[section] for section in sections]
-    lines = [facet.fill(pattern, event) for facet in kept for pattern in SECTIONS[facet.kind]]
     numbers: dict[int | None, int] = {}
     for k, shot in enumerate(shots, 1):
         numbers.setdefault(event.shots[shot].facet, k)
     chosen = {1: None, **{slot: numbers.get(section) for slot, section in enumerate(sections, 2)}}
     captions = [caption(event, event.shots[shot]) for shot in shots]
-    messages = prompts.place(_pack(), "\n".join([*head, *lines]), captions, ())
+    messages = prompts.place(_pack(), text, captions, ())
     return corpus.conversation(event.id, messages, corpus.placement_reply(chosen))

@@ -183,7 +183,7 @@ def test_the_question_counts(served: str, event: Sample) -> None:
     def answer(question: str) -> str:
         body = {"question": question, "documents": sent(event), "max_tokens": 400, "method": "staged"}
         written: str = httpx.post(f"{served}/v1/reference", json=body, timeout=300).json()["markdown"]
-        return written
+        return markdown.strip_images(written)
 
     for person in people:
         written = answer(vocabulary.PERSON_QUESTIONS[0].format(person=person))
@@ -210,7 +210,7 @@ def test_a_streamed_answer_is_what_its_last_event_says_and_its_text_comes_before
     assert events[-1] == "[DONE]" and last["finish_reason"] == "stop", last
     deltas = [piece["delta"] for piece in pieces]
     texts = [delta["markdown"] for delta in deltas if "markdown" in delta]
-    assert len(texts) > 5
+    assert method == "direct" or len(texts) > 5  # it was not trained to answer in one go
     written = "".join(texts)
     shown = last["markdown"] if method == "direct" else markdown.spaced(markdown.strip_images(last["markdown"]))
     assert written == shown
