@@ -25,7 +25,7 @@ from imageref_ray.core.records import Image
 from imageref_ray.engines import make
 from imageref_ray.engines.base import Engine, Message, Request, Sampling
 from imageref_ray.picturenews import corpus, descriptions, judge_build
-from imageref_ray.picturenews.event_questions import event_questions, refused
+from imageref_ray.picturenews.event_questions import one_of_each, refused
 from imageref_ray.picturenews.events import Event, Shot, questions, response
 from imageref_ray.picturenews.scene_facts import describe
 from imageref_ray.stages import prompts
@@ -92,7 +92,7 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
             ]
             asks += _correcting(wordings, image, shot)
     messages = prompts.place(pack, response(event), corpus.numbered_captions(event))
-    asks.append(("place", messages, partial(_slots_right, event, range(len(event.facets)))))
+    asks.append(("place", messages, partial(_slots_right, event, None)))
     asks.append(("respond", prompts.respond(pack, corpus.sample(event, root)), partial(_same, response(event))))
     return [*asks, *_replying(event, root)]
 
@@ -101,12 +101,9 @@ def _replying(event: Event, root: Path) -> list[Ask]:
     """A person, the thing of another facet, an absent person and thing: answered in full, or refused; and the pictures
     of the reference answers."""
     pack = prompts.load_pack("compact")
-    items = event_questions(event, random.Random(f"reply {event.id}"))
-    person = next(item for item in items if item.kind == "person")
-    thing = next(item for item in items if item.kind == "thing" and item.facets[0] not in person.facets)
     asks: list[Ask] = []
     captions = corpus.numbered_captions(event)
-    for item in (person, thing, *(item for item in items if item.kind == "absent")):
+    for item in one_of_each(event, random.Random(f"reply {event.id}"))[1:]:
         messages = prompts.respond(pack, replace(corpus.sample(event, root), instruction=item.question))
         placed = prompts.place(pack, item.answer(event), captions)
         asks.append(("place reply", placed, partial(_slots_right, event, item.facets)))
@@ -147,21 +144,21 @@ def _judged(right: Callable[[Event, Shot, str], bool], event: Event, shot: Shot,
     return [right(event, shot, text)]
 
 
-def _slots_right(event: Event, sections: Sequence[int], text: str) -> list[bool]:
-    """One verdict per slot of a response with these facets: right with its thing's picture (or the near-duplicate), or
-    with none where none is."""
-    pictured = {shot.facet for shot in event.shots}
-    expected = [None, *(facet if facet in pictured else None for facet in sections)]
+def _slots_right(event: Event, sections: Sequence[int] | None, text: str) -> list[bool]:
+    """One verdict per slot of a response with these facets (all): right with its thing's picture (or the
+    near-duplicate), or with none where none is."""
+    expected = corpus.placements(event, sections)
     try:
         given = {p.slot: p.image_id for p in parse_placement(text, [shot.id for shot in event.shots], len(expected))}
     except ParseError:
         given = {}
     facets = {shot.id: shot.facet for shot in event.shots}
-    images = [given.get(slot) for slot in range(1, len(expected) + 1)]
-    return [
-        image is None if wanted is None else image is not None and facets[image] == wanted
-        for image, wanted in zip(images, expected, strict=True)
-    ]
+    verdicts = []
+    for slot, k in expected.items():
+        image = given.get(slot)
+        wanted = event.shots[k - 1].facet if k else None
+        verdicts.append(image is None if k is None else image is not None and facets[image] == wanted)
+    return verdicts
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +161,18 @@ def labels(event: Event) -> dict[str, dict[str, list[str]]]:
     }
 
 
-def placements(event: Event) -> dict[int, int | None]:
-    """The reference answer: before-content slot → k of `IMAGE_k` (the facet's first picture), None for no image."""
+def placements(
+    event: Event, sections: Sequence[int] | None = None, shots: Sequence[int] | None = None
+) -> dict[int, int | None]:
+    """The reference answer: before-content slot → k of `IMAGE_k` (the facet's first picture), None for no image.
+
+    Of the response about everything and all images, or of one with these facets as its sections, and of these images.
+    """
     own: dict[int | None, int] = {}
-    for k, shot in enumerate(event.shots, 1):
-        own.setdefault(shot.facet, k)
-    return {1: None, **{number + 2: own.get(number) for number in range(len(event.facets))}}
+    for k, shot in enumerate(range(len(event.shots)) if shots is None else shots, 1):
+        own.setdefault(event.shots[shot].facet, k)
+    told = range(len(event.facets)) if sections is None else sections
+    return {1: None, **{slot: own.get(section) for slot, section in enumerate(told, 2)}}
 
 
 def placement_reply(chosen: dict[int, int | None]) -> str:

@@ -47,6 +47,14 @@ def event_questions(event: Event, rng: random.Random) -> list[EventQuestion]:
     ]
 
 
+def one_of_each(event: Event, rng: random.Random) -> list[EventQuestion]:
+    """The whole, a person, the thing of another facet, an absent person and an absent thing."""
+    asked = event_questions(event, rng)
+    person = next(item for item in asked if item.kind == "person")
+    thing = next(item for item in asked if item.kind == "thing" and item.facets[0] not in person.facets)
+    return [asked[0], person, thing, *(item for item in asked if item.kind == "absent")]
+
+
 def _about_person(event: Event, person: str, rng: random.Random) -> EventQuestion:
     facets = tuple(number for number, facet in enumerate(event.facets) if facet.person == person)
     question = rng.choice(vocabulary.PERSON_QUESTIONS).format(person=person)

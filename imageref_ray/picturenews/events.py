@@ -92,7 +92,7 @@ def response(event: Event, only: Collection[int] | None = None, about: str = "")
     """
     told = [facet for number, facet in enumerate(event.facets) if only is None or number in only]
     overview = vocabulary.RESPONSE_OVERVIEW if told else vocabulary.RESPONSE_REFUSAL
-    words = {"town": event.town, "theme": event.theme, "names": about or _names(told)}
+    words = {"town": event.town, "theme": event.theme, "names": about or last_names(told)}
     lines = [line.format(**words) for line in (vocabulary.RESPONSE_TITLE, overview)]
     for facet in told:
         lines += [facet.fill(line, event) for line in SECTIONS[facet.kind]]
@@ -169,7 +169,8 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _names(told: Sequence[Facet]) -> str:
+def last_names(told: Sequence[Facet]) -> str:
+    """The last names of their persons: `Abel, Adler and Bauer`."""
     last = list(dict.fromkeys(facet.person.split()[-1] for facet in told))
     return " and ".join([", ".join(last[:-1]), last[-1]] if len(last) > 1 else last)
 

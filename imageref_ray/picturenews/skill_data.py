@@ -32,7 +32,7 @@ from imageref_ray.engines.base import Message
 from imageref_ray.picturenews import corpus, descriptions, scene_facts
 from imageref_ray.picturenews.copying_data import looking_up, recalling, repeating
 from imageref_ray.picturenews.event_questions import event_questions
-from imageref_ray.picturenews.events import Event, caption, questions, response
+from imageref_ray.picturenews.events import Event, caption, last_names, questions, response
 from imageref_ray.picturenews.scene_facts import describe
 from imageref_ray.stages import prompts
 from imageref_ray.stages.prompts import instruct
@@ -123,8 +123,7 @@ def placing(event: Event, rng: random.Random) -> Iterator[Row]:
     yield _placing(event, shots, everything, response(event))
     kept = rng.sample(shots, rng.randint(2, len(shots)))
     sections = tuple(sorted(rng.sample(everything, rng.randint(2, len(everything)))))
-    head = response(event).split("\n")[:2]
-    yield _placing(event, kept, sections, "\n".join([*head, *response(event, sections).split("\n")[2:]]))
+    yield _placing(event, kept, sections, response(event, sections, last_names(event.facets)))
     for item in rng.sample(event_questions(event, rng)[1:], 2):
         yield _placing(event, shots, item.facets, item.answer(event))
 
@@ -230,10 +229,6 @@ def _which(shot: Any, rng: random.Random) -> str:
 
 def _placing(event: Event, shots: list[int], sections: Sequence[int], text: str) -> Row:
     """Placement of the captions of `shots` (in that order) in a response with only `sections`."""
-    numbers: dict[int | None, int] = {}
-    for k, shot in enumerate(shots, 1):
-        numbers.setdefault(event.shots[shot].facet, k)
-    chosen = {1: None, **{slot: numbers.get(section) for slot, section in enumerate(sections, 2)}}
     captions = [caption(event, event.shots[shot]) for shot in shots]
     messages = prompts.place(_pack(), text, captions, ())
-    return corpus.conversation(event.id, messages, corpus.placement_reply(chosen))
+    return corpus.conversation(event.id, messages, corpus.placement_reply(corpus.placements(event, sections, shots)))

@@ -14,7 +14,7 @@ from typing import Any
 from imageref_ray.core.durable import writing
 from imageref_ray.core.records import Document
 from imageref_ray.picturenews import corpus, events
-from imageref_ray.picturenews.event_questions import event_questions
+from imageref_ray.picturenews.event_questions import one_of_each
 from imageref_ray.picturenews.events import Event
 from imageref_ray.picturenews.scene_facts import describe
 
@@ -63,11 +63,7 @@ def pictures() -> list[dict[str, Any]]:
 
 def _questions(event: Event) -> list[str]:
     """About the whole, one of its persons, a thing of another one, and somebody who is not in its documents."""
-    asked = event_questions(event, random.Random(event.id))
-    whole, person = (next(item for item in asked if item.kind == kind) for kind in ("whole", "person"))
-    thing = next(item for item in asked if item.kind == "thing" and item.facets[0] not in person.facets)
-    absent = next(item for item in asked if item.kind == "absent")
-    return [item.question for item in (whole, person, thing, absent)]
+    return [item.question for item in one_of_each(event, random.Random(event.id))[:4]]
 
 
 def _drawn(event: Event) -> dict[str, str]:
