@@ -16,6 +16,7 @@ from pathlib import Path
 from imageref_ray.core.config import ServeConfig
 from imageref_ray.core.images import FORMATS, Problem, in_memory, shown, verify
 from imageref_ray.core.records import Image
+from imageref_ray.sources.entries import is_data
 
 _PARAMETER = r";[^;,\"]{1,200}+(?:\"[^\"]{0,200}+\")?[^;,\"]{0,200}+"
 DATA_URL = re.compile(
@@ -42,7 +43,7 @@ def receive_image(url: str, image_id: str, settings: ServeConfig) -> Image:
     """The image behind `url`, verified (sha256, width and height in pixels). Raises ImageError."""
     if data_url := DATA_URL.match(url):
         uri = in_memory(_decoded(url[data_url.end() :], settings.max_image_bytes))
-    elif _is_data(url):
+    elif is_data(url.lstrip()):
         raise ImageError("has an invalid data URL; it must be data:image/<type>;base64,<data>")
     elif re.match(r"(?!file:)[a-zA-Z][a-zA-Z0-9+.-]*:", url):
         raise ImageError("is a URL, and URLs are not fetched; send a data URL or a path in the configured folder")
@@ -56,11 +57,7 @@ def receive_image(url: str, image_id: str, settings: ServeConfig) -> Image:
 
 def public_uri(url: str, image: Image) -> str:
     """The image's uri in an answer: the path as it was sent, or `sha256:…` for a data URL."""
-    return f"sha256:{image.sha256}" if _is_data(url) else url
-
-
-def _is_data(url: str) -> bool:
-    return url.lstrip()[:5].lower() == "data:"
+    return f"sha256:{image.sha256}" if is_data(url.lstrip()) else url
 
 
 def _decoded(data: str, max_bytes: int) -> bytes:
