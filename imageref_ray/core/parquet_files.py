@@ -1,6 +1,7 @@
 """Every Parquet file that people give → its rows or values as plain values, a batch in memory at a time.
 
-NaN and infinities are null, as in JSON files: pandas writes a missing value so.
+NaN and infinities are null, as in JSON files: pandas writes a missing value so. What is not UTF-8 in a string
+is U+FFFD: not every writer checks.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def parquet_rows(path: Path, columns: Collection[str] | None = None) -> Iterator
             if repeated := [name for name in names if names.count(name) > 1]:
                 raise ValueError(f"two columns are named {repeated[0]}")
             for batch in file.iter_batches(BATCH, columns=[name for name in names if name in (columns or names)]):
-                rows = batch.to_pylist()
+                rows = _values(batch)
                 number += len(rows)
                 yield from map(repaired, map(_finite, rows))
     except ERRORS as error:
@@ -91,12 +92,36 @@ def values_from(path: Path, column: str, first: int) -> Iterator[tuple[int, Any]
                     continue
                 for batch in file.iter_batches(FEW, row_groups=[number], columns=[column]):
                     if row + len(batch) > first:
-                        numbered = enumerate(batch.column(0).to_pylist(), row)
+                        numbered = enumerate(_values(batch.column(0)), row)
                         yield from ((place, value) for place, value in numbered if place >= first)
                     row += len(batch)
                 return
     except ERRORS as error:
         raise ConfigError(_problem(path, row, error)) from None
+
+
+def _values(array: Any) -> list[Any]:
+    """The plain values of an array or the rows of a batch."""
+    try:
+        values: list[Any] = array.to_pylist()
+    except UnicodeDecodeError:
+        if isinstance(array, pa.RecordBatch):
+            array = array.to_struct_array()
+        return [_value(scalar) for scalar in array]
+    return values
+
+
+def _value(scalar: Any) -> Any:
+    """A scalar with a string in it that is not UTF-8."""
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        pass
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _value(one) for name, one in scalar.items()}
+    if isinstance(scalar, pa.ListScalar):
+        return [_value(one) for one in scalar.values]
+    return scalar.as_buffer().to_pybytes().decode(errors="replace")
 
 
 def _finite(value: Any) -> Any:

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "jobs", root / "jobs")
     corpus.write(root, 2, 7)
     pictures = sorted((root / "image").rglob("*.jpg"))
-    for number, picture in enumerate(pictures[:4], 1):
+    for number, picture in enumerate(pictures[:7], 1):
         for name in (
             f"data/coco/train2017/{number:012d}.jpg",
             f"data/coco/train2014/COCO_train2014_{number:012d}.jpg",
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def annotations() -> dict[str, Any]:
-    """The published files, of images 1 to 3, so that 4 is left for instructions."""
+    """The published files, of images 1 to 3, so that 4 to 7 are left for instructions."""
     turns = [{"from": "human", "value": "<image>\nWhat is shown?"}, {"from": "gpt", "value": "two boats"}]
     llava = [{"id": f"{n:012d}", "image": f"{n:012d}.jpg", "conversations": turns} for n in (1, 1, 2)]
     asked = [{"image_id": n, "question_id": n, "question": "What is shown?"} for n in (1, 2, 3)]
@@ -99,7 +99,9 @@ def settings(words: list[str], root: Path, engine: dict[str, Any]) -> dict[str, 
         case "instruct", _ if name:
             where = "data/objects365/images" if name == "instruct-objects365" else "data/coco/train2017"
             where = "pictures" if "images.root=pictures" in words else where
-            more = {"generate.max_tokens": 40, "prompts": "compact", "min_success": 0}
+            # greedy, and a short answer may be short: the embedded checkpoint's likeliest reply is one question and its answer
+            greedy = {"generate.temperature": 0, "generate.min_tokens": 1, "generate.max_tokens": 40}
+            more = {**greedy, "prompts": "compact", "min_success": 0}
             return {**more, "engine": engine, "images.root": str(root / where)}
         case "evaluate", "cluster-evaluate":
             # the embedded checkpoint has not learned to write whole answers: there is nothing to measure in them

@@ -10,6 +10,7 @@ import pytest
 
 from imageref_ray import sources
 from imageref_ray.core.config import ConfigError, SourceConfig, check
+from imageref_ray.core.parquet_files import parquet_rows, values_from
 from imageref_ray.core.records import Failure, Record, from_row, to_row
 
 PICTURES = ["pics/a.png", "https://x.org/b.JPG?w=9"]
@@ -140,6 +141,26 @@ def test_what_pandas_writes_for_missing_values_is_missing_and_ids_are_texts_or_w
     records, failures = read(tmp_path, *map(sample, odd))
     assert [record.id for record in records] == ["7"]
     assert [error for _, error, _ in failures] == ["RepeatedSample", *["BrokenSample"] * 5]
+
+
+def test_a_string_of_a_parquet_file_that_is_no_utf_8_costs_its_bad_bytes(tmp_path: Path) -> None:
+    """Writers other than Arrow's do not check; Arrow itself only does when a value is asked for."""
+
+    def unchecked(values: list[bytes | None]) -> pa.Array:
+        told = pa.array(values, pa.binary())
+        return pa.Array.from_buffers(pa.string(), len(told), told.buffers())
+
+    rows = pa.Table.from_pylist([sample(name) for name in "abc"]).drop_columns(["instruction"])
+    rows = rows.append_column("instruction", unchecked([b"Tell me", b"Gr\xfc\xdfe?", b"Tell me"]))
+    rows = rows.append_column("generated", pa.StructArray.from_arrays([unchecked([b"\xff", None, b"x"])], ["model"]))
+    pq.write_table(rows, tmp_path / "a.parquet")
+    records, failures = read(tmp_path)
+    assert [record.sample.instruction for record in records] == ["Tell me", "Gr\ufffd\ufffde?", "Tell me"]
+    assert failures == []
+    lists = pa.ListArray.from_arrays([0, 1, 2], unchecked([b"\xe4", b"ok"]))
+    pq.write_table(pa.table({"texts": lists}), tmp_path / "b.parquet")
+    assert list(parquet_rows(tmp_path / "b.parquet")) == [{"texts": ["\ufffd"]}, {"texts": ["ok"]}]
+    assert list(values_from(tmp_path / "b.parquet", "texts", 1)) == [(1, ["ok"])]
 
 
 def test_two_parquet_columns_of_one_name_are_told(tmp_path: Path) -> None:
