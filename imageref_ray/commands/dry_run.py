@@ -51,7 +51,8 @@ def _input_state(value: Path | str) -> str:
 
 def _output_state(value: Path | str) -> str:
     path = Path(value)
-    if (path / "manifest.json").is_file():
+    trained = (path / "summary.json").is_file() and (path / "model").is_dir()
+    if trained or (path / "manifest.json").is_file():
         return "finished run: would not be run again"
     if (path / "fingerprint.json").is_file():
         return "unfinished run: would be resumed"

@@ -23,7 +23,7 @@ def starter(job: str, source: str = "folder", engine: str = "vllm") -> str:
 def run(job: str, source: str, engine: str, out: Path | None) -> None:
     """Write the config to `out` (default `<job>.yaml`; `-` prints it). Raises ConfigError where the file exists."""
     if job == "serve" and engine != "vllm":
-        raise ConfigError(f"--engine {engine}: the endpoint serves a checkpoint on vLLM; remove --engine")
+        raise ConfigError(f"--engine {engine}: the endpoint's file is for a checkpoint on vLLM; remove --engine")
     text = starter(job, source, engine)
     path = out or Path(f"{job}.yaml")
     if str(path) == "-":

@@ -24,6 +24,10 @@ from imageref_ray.serving.keys import check_exposed
 
 DEFAULT_APPLICATION = {"name": "imageref", "import_path": "imageref_ray.serving.app:build"}
 """The application that is served without a config."""
+READ = {"applications", "http_options", "proxy_location", "logging_config"}
+READ_OF_EACH = {"name", "import_path", "route_prefix", "args"}
+"""What `imageref serve` reads of a config and of its applications."""
+AS_EMBEDDED = "on CPUs, 2,048 tokens, prompts: compact; a file of imageref init serve says otherwise (--config)"
 OURS = (DEFAULT_APPLICATION["import_path"], "serve.app:build")
 
 
@@ -48,6 +52,8 @@ def run(
     for entry in settings["applications"]:
         if entry["import_path"] in OURS:
             check_exposed(http["host"], read_settings(entry.get("args") or {}))
+    if model and not config:
+        print(f"serving {model} as the embedded checkpoint is: {AS_EMBEDDED}", flush=True)
     print(f"starting Ray and {len(applications)} application(s), about half a minute", flush=True)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore SIGINT for background processes
@@ -117,6 +123,10 @@ def read_serve_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a Ray Serve config ({reason}); imageref init serve writes one") from None
     if not names:
         raise ConfigError(f"{path} lists no applications; imageref init serve writes a file that does")
+    unread = [*config.keys() - READ, *(key for entry in config["applications"] for key in entry.keys() - READ_OF_EACH)]
+    if unread:
+        others = f"`serve run {path}` and `serve deploy {path}` read all of Ray Serve's"
+        raise ConfigError(f"{path}: imageref serve does not read {', '.join(sorted(unread))}; {others}")
     return config
 
 

@@ -99,7 +99,7 @@ def settings(words: list[str], root: Path, engine: dict[str, Any]) -> dict[str, 
         case "instruct", _ if name:
             where = "data/objects365/images" if name == "instruct-objects365" else "data/coco/train2017"
             where = "pictures" if "images.root=pictures" in words else where
-            # greedy, and a short answer may be short: the embedded checkpoint's likeliest reply is one question and its answer
+            # greedy, and an answer may be short: the embedded checkpoint's likeliest reply is a question and its answer
             greedy = {"generate.temperature": 0, "generate.min_tokens": 1, "generate.max_tokens": 40}
             more = {**greedy, "prompts": "compact", "min_success": 0}
             return {**more, "engine": engine, "images.root": str(root / where)}

@@ -92,6 +92,10 @@ def test_picturenews_and_score_run_without_any_engine(tmp_path: Path, capsys: py
             "applications: [{name: a, import_path: 'serve.app:build', args: {prompts: compat}}]",
             "no pack is called compat",
         ),
+        (
+            "applications: [{name: a, import_path: 'serve.app:build', deployments: [{name: Endpoint}]}]",
+            "imageref serve does not read deployments; `serve run",
+        ),
     ],
 )
 def test_a_wrong_serve_config_is_refused_before_anything_starts(

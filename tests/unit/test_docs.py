@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from docs import generate
 from imageref_ray.commands.cli import parser
 from imageref_ray.commands.table import COMMANDS as TABLE
-from imageref_ray.core.config import BuildConfig, TrainConfig
+from imageref_ray.core.config import BuildConfig, ServeConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -101,5 +101,5 @@ def test_every_printed_command_parses(page: Path) -> None:
 def test_every_printed_setting_is_one(page: Path) -> None:
     for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         for key, value in yaml.safe_load(textwrap.dedent(block)).items():
-            model = next(model for model in (BuildConfig, TrainConfig) if key in model.model_fields)
+            model = next(model for model in (BuildConfig, TrainConfig, ServeConfig) if key in model.model_fields)
             TypeAdapter(model.model_fields[key].rebuild_annotation()).validate_python(value)

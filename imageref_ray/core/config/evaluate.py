@@ -19,7 +19,8 @@ class EvaluateConfig(PassConfig):
     data: Own[Path] = Field(description="annotation JSONL of the test set: prompts, and reference answers with images")
     root: Shared[Path] = Field(Path("."), description="folder that image paths are relative to")
     labels: Own[Path | None] = Field(
-        None, description="label CSV: relevance of every image at every position; without it only texts are compared"
+        None,
+        description="label CSV: relevance of every image at every position; without it only their order is measured",
     )
     mode: tuple[Literal["guided", "structured", "free", "captions", "staged"], ...] = Field(
         ("guided", "free"),
@@ -89,7 +90,7 @@ class VqaConfig(PassConfig):
 
     sets: dict[str, QuestionsConfig] = Field(min_length=1, description="annotated data sets by name")
     prompts: Own[str] = Field(
-        "en", description="instruction pack: a shipped name (en, compact) or the path of a YAML file"
+        "en", description="instruction pack: a shipped name (en, zh, compact) or the path of a YAML file"
     )
     mode: tuple[Literal["direct", "choice"], ...] = Field(
         ("direct",),

@@ -38,7 +38,9 @@ class PassConfig(Config):
     output: Written[Path] = Field(
         description="run directory; created if missing, resumed if it contains a run with the same settings"
     )
-    engine: EngineConfig = Field(description="the model that answers: a table with kind vllm, openai or scripted")
+    engine: EngineConfig = Field(
+        description="the model that answers: a table; kind is vllm, transformers, openai or scripted"
+    )
     preflight: bool = Field(True, description="first run the longest record, and stop if it does not fit the engine")
     stall_minutes: float = Field(30, gt=0, description="minutes without a finished record after which the run fails")
     min_success: float = Field(
