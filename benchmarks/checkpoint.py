@@ -26,7 +26,7 @@ from imageref_ray.engines import make
 from imageref_ray.engines.base import Engine, Message, Request, Sampling
 from imageref_ray.picturenews import corpus, descriptions, judge_build
 from imageref_ray.picturenews.event_questions import one_of_each, refused
-from imageref_ray.picturenews.events import Event, Shot, questions, response
+from imageref_ray.picturenews.events import Event, Shot, caption, questions, response
 from imageref_ray.picturenews.scene_facts import describe
 from imageref_ray.stages import prompts
 from imageref_ray.stages.parsing import ParseError
@@ -70,7 +70,8 @@ async def measure(model: str, events: int, seed: int, folder: Path) -> dict[str,
 
 
 Judge = Callable[[str], list[bool]]
-Ask = tuple[str, tuple[Message, ...], Judge]
+Messages = tuple[Message, ...]
+Ask = tuple[str, Messages, Judge]
 
 
 def questions_about(event: Event, root: Path) -> list[Ask]:
@@ -91,8 +92,10 @@ def questions_about(event: Event, root: Path) -> list[Ask]:
                 for asked, told in questions(shot.picture)
             ]
             asks += _correcting(wordings, image, shot)
-    messages = prompts.place(pack, response(event), corpus.numbered_captions(event))
-    asks.append(("place", messages, partial(_slots_right, event, None)))
+    in_order = range(len(event.shots))
+    shuffled = random.Random(f"shuffled {event.id}").sample(in_order, len(in_order))
+    asks.append(("place", *_placing(event, response(event), None, in_order)))
+    asks.append(("place shuffled", *_placing(event, response(event), None, shuffled)))
     asks.append(("respond", prompts.respond(pack, corpus.sample(event, root)), partial(_same, response(event))))
     return [*asks, *_replying(event, root)]
 
@@ -102,17 +105,23 @@ def _replying(event: Event, root: Path) -> list[Ask]:
     of the reference answers."""
     pack = prompts.load_pack("compact")
     asks: list[Ask] = []
-    captions = corpus.numbered_captions(event)
+    shots = range(len(event.shots))
     for item in one_of_each(event, random.Random(f"reply {event.id}"))[1:]:
         messages = prompts.respond(pack, replace(corpus.sample(event, root), instruction=item.question))
-        placed = prompts.place(pack, item.answer(event), captions)
-        asks.append(("place reply", placed, partial(_slots_right, event, item.facets)))
+        if item.facets:
+            asks.append(("place reply", *_placing(event, item.answer(event), item.facets, shots)))
         if item.kind == "absent":
             asks.append(("refuse", messages, partial(_refused, True)))
         else:
             asks.append((f"reply {item.kind}", messages, partial(_same, item.answer(event))))
             asks.append(("not refused", messages, partial(_refused, False)))
     return asks
+
+
+def _placing(event: Event, text: str, sections: Sequence[int] | None, shots: Sequence[int]) -> tuple[Messages, Judge]:
+    """Placement of these shots, in this order, in a response with these facets (all)."""
+    captions = [caption(event, event.shots[shot]) for shot in shots]
+    return prompts.place(prompts.load_pack("compact"), text, captions), partial(_slots_right, event, sections, shots)
 
 
 def _correcting(pack: InstructPack, image: Image, shot: Shot) -> list[Ask]:
@@ -144,19 +153,20 @@ def _judged(right: Callable[[Event, Shot, str], bool], event: Event, shot: Shot,
     return [right(event, shot, text)]
 
 
-def _slots_right(event: Event, sections: Sequence[int] | None, text: str) -> list[bool]:
-    """One verdict per slot of a response with these facets (all): right with its thing's picture (or the
-    near-duplicate), or with none where none is."""
-    expected = corpus.placements(event, sections)
+def _slots_right(event: Event, sections: Sequence[int] | None, shots: Sequence[int], text: str) -> list[bool]:
+    """One verdict per slot of a response with these facets (all) and these images: right with its thing's picture (or
+    the near-duplicate), or with none where none is."""
+    told = [event.shots[shot] for shot in shots]
+    expected = corpus.placements(event, sections, shots)
     try:
-        given = {p.slot: p.image_id for p in parse_placement(text, [shot.id for shot in event.shots], len(expected))}
+        given = {p.slot: p.image_id for p in parse_placement(text, [shot.id for shot in told], len(expected))}
     except ParseError:
         given = {}
-    facets = {shot.id: shot.facet for shot in event.shots}
+    facets = {shot.id: shot.facet for shot in told}
     verdicts = []
     for slot, k in expected.items():
         image = given.get(slot)
-        wanted = event.shots[k - 1].facet if k else None
+        wanted = told[k - 1].facet if k else None
         verdicts.append(image is None if k is None else image is not None and facets[image] == wanted)
     return verdicts
 

@@ -3,9 +3,12 @@
     repeat   words → the same in another order                     copying, word by word
     recall   list of pairs → look-ups in another order             the other of a pair
     lookup   sentences, persons or things → the other of each      … in sentences; or that it is not there
+    number   numbered words → the number of each                   what stands before a word, nearer and farther away
+    match    captions; persons, things, sections → whose picture   … in captions, whatever their order
 
 What answers questions about documents needs all three: without them it learns the form of the answers and guesses the
-names.
+names. What places pictures needs the last two: in the response about everything the order of the sections tells the
+picture as well, and without them that is all it learns.
 """
 
 from __future__ import annotations
@@ -17,9 +20,13 @@ from typing import Any
 from imageref_ray.engines.base import Message
 from imageref_ray.picturenews import corpus, scene_facts, vocabulary
 from imageref_ray.picturenews.event_questions import absent_person, absent_thing
-from imageref_ray.picturenews.events import TEXTS, Event, Facet, random_facets
+from imageref_ray.picturenews.events import SECTIONS, TEXTS, Event, Facet, caption, random_facets
+from imageref_ray.stages.prompts import NOT_INSERT
 
 Row = dict[str, Any]
+
+NUMBERED = ("{key}{k}", "{k}{key}", "{k}: {key}", "IMAGE_{k}: {key}", "IMAGE_{k}: {words} {key}")
+"""Lines of `number`, each harder than the one before: the first ones are what the others are learned from."""
 
 
 def repeating(event: Event, rng: random.Random) -> Iterator[Row]:
@@ -57,10 +64,7 @@ def recalling(event: Event, rng: random.Random) -> Iterator[Row]:
 
 
 def looking_up(event: Event, rng: random.Random) -> Iterator[Row]:
-    """Sentences of no event, before or after the persons and things that are looked up in them; some are not there.
-
-    No mark stands between a key and its value in the answer: with a colon there the values stay guesses.
-    """
+    """Sentences of no event, before or after the persons and things that are looked up in them; some are not there."""
     for turn in range(3):
         facets = _apart(facet for _ in range(rng.randint(1, 3)) for facet in random_facets(rng))
         sentences = [facet.fill(rng.choice(TEXTS[facet.kind]), event) for facet in facets]
@@ -77,8 +81,51 @@ def looking_up(event: Event, rng: random.Random) -> Iterator[Row]:
         rng.shuffle(pairs)
         asked = f"In this order: {', '.join(key for key, _ in pairs)}."
         prompt = f"{asked}\n{text}\nLook it up." if rng.random() < 0.5 else f"{text}\n{asked}"
-        answer = "\n".join(f"- {key} {value}" for key, value in pairs)
-        yield corpus.conversation(f"{event.id}-{turn}", (Message("user", (prompt,)),), answer)
+        yield _listed(f"{event.id}-{turn}", prompt, [(key, f" {value}") for key, value in pairs])
+
+
+def numbering(event: Event, rng: random.Random) -> Iterator[Row]:
+    """Numbered things of no event, look-ups in another order; from a number at the word to one a sentence before."""
+    things = [scene_facts.noun(name, rng.randint(1, 2)) for name in scene_facts.OBJECTS] + vocabulary.NAMED_THINGS
+    others = (*vocabulary.VERBS, *vocabulary.TOWNS, *scene_facts.COLOURS)
+    for turn in range(3):
+        form, value = rng.choice(NUMBERED), rng.choice((" {k}", " IMAGE_{k}"))
+        keys = rng.sample(things, rng.randint(3, 8))
+        words = rng.choice((1, 2, 5, 12))
+        lines = [
+            form.format(k=k, key=key, words=" ".join(rng.choice(others) for _ in range(rng.randint(1, words))))
+            for k, key in enumerate(keys, 1)
+        ]
+        pairs = [(key, value.format(k=k)) for k, key in enumerate(keys, 1)]
+        rng.shuffle(pairs)
+        prompt = "\n".join([*lines, f"Numbers: {', '.join(key for key, _ in pairs)}."])
+        yield _listed(f"{event.id}-{turn}", prompt, pairs)
+
+
+def matching(event: Event, rng: random.Random) -> Iterator[Row]:
+    """Captions in random order, and which picture belongs to each person and thing, then to each section."""
+    shots = [shot for shot in event.shots if not shot.duplicate_of]
+    rng.shuffle(shots)
+    captions = "\n".join(f"IMAGE_{k}: {caption(event, shot)}" for k, shot in enumerate(shots, 1))
+    own = {shot.facet: f"IMAGE_{k}" for k, shot in enumerate(shots, 1)}
+    told = [(facet, own.get(number, NOT_INSERT)) for number, facet in enumerate(event.facets)]
+    short = [(key, f" {picture}") for facet, picture in told for key in (facet.thing, facet.person)]
+    short = [pair for pair in short if sum(key == pair[0] for key, _ in short) == 1]  # who is in two facets
+    rng.shuffle(short)
+    yield _listed(event.id, f"{captions}\nIn this order: {', '.join(key for key, _ in short)}.", short)
+    rng.shuffle(told)
+    pairs = [
+        ("\n".join([*(facet.fill(line, event) for line in SECTIONS[facet.kind]), "Which picture?"]), picture)
+        for facet, picture in told
+    ]
+    (asked, answer), *more = pairs
+    yield corpus.conversation(event.id, (Message("user", (f"{captions}\n{asked}",)),), answer, more)
+
+
+def _listed(identity: str, prompt: str, pairs: Iterable[tuple[str, str]]) -> Row:
+    """A key and its value a line. No mark stands between them: with a colon there the values stay guesses."""
+    answer = "\n".join(f"- {key}{value}" for key, value in pairs)
+    return corpus.conversation(identity, (Message("user", (prompt,)),), answer)
 
 
 def _apart(facets: Iterable[Facet]) -> list[Facet]:

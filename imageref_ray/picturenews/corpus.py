@@ -211,11 +211,18 @@ def question_rows(shot: Shot) -> Iterator[dict[str, Any]]:
         }
 
 
-def conversation(identity: str, messages: Any, answer: str) -> dict[str, Any]:
-    """Prompt messages and an answer as one line of InternVL's annotation JSONL; images as `image/<newsID>/<file>`."""
+def conversation(identity: str, messages: Any, answer: str, more: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+    """Prompt messages and an answer as one line of InternVL's annotation JSONL; images as `image/<newsID>/<file>`.
+
+    `more` are further questions with their answers.
+    """
     user = messages[-1]
     human = "".join("<image>" if isinstance(part, Image) else part for part in user.parts)
-    turns = [{"from": "human", "value": human}, {"from": "gpt", "value": answer}]
+    turns = [
+        {"from": speaker, "value": text}
+        for pair in ((human, answer), *more)
+        for speaker, text in zip(("human", "gpt"), pair, strict=True)
+    ]
     return {"id": identity, "image": [f"image/{image.id}" for image in user.images], "conversations": turns}
 
 

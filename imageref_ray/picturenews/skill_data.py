@@ -7,10 +7,11 @@
     detail    picture → all visible facts, one per sentence; sometimes the first ones are given before the picture
     verify    picture, sentences → true or false       recall    list of pairs → look-ups in another order
     reply     a question, articles → what they say     lookup    sentences, persons or things → the other of each pair
-    repeat    words → the same in another order
+    repeat    words → the same in another order                  number   numbered words → their numbers
+    match     captions; persons, things, sections → whose picture
 
-`repeat`, `recall` and `lookup` are no skills of the pipeline: they teach to copy and to find (`copying_data`). `detail`
-and `verify` use the prompts of instruction generation and correction.
+`repeat`, `recall`, `lookup`, `number` and `match` are no skills of the pipeline: they teach to copy and to find
+(`copying_data`). `detail` and `verify` use the prompts of instruction generation and correction.
 
 The end-to-end task (articles with pictures → response with pictures in place) is not among them: fine-tuning teaches
 it. Events are from the `base` seed only.
@@ -30,7 +31,7 @@ from imageref_ray.core.records import Image
 from imageref_ray.dataset.paper_formats import write_jsonl
 from imageref_ray.engines.base import Message
 from imageref_ray.picturenews import corpus, descriptions, scene_facts
-from imageref_ray.picturenews.copying_data import looking_up, recalling, repeating
+from imageref_ray.picturenews.copying_data import looking_up, matching, numbering, recalling, repeating
 from imageref_ray.picturenews.event_questions import event_questions
 from imageref_ray.picturenews.events import Event, caption, last_names, questions, response
 from imageref_ray.picturenews.scene_facts import describe
@@ -118,14 +119,15 @@ def replying(event: Event, rng: random.Random) -> Iterator[Row]:
 
 
 def placing(event: Event, rng: random.Random) -> Iterator[Row]:
-    """The complete event; with captions shuffled and some captions and sections left out; a reply to a question."""
+    """The complete event; with captions shuffled; with some captions and sections left out; replies to questions."""
     shots, everything = list(range(len(event.shots))), tuple(range(len(event.facets)))
     yield _placing(event, shots, everything, response(event))
+    yield _placing(event, rng.sample(shots, len(shots)), everything, response(event))
     kept = rng.sample(shots, rng.randint(2, len(shots)))
-    sections = tuple(sorted(rng.sample(everything, rng.randint(2, len(everything)))))
+    sections = tuple(sorted(rng.sample(everything, rng.randint(1, len(everything)))))
     yield _placing(event, kept, sections, response(event, sections, last_names(event.facets)))
-    for item in rng.sample(event_questions(event, rng)[1:], 2):
-        yield _placing(event, shots, item.facets, item.answer(event))
+    for item in rng.sample(event_questions(event, rng)[1:], 3):
+        yield _placing(event, rng.sample(shots, len(shots)), item.facets, item.answer(event))
 
 
 def asking(event: Event, rng: random.Random) -> Iterator[Row]:
@@ -165,11 +167,10 @@ def verifying(event: Event, rng: random.Random) -> Iterator[Row]:
         turns.append((instruct.instead(pack, image, descriptions.QUESTION, "", wrong), right))
         rng.shuffle(turns)
         (messages, reply), *more = turns
-        row = corpus.conversation(shot.id, messages, reply)
-        for messages, reply in more:
-            texts = [part.strip() for part in messages[-1].parts if isinstance(part, str)]
-            row["conversations"] += [{"from": "human", "value": texts[-1]}, {"from": "gpt", "value": reply}]
-        yield row
+        asked = [[part.strip() for part in messages[-1].parts if isinstance(part, str)] for messages, _ in more]
+        replies = [reply for _, reply in more]
+        pairs = [(texts[-1], reply) for texts, reply in zip(asked, replies, strict=True)]
+        yield corpus.conversation(shot.id, messages, reply, pairs)
 
 
 def reading(event: Event, rng: random.Random) -> Iterator[Row]:
@@ -202,6 +203,8 @@ SKILLS: dict[str, Callable[[Event, random.Random], Iterator[Row]]] = {
     "reply": replying,
     "lookup": looking_up,
     "repeat": repeating,
+    "number": numbering,
+    "match": matching,
 }
 
 
@@ -216,10 +219,7 @@ def _images(event: Event) -> tuple[Image, ...]:
 def _conversation(identity: str, opening: tuple[str | Image, ...], pairs: list[tuple[str, str]]) -> Row:
     """A conversation of (question, answer) pairs; the opening precedes the first question."""
     (question, answer), *more = pairs
-    row = corpus.conversation(identity, (Message("user", (*opening, question)),), answer)
-    for question, answer in more:
-        row["conversations"] += [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-    return row
+    return corpus.conversation(identity, (Message("user", (*opening, question)),), answer, more)
 
 
 def _which(shot: Any, rng: random.Random) -> str:
