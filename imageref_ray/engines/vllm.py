@@ -14,7 +14,6 @@ from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Any
 
-from cachetools import LRUCache
 from vllm import AsyncEngineArgs, AsyncLLMEngine
 from vllm.config import ModelConfig
 from vllm.exceptions import VLLMClientError
@@ -30,15 +29,13 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from imageref_ray.core.checkpoint import resolve_model
 from imageref_ray.core.config import ConfigError, VllmConfig
 from imageref_ray.core.images import open_rgb
+from imageref_ray.core.pixels import keep, kept
 from imageref_ray.core.records import Image, Usage
 from imageref_ray.engines import chat_template, cpu_affinity, tiles
 from imageref_ray.engines.base import BrokenReply, EngineDied, RefusedError, Reply, Request, RequestError, Token
 from imageref_ray.engines.chat_template import ChatTemplate
 from imageref_ray.engines.reasoning import opened
 from imageref_ray.engines.vllm_sampling import OPTIONS, sampling
-
-CACHED_PIXELS = 64_000_000
-"""Pixels of decoded images in memory (200 MB): the requests of a record ask about the same images."""
 
 DEFAULTS: dict[str, Any] = {
     "disable_log_stats": True,
@@ -84,7 +81,6 @@ class VllmEngine:
         self.context: int = model.max_model_len
         """Tokens of a prompt and its reply together."""
         self._numbers = itertools.count()
-        self._decoded: LRUCache[str, Any] = LRUCache(CACHED_PIXELS, lambda image: image.width * image.height)
 
     async def generate(self, request: Request) -> Reply:
         """One reply. Raises RequestError (too long, undecodable image, bad guide) or EngineDied."""
@@ -158,17 +154,9 @@ class VllmEngine:
 
     async def _open(self, images: tuple[Image, ...]) -> list[Any]:
         try:
-            return list(await asyncio.gather(*map(self._decode, images)))
+            return list(await asyncio.gather(*map(_decode, images)))
         except (OSError, ValueError, SyntaxError) as error:
             raise RefusedError(f"an image cannot be opened: {error}") from error
-
-    async def _decode(self, image: Image) -> Any:
-        if image.sha256 in self._decoded:
-            return self._decoded[image.sha256]
-        pixels = await asyncio.to_thread(open_rgb, image.uri)
-        if image.sha256 and pixels.width * pixels.height <= self._decoded.maxsize:
-            self._decoded[image.sha256] = pixels
-        return pixels
 
     def _usage(self, output: RequestOutput) -> Usage:
         prompt = list(output.prompt_token_ids or ())
@@ -194,6 +182,14 @@ class VllmEngine:
             tokens=tuple(_tokens(one, top or 0) for one in outputs if one.logprobs is not None),
             images_counted=self._image_token is not None,
         )
+
+
+async def _decode(image: Image) -> Any:
+    if pixels := kept(image.sha256):
+        return pixels
+    pixels = await asyncio.to_thread(open_rgb, image.uri)
+    keep(image.sha256, pixels)
+    return pixels
 
 
 def _generated(output: RequestOutput) -> int:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import urllib.parse
 from pathlib import Path
 
 from imageref_ray.core.config import ServeConfig
-from imageref_ray.core.images import FORMATS, Problem, in_memory, shown, verify
+from imageref_ray.core.images import FORMATS, Problem, decode, in_memory, shown
+from imageref_ray.core.pixels import keep, kept
 from imageref_ray.core.records import Image
 from imageref_ray.sources.entries import is_data
 
@@ -42,17 +44,21 @@ class ImageError(ValueError):
 def receive_image(url: str, image_id: str, settings: ServeConfig) -> Image:
     """The image behind `url`, verified (sha256, width and height in pixels). Raises ImageError."""
     if data_url := DATA_URL.match(url):
-        uri = in_memory(_decoded(url[data_url.end() :], settings.max_image_bytes))
+        data = _decoded(url[data_url.end() :], settings.max_image_bytes)
+        uri, sha256 = in_memory(data), hashlib.sha256(data).hexdigest()
+        if (pixels := kept(sha256)) and pixels.width * pixels.height <= settings.max_image_pixels:
+            return Image(image_id, uri, sha256, pixels.width, pixels.height)
     elif is_data(url.lstrip()):
         raise ImageError("has an invalid data URL; it must be data:image/<type>;base64,<data>")
     elif re.match(r"(?!file:)[a-zA-Z][a-zA-Z0-9+.-]*:", url):
         raise ImageError("is a URL, and URLs are not fetched; send a data URL or a path in the configured folder")
     else:
         uri = str(_path_in(settings.images, url.removeprefix("file://")))
-    image = verify(Image(image_id, uri), settings.max_image_bytes, settings.max_image_pixels)
-    if isinstance(image, Problem):
-        raise ImageError(REASONS.get(image.error) or image.message.removeprefix(f"{shown(uri)} "))
-    return image
+    decoded = decode(Image(image_id, uri), settings.max_image_bytes, settings.max_image_pixels)
+    if isinstance(decoded, Problem):
+        raise ImageError(REASONS.get(decoded.error) or decoded.message.removeprefix(f"{shown(uri)} "))
+    keep(decoded.image.sha256, decoded.pil_image)
+    return decoded.image
 
 
 def public_uri(url: str, image: Image) -> str:

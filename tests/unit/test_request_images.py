@@ -10,15 +10,18 @@ from urllib.parse import quote
 import PIL.Image
 import PIL.PngImagePlugin
 import pytest
+from cachetools import LRUCache
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imageref_ray.core import pixels
 from imageref_ray.core.config import ScriptedConfig, ServeConfig
 from imageref_ray.core.images import Problem, in_memory, open_rgb, upright_size, verify
 from imageref_ray.core.records import Image
 from imageref_ray.engines.base import Reply, Request
 from imageref_ray.engines.openai.images import data_url
+from imageref_ray.serving import request_images
 from imageref_ray.serving.request_images import REASONS, ImageError, public_uri, receive_image
 from imageref_ray.serving.routes import create_app
 
@@ -180,3 +183,24 @@ def test_a_png_with_a_long_text_is_a_picture(kind: str, after: bool, tmp_path: P
     assert not isinstance(image, Problem) and (image.width, image.height) == (33, 7)
     assert upright_size(str(path)) == (33, 7)
     assert open_rgb(str(path)).getpixel((3, 3)) == (255, 0, 0)
+
+
+def test_an_image_that_is_sent_again_is_decoded_once_and_held_to_the_limits_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(png((31, 5))).decode()}"
+    settings = ServeConfig(engine=ENGINE)
+    first = receive_image(url, "a/0", settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(request_images, "decode", None)
+        assert receive_image(url, "a/0", settings) == first and (first.width, first.height) == (31, 5)
+    with pytest.raises(ImageError, match="155 pixels"):
+        receive_image(url, "a/0", settings.model_copy(update={"max_image_pixels": 154}))
+
+
+def test_as_many_pixels_are_kept_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "_kept", LRUCache(100, lambda one: one.width * one.height))
+    monkeypatch.setattr(pixels, "MOST", 100)
+    for name, size in {"a": (8, 8), "": (1, 1), "huge": (11, 10), "b": (6, 6), "c": (6, 6)}.items():
+        pixels.keep(name, PIL.Image.new("RGB", size))
+    assert [name for name in ("a", "", "huge", "b", "c") if pixels.kept(name)] == ["b", "c"]
