@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -44,9 +45,11 @@ class Endpoint:
 
 @dataclass
 class Seen:
-    """What became of the requests: process → whole answers, how often an answer was cut, and what else came."""
+    """What became of the requests: process → whole answers, and streams that it writes now; how often an answer was cut,
+    and what else came."""
 
     whole: Counter[str] = field(default_factory=Counter)
+    writing: Counter[str] = field(default_factory=Counter)
     told: int = 0
     severed: int = 0
     failed: list[str] = field(default_factory=list)
@@ -81,7 +84,7 @@ async def load(endpoint: Endpoint, seen: Seen) -> AsyncIterator[None]:
 async def ask(http: httpx.AsyncClient, url: str, streamed: bool, seen: Seen) -> None:
     """One request; its answer is counted by what it is. A status other than 200 or none at all is a failure."""
     body = {"messages": [{"role": "user", "content": "Write."}], "stream": streamed}
-    begun, text = False, ""
+    begun, text, writer = False, "", ""
     try:
         async with http.stream("POST", f"{url}/v1/chat/completions", json=body) as answered:
             if answered.status_code != 200:
@@ -91,6 +94,9 @@ async def ask(http: httpx.AsyncClient, url: str, streamed: bool, seen: Seen) -> 
             begun = True
             async for piece in answered.aiter_text():
                 text += piece
+                if streamed and not writer and (begins := re.search(r'"content": ?"(\d+) ', text)):
+                    writer = begins[1]
+                    seen.writing[writer] += 1
     except httpx.TransportError as error:
         if begun:
             seen.severed += 1
@@ -98,6 +104,8 @@ async def ask(http: httpx.AsyncClient, url: str, streamed: bool, seen: Seen) -> 
             seen.failed.append(repr(error))
             await asyncio.sleep(0.2)
         return
+    finally:
+        seen.writing[writer] -= 1
     if streamed and '"error"' in text.rsplit("data: ", 1)[-1]:
         seen.told += 1
         return
@@ -132,6 +140,7 @@ def test_with_two_replicas_a_killed_one_costs_no_request_that_had_not_begun(endp
         async with load(endpoint, seen):
             await until(lambda: len(seen.whole) == 2, seen)
             killed = next(iter(seen.whole))
+            await until(lambda: seen.writing[killed] > 0, seen)
             os.kill(int(killed), signal.SIGKILL)
             seen.whole.clear()
             await until(lambda: seen.whole.total() > 2 * STREAMS, seen)
