@@ -45,7 +45,7 @@ class Endpoint:
 
 @dataclass
 class Seen:
-    """What became of the requests: process → whole answers, and streams that it writes now; how often an answer was cut,
+    """What became of the requests: process → whole answers, and streams that it writes now; how often one was cut,
     and what else came."""
 
     whole: Counter[str] = field(default_factory=Counter)
