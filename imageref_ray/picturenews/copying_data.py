@@ -6,8 +6,8 @@
     number   numbered words → the number of each                   what stands before a word, nearer and farther away
     match    captions; persons, things, sections → whose picture   … in captions, whatever their order
 
-What answers questions about documents needs all three: without them it learns the form of the answers and guesses the
-names. What places pictures needs the last two: in the response about everything the order of the sections tells the
+What answers questions about documents needs the first three: without them it learns the form of the answers and guesses
+the names. What places pictures needs the last two: in the response about everything the order of the sections tells the
 picture as well, and without them that is all it learns.
 """
 
