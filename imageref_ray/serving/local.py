@@ -27,7 +27,9 @@ DEFAULT_APPLICATION = {"name": "imageref", "import_path": "imageref_ray.serving.
 READ = {"applications", "http_options", "proxy_location", "logging_config"}
 READ_OF_EACH = {"name", "import_path", "route_prefix", "args"}
 """What `imageref serve` reads of a config and of its applications."""
-AS_EMBEDDED = "on CPUs, 2,048 tokens, prompts: compact; a file of imageref init serve says otherwise (--config)"
+AS_EMBEDDED = """the embedded checkpoint's settings, but for --set: CPUs, 2,048 tokens, prompts: compact
+(for others write a file with imageref init serve, and give it to --config)"""
+"""What serves a model that is only named."""
 OURS = (DEFAULT_APPLICATION["import_path"], "serve.app:build")
 
 
@@ -53,7 +55,7 @@ def run(
         if entry["import_path"] in OURS:
             check_exposed(http["host"], read_settings(entry.get("args") or {}))
     if model and not config:
-        print(f"serving {model} as the embedded checkpoint is: {AS_EMBEDDED}", flush=True)
+        print(f"{model} with {AS_EMBEDDED}", flush=True)
     print(f"starting Ray and {len(applications)} application(s), about half a minute", flush=True)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore SIGINT for background processes
