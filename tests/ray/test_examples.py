@@ -60,9 +60,14 @@ def answers(file: Path) -> dict[str, str]:
 
 
 def check_given_response(answer: str) -> None:
-    """The response that the sample `street` brings is kept, and each image stands under its own paragraph."""
-    assert answer.splitlines()[:2] == ["# Mill Street", "The street has new trees and repainted houses."]
-    assert re.findall(r"^IMAGE_\d$", answer, re.MULTILINE) == ["IMAGE_1", "IMAGE_2"]
+    """The response that the sample `ardenfeld` brings is kept, and each image stands under its own paragraph."""
+    lines = answer.splitlines()
+    assert lines[1] == "News of Klein, Huber and Carver from the night market."
+    placed = {lines[n - 1]: line for n, line in enumerate(lines) if re.fullmatch(r"IMAGE_\d", line)}
+    assert placed == {
+        "In Ardenfeld Denis Huber guarded the cars.": "IMAGE_1",
+        "In Ardenfeld Ivo Carver cleaned the house.": "IMAGE_3",
+    }
 
 
 def test_every_example_is_run_here() -> None:
@@ -73,19 +78,20 @@ def test_markdown_pages(folder: Path) -> None:
     (commands,) = printed("markdown-pages")
     said = run(commands, folder)
     assert "# imageref build: settings; nothing was started" in said
-    assert "3 samples, 4 images: the reference contract holds" in said
+    assert "3 samples, 10 images: the reference contract holds" in said
     ran = folder / "runs" / "markdown-pages"
     names = sorted(name.rpartition("-")[0] for name in answers(ran / "dataset" / "annotation.plain.jsonl"))
-    assert names == ["orchard", "regatta", "visitors"]
+    assert names == ["harvest-feast", "open-day", "spring-fair"]
     assert (ran / "inspect.html").is_file()
 
 
 def test_samples(folder: Path) -> None:
     (commands,) = printed("samples")
-    assert "2 samples, 4 images: the reference contract holds" in run(commands, folder)
+    assert "2 samples, 6 images: the reference contract holds" in run(commands, folder)
     written = answers(folder / "runs" / "samples" / "dataset" / "annotation.plain.jsonl")
-    assert written.keys() == {"boathouse", "street"}
-    check_given_response(written["street"])
+    assert written.keys() == {"thornby", "ardenfeld"}
+    assert "News of Nadia Winter" in written["thornby"] and "IMAGE_1" in written["thornby"]
+    check_given_response(written["ardenfeld"])
 
 
 def test_endpoint(folder: Path) -> None:
@@ -95,8 +101,8 @@ def test_endpoint(folder: Path) -> None:
     start, commands = (block.replace("8000", str(port)) for block in printed("endpoint"))
     with served(start, folder, port):
         said = run(commands, folder)
-    assert "2 samples, 4 images: the reference contract holds" in said
-    check_given_response(answers(folder / "runs" / "endpoint" / "dataset" / "annotation.plain.jsonl")["street"])
+    assert "2 samples, 6 images: the reference contract holds" in said
+    check_given_response(answers(folder / "runs" / "endpoint" / "dataset" / "annotation.plain.jsonl")["ardenfeld"])
 
 
 @contextmanager
