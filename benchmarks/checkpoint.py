@@ -26,7 +26,7 @@ from imageref_ray.engines import make
 from imageref_ray.engines.base import Engine, Message, Request, Sampling
 from imageref_ray.picturenews import corpus, descriptions, judge_build
 from imageref_ray.picturenews.event_questions import one_of_each, refused
-from imageref_ray.picturenews.events import Event, Shot, caption, questions, response
+from imageref_ray.picturenews.events import Event, Shot, questions, response
 from imageref_ray.picturenews.scene_facts import describe
 from imageref_ray.stages import prompts
 from imageref_ray.stages.parsing import ParseError
@@ -120,8 +120,8 @@ def _replying(event: Event, root: Path) -> list[Ask]:
 
 def _placing(event: Event, text: str, sections: Sequence[int] | None, shots: Sequence[int]) -> tuple[Messages, Judge]:
     """Placement of these shots, in this order, in a response with these facets (all)."""
-    captions = [caption(event, event.shots[shot]) for shot in shots]
-    return prompts.place(prompts.load_pack("compact"), text, captions), partial(_slots_right, event, sections, shots)
+    messages = prompts.place(prompts.load_pack("compact"), text, corpus.numbered_captions(event, shots))
+    return messages, partial(_slots_right, event, sections, shots)
 
 
 def _correcting(pack: InstructPack, image: Image, shot: Shot) -> list[Ask]:

@@ -12,6 +12,7 @@ from imageref_ray import engines
 from imageref_ray.core.checkpoint import EMBEDDED
 from imageref_ray.core.config.engine import PoolConfig
 from imageref_ray.core.config.places import path_settings
+from imageref_ray.training.progress import is_finished
 
 
 def show(job: str, config: BaseModel) -> int:
@@ -51,8 +52,7 @@ def _input_state(value: Path | str) -> str:
 
 def _output_state(value: Path | str) -> str:
     path = Path(value)
-    trained = (path / "summary.json").is_file() and (path / "model").is_dir()
-    if trained or (path / "manifest.json").is_file():
+    if (path / "manifest.json").is_file() or is_finished(path):
         return "finished run: would not be run again"
     if (path / "fingerprint.json").is_file():
         return "unfinished run: would be resumed"

@@ -81,7 +81,7 @@ def looking_up(event: Event, rng: random.Random) -> Iterator[Row]:
         rng.shuffle(pairs)
         asked = f"In this order: {', '.join(key for key, _ in pairs)}."
         prompt = f"{asked}\n{text}\nLook it up." if rng.random() < 0.5 else f"{text}\n{asked}"
-        yield _listed(f"{event.id}-{turn}", prompt, [(key, f" {value}") for key, value in pairs])
+        yield _listed(f"{event.id}-{turn}", prompt, pairs)
 
 
 def numbering(event: Event, rng: random.Random) -> Iterator[Row]:
@@ -89,7 +89,7 @@ def numbering(event: Event, rng: random.Random) -> Iterator[Row]:
     things = [scene_facts.noun(name, rng.randint(1, 2)) for name in scene_facts.OBJECTS] + vocabulary.NAMED_THINGS
     others = (*vocabulary.VERBS, *vocabulary.TOWNS, *scene_facts.COLOURS)
     for turn in range(3):
-        form, value = rng.choice(NUMBERED), rng.choice((" {k}", " IMAGE_{k}"))
+        form, value = rng.choice(NUMBERED), rng.choice(("{k}", "IMAGE_{k}"))
         keys = rng.sample(things, rng.randint(3, 8))
         words = rng.choice((1, 2, 5, 12))
         lines = [
@@ -109,7 +109,7 @@ def matching(event: Event, rng: random.Random) -> Iterator[Row]:
     captions = "\n".join(f"IMAGE_{k}: {caption(event, shot)}" for k, shot in enumerate(shots, 1))
     own = {shot.facet: f"IMAGE_{k}" for k, shot in enumerate(shots, 1)}
     told = [(facet, own.get(number, NOT_INSERT)) for number, facet in enumerate(event.facets)]
-    short = [(key, f" {picture}") for facet, picture in told for key in (facet.thing, facet.person)]
+    short = [(key, picture) for facet, picture in told for key in (facet.thing, facet.person)]
     short = [pair for pair in short if sum(key == pair[0] for key, _ in short) == 1]  # who is in two facets
     rng.shuffle(short)
     yield _listed(event.id, f"{captions}\nIn this order: {', '.join(key for key, _ in short)}.", short)
@@ -124,7 +124,7 @@ def matching(event: Event, rng: random.Random) -> Iterator[Row]:
 
 def _listed(identity: str, prompt: str, pairs: Iterable[tuple[str, str]]) -> Row:
     """A key and its value a line. No mark stands between them: with a colon there the values stay guesses."""
-    answer = "\n".join(f"- {key}{value}" for key, value in pairs)
+    answer = "\n".join(f"- {key} {value}" for key, value in pairs)
     return corpus.conversation(identity, (Message("user", (prompt,)),), answer)
 
 

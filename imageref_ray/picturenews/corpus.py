@@ -123,7 +123,7 @@ def write_asked(out: Path, events: Iterable[Event]) -> None:
     """Every question about an event as one sample (input of a build with `source.kind: samples`), and its answer."""
     asked, answers = [], []
     for event in events:
-        documents = [_sent(article) for article in event.articles]
+        documents = [sent(article) for article in event.articles]
         for number, item in enumerate(event_questions(event, random.Random(f"asked {event.id}"))):
             name = {"id": f"{event.id}-{number}"}
             asked.append({**name, "instruction": item.question, "category": event.theme, "documents": documents})
@@ -180,9 +180,9 @@ def placement_reply(chosen: dict[int, int | None]) -> str:
     return prompts.predictions([chosen[slot] for slot in sorted(chosen)])
 
 
-def numbered_captions(event: Event) -> list[str]:
-    """The captions of `IMAGE_1..n` in order."""
-    return [caption(event, shot) for shot in event.shots]
+def numbered_captions(event: Event, shots: Sequence[int] | None = None) -> list[str]:
+    """The captions of `IMAGE_1..n` in order: of all images, or of these."""
+    return [caption(event, event.shots[shot]) for shot in (range(len(event.shots)) if shots is None else shots)]
 
 
 def annotation(event: Event, variant: str) -> dict[str, Any]:
@@ -236,7 +236,8 @@ def _news(article: Article) -> dict[str, Any]:
     return {"title": article.title, "article_text": article.text, "image_info": urls}
 
 
-def _sent(article: Article) -> dict[str, Any]:
+def sent(article: Article) -> dict[str, Any]:
+    """The article as a document of a sample (input of a build with `source.kind: samples`)."""
     images = [f"image/{shot.id}" for shot in article.shots]
     return {"id": article.id, "title": article.title, "text": article.text, "images": images}
 

@@ -167,9 +167,10 @@ def verifying(event: Event, rng: random.Random) -> Iterator[Row]:
         turns.append((instruct.instead(pack, image, descriptions.QUESTION, "", wrong), right))
         rng.shuffle(turns)
         (messages, reply), *more = turns
-        asked = [[part.strip() for part in messages[-1].parts if isinstance(part, str)] for messages, _ in more]
-        replies = [reply for _, reply in more]
-        pairs = [(texts[-1], reply) for texts, reply in zip(asked, replies, strict=True)]
+        pairs = [
+            ([part.strip() for part in messages[-1].parts if isinstance(part, str)][-1], reply)
+            for messages, reply in more
+        ]
         yield corpus.conversation(shot.id, messages, reply, pairs)
 
 
@@ -229,6 +230,5 @@ def _which(shot: Any, rng: random.Random) -> str:
 
 def _placing(event: Event, shots: list[int], sections: Sequence[int], text: str) -> Row:
     """Placement of the captions of `shots` (in that order) in a response with only `sections`."""
-    captions = [caption(event, event.shots[shot]) for shot in shots]
-    messages = prompts.place(_pack(), text, captions, ())
+    messages = prompts.place(_pack(), text, corpus.numbered_captions(event, shots), ())
     return corpus.conversation(event.id, messages, corpus.placement_reply(corpus.placements(event, sections, shots)))

@@ -21,6 +21,12 @@ LINES = 20  # plain lines per training
 FIRST_WAIT_SECONDS, CHECK_SECONDS, REPEAT_SECONDS = 15, 5, 600
 """Without workers: time until the first check for why, between checks, and until the message is repeated."""
 
+
+def is_finished(output: Path) -> bool:
+    """Whether a training's folder holds all that it was to make."""
+    return (output / "summary.json").is_file() and (output / "model").is_dir()
+
+
 Show = Generator[None, dict[str, Any] | str, None]
 """Displays what is sent to it: a line of metrics.jsonl, or a text."""
 

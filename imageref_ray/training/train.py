@@ -57,12 +57,16 @@ def train(config: TrainConfig) -> dict[str, Any]:
     engines.check_model(config.model, "model", ask_hub=True)
     _begin_run(config)
     started = time.monotonic()
-    summary, model = config.output / "summary.json", config.output / "model"
-    if not (summary.is_file() and model.is_dir()):
+    if not progress.is_finished(config.output):
         _fit(config)
-    counts = json.loads(summary.read_text(encoding="utf-8"))
+    counts = json.loads((config.output / "summary.json").read_text(encoding="utf-8"))
     last = progress.read_lines(config.output / "metrics.jsonl")[-1]
-    return {"model": str(model), **counts, **last, "total_seconds": round(time.monotonic() - started, 1)}
+    return {
+        "model": str(config.output / "model"),
+        **counts,
+        **last,
+        "total_seconds": round(time.monotonic() - started, 1),
+    }
 
 
 def choose_precision(config: TrainConfig) -> str:

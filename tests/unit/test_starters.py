@@ -105,6 +105,23 @@ def test_schema_prints_a_valid_schema_that_describes_every_setting(job: str, cap
     assert [(name, key) for name, key, value in settings if not value.get("description")] == []
 
 
+def test_a_dry_run_tells_a_finished_training_from_a_begun_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    output = tmp_path / "run"
+    (output / "model").mkdir(parents=True)
+    (output / "fingerprint.json").write_text("{}")
+    main(["init", "train"])
+    command = ["train", "--config", "train.yaml", "--dry-run", "--set", "output=run"]
+    main(command)
+    assert "unfinished run: would be resumed" in capsys.readouterr().out
+    (output / "summary.json").write_text("{}")
+    main(command)
+    assert "finished run: would not be run again" in capsys.readouterr().out
+
+
 def test_a_dry_run_shows_settings_and_paths_and_makes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
